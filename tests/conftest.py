@@ -1,0 +1,61 @@
+"""What every test may use."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors, and tests run side by side
+
+import pytest
+
+from tla.options import Augment, Picture, Place, Recipe, Study
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real clips and weights that may lie beside the project; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs real data: there is no folder {SHARED.name}/ beside the project")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def esc10(shared: Path) -> Path:
+    """400 real clips in ESC-50's layout."""
+    folder = shared / "data" / "ESC-10"
+    if not folder.is_dir():
+        pytest.skip("needs the ESC-10 clips")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few_sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 synthetic clips in ten classes and five folds."""
+    from tla.sound import toy
+
+    folder = tmp_path_factory.mktemp("sounds") / "few"
+    toy.make(folder, clips_per_class=10)
+    return folder
+
+
+@pytest.fixture
+def study(few_sounds: Path) -> Study:
+    """A study that trains in a second: small pictures, a toy network, one fold."""
+    return Study(
+        data=str(few_sounds),
+        backbone="densenet_tiny",
+        weights="random",
+        folds=(1,),
+        precision="fp32",
+        picture=Picture(mels=32, frames=40),
+        augment=Augment(kind="bank:2"),
+        recipe=Recipe(epochs=3, lr=1e-3),
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """Its own folder for runs and figures; pictures are shared by the tests of a session."""
+    pictures = tmp_path_factory.getbasetemp() / "data"
+    return Place(data_root=str(pictures), runs=str(tmp_path / "runs"), figures=str(tmp_path / "figures"), device="cpu")

@@ -1,0 +1,123 @@
+"""A command line becomes typed options, or one line that says what is wrong."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from tla import cli
+from tla.errors import UserError
+from tla.options import Place, Recipe, Study
+
+
+def command(
+    files: list[str], study: Study, place: Place, *, compare: Literal["random"] | None = None, go: bool = False
+) -> None:
+    """A command.
+
+    Args:
+        files: Files.
+        compare: With what.
+        go: Whether.
+    """
+    raise AssertionError("only parsed here")
+
+
+def parse(*words: str) -> dict:
+    return cli.parse(command, words, "files")
+
+
+def test_defaults_are_the_dataclasses_own() -> None:
+    assert parse() == {"files": [], "study": Study(), "place": Place(), "compare": None, "go": False}
+
+
+def test_names_values_lists_and_flags() -> None:
+    got = parse("a b", "c", "--folds", "1,2", "--recipe.drops=8,10", "--recipe.lr", "1e-3", "--data-root", "-x", "--go")
+    assert got["files"] == ["a b", "c"]
+    assert got["study"] == replace(Study(), folds=(1, 2), recipe=Recipe(drops=(8, 10), lr=1e-3))
+    assert got["place"].data_root == "-x"
+    assert got["go"] is True
+
+
+def test_dashes_and_underscores_are_the_same() -> None:
+    assert parse("--on-bad-clip", "skip") == parse("--on_bad_clip=skip")
+
+
+def test_yaml_says_the_same_as_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("data: toy\nfolds: [1, 2]\nrecipe:\n  lr: 1e-3\n  epochs: 4\n")
+    flags = ["--data", "toy", "--folds", "1,2", "--recipe.lr", "1e-3", "--recipe.epochs", "4"]
+    assert parse("--config", str(file)) == parse(*flags)
+    assert parse("--config", str(file), "--recipe.epochs", "9")["study"].recipe == Recipe(lr=1e-3, epochs=9)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--foldz", "1"], "unknown option --foldz; did you mean --folds"),
+        (["--recipe.lr", "quick"], "--recipe.lr: expected a number. Got value: quick"),
+        (["--recipe.epochs", "1.5"], "whole number"),
+        (["--folds", "one"], "--folds.*one"),
+        (["--protocol", "papr"], "expected one of paper, nested. Got value: papr"),
+        (["--transfer.kept-upto", "block9"], "one of none, stem, block1.*block9"),
+        (["--data"], "--data: expected one argument"),
+        (["--config", "absent.yaml"], "does not exist"),
+        (["--rec", "1"], "unknown option --rec"),
+    ],
+)
+def test_mistakes_are_explained_in_one_line(words: list[str], says: str) -> None:
+    with pytest.raises(UserError, match=says) as caught:
+        parse(*words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data: toy\ndata: esc50\n", "given twice: data"),
+        ("recipe:\n  learning_rate: 1\n", "unknown option learning_rate"),
+        ("recipe:\n  lr: high\n", "expected a number"),
+        ("seeds: three\n", "whole number"),
+        ("data: [\n", "config"),
+    ],
+)
+def test_mistakes_in_files_are_explained(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=says):
+        parse("--config", str(file))
+
+
+def test_a_user_error_ends_in_one_line_and_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def failing(*, x: int = 1) -> None:
+        raise UserError("no such thing; there is only this")
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(failing, [])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: no such thing; there is only this\n"
+
+
+def test_a_full_disk_and_ctrl_c_are_told_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*, x: int = 1) -> None:
+        raise OSError(28, "No space left on device", "/runs/x")
+
+    def stopped(*, x: int = 1) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(full, [])
+    assert stop.value.code == 2
+    assert "error: cannot write /runs/x: No space left on device" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        cli.run(stopped, [])
+    assert stop.value.code == 130
+
+
+def test_a_bug_is_not_dressed_up() -> None:
+    def buggy(*, x: int = 1) -> None:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        cli.run(buggy, [])

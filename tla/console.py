@@ -1,0 +1,89 @@
+"""What the terminal shows: messages, tables, progress. Progress goes to stderr, results to stdout.
+
+Nothing but this module imports rich. Where stderr is no terminal (a log file, a cluster job), progress is a plain
+line now and then instead of a moving bar.
+"""
+
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+PLAIN_EVERY_S = 20.0  # seconds between two lines of progress in a log file
+
+
+def say(message: str) -> None:
+    """Tell the user, on stderr, what goes on."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """Print a table to stdout; a column whose every cell is a number is right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = [[str(cell) for cell in row] for row in rows]
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    for i, heading in enumerate(headings):
+        numeric = all(re.fullmatch(r"[-+±\d.,% ]*", row[i]) for row in cells)
+        grid.add_column(Text(heading), justify="right" if numeric else "left", no_wrap=True)
+    for row in cells:
+        grid.add_row(*map(Text, row))  # Text, so that a file name with brackets is not taken for markup
+    width = None if sys.stdout.isatty() else 200  # a file or pipe is not cut at 80 columns
+    Console(width=width, highlight=False).print(grid)
+
+
+class Progress:
+    """Counts finished parts of a long piece of work; `advance` moves it, `note` says how it stands."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done, self.text = what, total, 0, ""
+        self._start = self._said = time.monotonic()
+
+    def advance(self, n: int = 1) -> None:
+        self.done += n
+        self._show()
+
+    def note(self, text: str) -> None:
+        self.text = text
+        self._show()
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        if self.total and now - self._said >= PLAIN_EVERY_S:
+            self._said = now
+            left = (now - self._start) / max(self.done, 1) * (self.total - self.done)
+            say(f"{self.what}: {self.done} of {self.total}, {left:.0f} s left {self.text}".rstrip())
+
+
+class _Bar(Progress):
+    def __init__(self, what: str, total: int) -> None:
+        super().__init__(what, total)
+        from rich import progress
+        from rich.console import Console
+
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[text]}"),
+        )
+        self.bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+        self.task = self.bar.add_task(what, total=total, text="")
+
+    def _show(self) -> None:
+        self.bar.update(self.task, completed=self.done, text=self.text)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Progress]:
+    """A progress display for `total` parts of `what`."""
+    if sys.stderr.isatty():
+        bar = _Bar(what, total)
+        with bar.bar:
+            yield bar
+    else:
+        yield Progress(what, total)

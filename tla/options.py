@@ -1,0 +1,134 @@
+"""The option groups that commands share.
+
+Each group is a frozen, keyword-only dataclass; the docstring under a field is its help text. What decides
+a run's outcome is in `Study` and the groups inside it; where things lie and run is in `Place`. A `None` means
+"as the data set or the start asks", and is resolved before a run gets its key.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+Stage = Literal["none", "stem", "block1", "block2", "block3", "block4"]
+STAGES: tuple[str, ...] = get_args(Stage)[1:]  # from the input to the output; the head is always there and always new
+
+Protocol = Literal["paper", "nested"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """How a clip becomes a picture (clips, 3, mels, frames)."""
+
+    windows: Literal["three", "one"] = "three"
+    """Three log-mels of 25/10, 50/25 and 100/50 ms, one per channel, or the 25/10 ms one repeated."""
+    mels: int = 128
+    """Mel bands: the picture's height."""
+    frames: int | None = None
+    """The picture's width; by default as the data set asks (250, or 1500 for 30-second music)."""
+    length: Literal["stretch", "pad"] = "stretch"
+    """Clips of another length than the data set's: stretch the picture (as in the paper), or pad and crop the sound."""
+    rate: int | None = None
+    """Sampling rate in hertz to which clips are brought; by default as the data set asks."""
+    seconds: float | None = None
+    """The data set's nominal clip length, for padding, and for cutting long files; by default as the data set asks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """The augmented copy that stands beside each clean clip in an epoch: pitch shift and time stretch."""
+
+    kind: str = "bank:4"
+    """bank:K draws from K variants per clip made once on disk; live makes new ones each epoch; none leaves the copy
+    out."""
+    length: Literal["resize", "keep"] = "resize"
+    """A stretched clip: resize its picture back (as in the paper, which undoes the stretch), or keep the clip's length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """The transfer plan: stage by stage, where the weights come from, whether they move, whether the stage is there."""
+
+    pretrained_upto: Stage = "block4"
+    """The last stage that starts from the pretrained weights; the later ones start at random."""
+    frozen_upto: Stage = "none"
+    """The last stage that keeps its weights and statistics through training."""
+    kept_upto: Stage = "block4"
+    """The last stage that exists; the network is cut behind it and gets a fresh norm and head."""
+    frozen_norm: Literal["inference", "live"] = "inference"
+    """Batch norm in frozen stages: its stored statistics, unmoved, or those of each batch (the stored ones then move)."""
+    rest: Literal["random", "meanvar"] = "random"
+    """Stages that are not pretrained: fresh, or normal with each pretrained tensor's own mean and variance."""
+    parts: Literal["all", "conv", "norm"] = "all"
+    """What is taken in the pretrained stages: everything, all but batch norm, or batch norm only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained."""
+
+    epochs: int | None = None
+    """By default 70 from pretrained weights and 450 from random ones, as in the paper."""
+    lr: float = 1e-4
+    """The learning rate at the start."""
+    drops: tuple[int, ...] | None = None
+    """Epochs after which the rate falls. By default the paper's 30,60 (300,350 from scratch), or, with epochs
+    given, after 3/7 and 6/7 of them, whatever the start."""
+    drop_factor: float = 0.1
+    """What the rate is multiplied by at each drop."""
+    weight_decay: float = 1e-3
+    """Added to the gradient (adam, sgd) or to the step (adamw)."""
+    batch: int = 32
+    """Clips in a batch."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """The optimizer; sgd uses Nesterov momentum 0.9."""
+    standardise: bool = False
+    """Bring each mel band of each channel to mean 0 and spread 1 over the training clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What is studied. Everything here decides the outcome of the runs."""
+
+    data: str = "esc50"
+    """esc50, esc10, urbansound8k, gtzan, gtzan-filtered, toy, or the path of a folder or CSV."""
+    backbone: str = "densenet201"
+    """densenet201, resnet50, inception_v3, efficientnet_lite0, densenet_tiny, or timm:NAME."""
+    weights: str = "imagenet"
+    """Where the network starts: imagenet, random, a weights file, or the key of a run."""
+    folds: tuple[int, ...] | Literal["all"] = "all"
+    """Folds to hold out, one run each: a list such as 1,2, or all."""
+    seeds: int = 1
+    """Runs per fold, with seeds 0, 1, ...; a seed sets head, random stages and batch order."""
+    protocol: Protocol = "paper"
+    """paper: hold one fold out, report its best and last epoch; nested: a validation fold chooses the epoch, the
+    test fold is scored once."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network: auto takes bf16 where the processor has instructions for it."""
+    on_bad_clip: Literal["stop", "skip"] = "stop"
+    """A clip that cannot be used: stop and name it, or leave it out and list it."""
+    picture: Picture = field(default_factory=Picture)
+    augment: Augment = field(default_factory=Augment)
+    transfer: Transfer = field(default_factory=Transfer)
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where things lie and where they run. Nothing here changes a result by more than rounding."""
+
+    data_root: str | None = None
+    """Folder for data sets and the pictures made of them; by default $TLA_DATA, else ./data."""
+    runs: str = "runs"
+    """Folder for runs."""
+    figures: str = "figures"
+    """Folder for tables and figures."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU."""
+    tensorboard: bool = False
+    """Write TensorBoard event files beside the log of each run (needs the extra `tensorboard`)."""
+
+    @property
+    def data(self) -> Path:
+        """The data folder, resolved."""
+        return Path(self.data_root or os.environ.get("TLA_DATA") or "data")
