@@ -1,0 +1,76 @@
+"""A sound file becomes samples: mono, float32, at the asked rate."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tla.errors import UserError
+
+
+class BadClip(UserError):
+    """A sound file that cannot be used; the message names it and says what is wrong."""
+
+    def __init__(self, path: Path, wrong: str) -> None:
+        super().__init__(f"{path}: {wrong}")
+        self.path, self.wrong = path, wrong
+
+    def __reduce__(self) -> tuple[type, tuple[Path, str]]:  # so that it crosses from a worker process whole
+        return type(self), (self.path, self.wrong)
+
+
+def read(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
+    """Samples (mono mean of the channels) and their rate; `BadClip` if missing, unreadable, empty, cut off or not finite."""
+    import soundfile
+
+    if not path.is_file():
+        raise BadClip(path, "there is no such file" if not path.exists() else "is not a file")
+    if path.stat().st_size == 0:
+        raise BadClip(path, "is empty (0 bytes)")
+    try:
+        with soundfile.SoundFile(path) as file:
+            promised, own_rate = file.frames, file.samplerate
+            samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
+        raise BadClip(path, f"cannot be decoded ({str(error).rstrip('.')})") from None
+    if len(samples) == 0:
+        raise BadClip(path, "holds no samples")
+    if len(samples) < promised:
+        raise BadClip(path, f"is cut off: {len(samples)} of {promised} samples")
+    if not np.isfinite(samples).all():
+        raise BadClip(path, "holds NaN or infinite samples")
+    return resample(samples, own_rate, rate or own_rate), rate or own_rate
+
+
+def resample(samples: np.ndarray, own_rate: int, rate: int) -> np.ndarray:
+    """The samples at another rate."""
+    if own_rate == rate:
+        return samples
+    import librosa
+
+    return librosa.resample(samples, orig_sr=own_rate, target_sr=rate)
+
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"})
+
+WHOLE_UPTO = 1.5  # of the nominal length: a clip up to here is one picture, a longer one is cut
+
+
+def files(path: Path) -> list[Path]:
+    """A file itself, or every sound file below a folder, in order of name."""
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder")
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith("._"))
+    if not found:
+        raise UserError(f"{path}: no sound files in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+    return found
+
+
+def windows(samples: np.ndarray, rate: int, seconds: float) -> list[np.ndarray]:
+    """A clip of about the nominal length as it is; a longer one as windows of that length, the last one flush with the end."""
+    width = round(seconds * rate)
+    if len(samples) <= WHOLE_UPTO * width:
+        return [samples]
+    starts = [*range(0, len(samples) - width, width), len(samples) - width]
+    return [samples[start : start + width] for start in starts]

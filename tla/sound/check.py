@@ -1,0 +1,264 @@
+"""Is a data set fit for use? Every file is decoded, and the list is held against the files and their names.
+
+An error stops a run (a missing or broken clip, a row that cannot be read, a fold that the set does not have); a note is to be
+known when its numbers are read (sources in two folds, duplicates, odd lengths). Nothing here raises for a bad clip.
+"""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tla import console
+from tla.sound import audio, layouts
+from tla.sound.clips import Dataset
+from tla.sound.layouts import Listing, Row
+
+SILENT_PEAK = 1e-4  # full scale is 1; -80 dB
+SHORT_S = 0.05  # half of the paper's Fourier window, which a clip must fill for its ends to be mirrored
+OFF_NOMINAL_S = 0.001  # encoders add or drop a few samples
+EXAMPLES = 3
+
+OFFICIAL_CLIPS = {"esc50": 2000, "esc10": 400, "urbansound8k": 8732, "gtzan": 1000}
+OFFICIAL_FOLDS = {"esc50": range(1, 6), "urbansound8k": range(1, 11)}  # by layout
+_NAMES = {  # layout: what a file's name says
+    "esc50": re.compile(r"(?P<fold>\d+)-(?P<source>\d+)-[A-Z]+-(?P<number>\d+)"),
+    "urbansound8k": re.compile(r"(?P<source>\d+)-(?P<number>\d+)-\d+-\d+"),
+}
+_WRONG = {"holds no samples": "empty", "holds NaN or infinite samples": "not finite", "is empty (0 bytes)": "empty"}
+_PARTS = ("esc10", "gtzan-filtered")  # asked for by name, these leave files of their folder out
+_READERS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One kind of thing that was found."""
+
+    what: str
+    count: int
+    examples: tuple[str, ...]
+    error: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a check found: facts about the set, and findings, errors first."""
+
+    name: str
+    facts: tuple[tuple[str, str], ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether a run can use every clip as it is."""
+        return not any(finding.error for finding in self.findings)
+
+    @property
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """For a table: error or note, what, how many, examples."""
+        return [
+            ("error" if finding.error else "note", finding.what, str(finding.count), "; ".join(finding.examples))
+            for finding in self.findings
+        ]
+
+    @property
+    def verdict(self) -> str:
+        """One line."""
+        errors = [f"{finding.count} {finding.what}" for finding in self.findings if finding.error]
+        notes = sum(not finding.error for finding in self.findings)
+        also = f" and {notes} note{'s' * (notes != 1)}" if notes else ""
+        if errors:
+            return f"{self.name}: not usable as it is: {', '.join(errors)}{also}"
+        return f"{self.name}: usable, with{also.removeprefix(' and')}" if notes else f"{self.name}: usable, nothing found"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Heard:
+    """What a file holds; `wrong` says why it cannot be used."""
+
+    wrong: str = ""
+    text: str = ""
+    seconds: float = 0.0
+    rate: int = 0
+    silent: bool = False
+    content: str = ""
+
+
+def check(what: Dataset | Path, name: str | None = None) -> Report:
+    """Check a data set, or what lies at a path (as the named set, if a name is given), however broken its list may be."""
+    listing = _listing(what) if isinstance(what, Dataset) else layouts.read(what, name)
+    heard = _listen(listing)
+    findings = [
+        *_list_findings(listing),
+        *_name_findings(listing),
+        *_file_findings(listing, heard),
+        *_copy_findings(listing, heard),
+        *_fold_findings(listing),
+        *([] if name in _PARTS else _unlisted_findings(listing)),
+    ]
+    found = (finding for finding in findings if finding.count)
+    return Report(
+        name=listing.name,
+        facts=tuple(_facts(listing, [h for h in heard if not h.wrong])),
+        findings=tuple(sorted(found, key=lambda finding: not finding.error)),
+    )
+
+
+def _listing(dataset: Dataset) -> Listing:
+    rows = (
+        Row(path=clip.path, label=dataset.classes[clip.label], fold=clip.fold, source=clip.source) for clip in dataset.clips
+    )
+    return Listing(name=dataset.name, layout=dataset.layout, root=dataset.root, rows=tuple(rows))
+
+
+def _listen(listing: Listing) -> list[_Heard]:
+    with console.progress("listening", len(listing.rows)) as bar, ThreadPoolExecutor(_READERS) as pool:
+        heard = []
+        for one in pool.map(_hear, [row.path for row in listing.rows]):
+            heard.append(one)
+            bar.advance()
+    return heard
+
+
+def _hear(path: Path) -> _Heard:
+    if not path.is_file():
+        return _Heard(wrong="missing", text="there is no such file")
+    try:
+        samples, rate = audio.read(path)
+    except audio.BadClip as error:
+        return _Heard(wrong=_WRONG.get(error.wrong, "unreadable"), text=error.wrong)
+    return _Heard(
+        seconds=len(samples) / rate,
+        rate=rate,
+        silent=bool(np.abs(samples).max() < SILENT_PEAK),
+        content=hashlib.sha256(samples.tobytes()).hexdigest(),  # of the sound, so that a copy in another format is found too
+    )
+
+
+def _finding(what: str, examples: Sequence[str], error: bool = False, count: int | None = None) -> Finding:
+    return Finding(what=what, count=len(examples) if count is None else count, examples=tuple(examples[:EXAMPLES]), error=error)
+
+
+def _list_findings(listing: Listing) -> Iterator[Finding]:
+    """What the list itself says wrong; files that are not there are found by listening."""
+    for what in dict.fromkeys(problem.what for problem in listing.problems):
+        texts = [problem.text for problem in listing.problems if problem.what == what]
+        if what != "missing file" or listing.name == "gtzan-filtered":
+            yield _finding(what, texts, error=True)
+    expected = OFFICIAL_CLIPS.get(listing.name)
+    if expected is not None and len(listing.rows) != expected:
+        text = f"{len(listing.rows)} of {expected}: numbers do not compare with published ones"
+        yield _finding("clips too few or too many", [text], count=abs(expected - len(listing.rows)))
+    counts = Counter(row.label for row in listing.rows)
+    yield _finding("class with one clip", sorted(label for label, count in counts.items() if count == 1), error=True)
+    yield _finding("class in all", sorted(counts) if len(counts) == 1 else [], error=True)
+
+
+def _unlisted_findings(listing: Listing) -> Iterator[Finding]:
+    """Sound files beside the listed ones: the list may be cut off."""
+    if listing.layout in ("esc50", "urbansound8k", "toy"):
+        listed = {row.path for row in listing.rows}
+        names = [_short(listing, path) for path in layouts.sounds(listing.root) if path not in listed]
+        yield _finding("sound file not listed", names)
+
+
+def _name_findings(listing: Listing) -> Iterator[Finding]:
+    """Folds that the set does not have, and rows that contradict what the file's name says."""
+    folds = OFFICIAL_FOLDS.get(listing.layout)
+    if folds is not None:
+        out = [f"{listing.name_of(row)}: fold {row.fold}" for row in listing.rows if row.fold not in folds]
+        yield _finding("fold out of range", out, error=True)
+    if listing.layout not in _NAMES:
+        return
+    against: dict[str, list[str]] = {"number": [], "fold": [], "source": []}
+    odd = []
+    for row in listing.rows:
+        said = _NAMES[listing.layout].fullmatch(row.path.stem)
+        if said is None:
+            odd.append(listing.name_of(row))
+            continue
+        for part, value in said.groupdict().items():
+            listed = getattr(row, part)
+            if str(listed) != value and listed != -1:
+                against[part].append(f"{listing.name_of(row)}: listed as {listed}")
+    yield _finding("file name not of the set's form", odd)
+    for part, what in (("number", "label"), ("fold", "fold"), ("source", "source")):
+        yield _finding(f"{what} contradicts the file name", against[part], error=True)
+
+
+def _file_findings(listing: Listing, heard: Sequence[_Heard]) -> Iterator[Finding]:
+    """What is wrong with single files."""
+    pairs = list(zip(listing.rows, heard, strict=True))
+    for wrong in ("missing", "unreadable", "empty", "not finite"):
+        texts = [f"{listing.name_of(row)}: {one.text}" for row, one in pairs if one.wrong == wrong]
+        yield _finding(wrong, texts, error=True)
+    good = [(listing.name_of(row), one) for row, one in pairs if not one.wrong]
+    yield _finding("silent", [name for name, one in good if one.silent])
+    yield _finding(
+        "too short for a picture", [f"{name}: {one.seconds:.4f} s" for name, one in good if one.seconds <= SHORT_S], error=True
+    )
+    if listing.layout in layouts.SHAPES:
+        nominal = layouts.SHAPES[listing.layout][1]
+        off = [f"{name}: {one.seconds:.2f} s" for name, one in good if abs(one.seconds - nominal) > OFF_NOMINAL_S]
+        yield _finding(f"not {nominal:g} s long", off)
+
+
+def _copy_findings(listing: Listing, heard: Sequence[_Heard]) -> Iterator[Finding]:
+    """The same sound more than once, worst first: under two labels, in two folds, or just twice."""
+    same: dict[str, list[Row]] = defaultdict(list)
+    for row, one in zip(listing.rows, heard, strict=True):
+        if not one.wrong and not one.silent:
+            same[one.content].append(row)
+    groups: dict[str, list[str]] = {"with different labels": [], "across folds": [], "": []}
+    for rows in same.values():
+        if len({row.path for row in rows}) > 1:
+            labels, folds = ({getattr(row, part) for row in rows} for part in ("label", "fold"))
+            kind = "with different labels" if len(labels) > 1 else "across folds" if len(folds) > 1 else ""
+            groups[kind].append(" = ".join(_short(listing, row.path) for row in rows))
+    for kind, texts in groups.items():
+        yield _finding(f"same sound {kind}".rstrip(), texts)
+
+
+def _fold_findings(listing: Listing) -> Iterator[Finding]:
+    """Sources and classes that sit badly in the folds."""
+    if any(row.fold is None for row in listing.rows):
+        return
+    places: dict[str, set[int]] = defaultdict(set)
+    homes: dict[str, set[int]] = defaultdict(set)
+    for row in listing.rows:
+        fold = row.fold or 0
+        homes[row.label].add(fold)
+        if row.source:
+            places[row.source].add(fold)
+    crossing = {source: sorted(folds) for source, folds in places.items() if len(folds) > 1}
+    yield _finding("source in several folds", [f"{source} (folds {_words(crossing[source])})" for source in sorted(crossing)])
+    yield _finding("class in one fold only", sorted(label for label, folds in homes.items() if len(folds) == 1))
+
+
+def _facts(listing: Listing, heard: Sequence[_Heard]) -> Iterator[tuple[str, str]]:
+    counts = Counter(row.label for row in listing.rows).values()
+    folds = Counter(row.fold for row in listing.rows if row.fold is not None)
+    yield "clips", str(len(listing.rows))
+    if counts:
+        yield "classes", f"{len(counts)}, of {min(counts)} to {max(counts)} clips"
+    yield "folds", ", ".join(f"{fold}: {folds[fold]}" for fold in sorted(folds)) or "none given; they are made from a seed"
+    yield "sources", str(len({row.source for row in listing.rows if row.source}) or "none given")
+    if heard:
+        seconds = np.array([one.seconds for one in heard])
+        lengths = f"{seconds.min():.2f} / {np.median(seconds):.2f} / {seconds.max():.2f} s"
+        yield "shortest / median / longest", f"{lengths}; {seconds.sum() / 3600:.2f} h in all"
+        rates = Counter(one.rate for one in heard).most_common()
+        yield "sampling rates", ", ".join(f"{rate} Hz: {count}" for rate, count in rates)
+
+
+def _short(listing: Listing, path: Path) -> str:
+    return listing.name_of(Row(path=path, label=""))
+
+
+def _words(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,100 @@
+"""Work on clips in processes of their own: results in the order of the items, computed some way ahead of their use.
+
+Processes are spawned, never forked (the parent may hold the threads of torch), use one thread each, and end with their parent.
+"""
+
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tla.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AHEAD = 8  # items in work or waiting for their use, per worker
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def crew(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Workers for one piece of work; they end with it, also when it is interrupted."""
+    pool = _hire(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@functools.cache
+def standing_crew(workers: int) -> ProcessPoolExecutor:
+    """Workers that stay for the next piece of work, until this process ends."""
+    return _hire(workers)
+
+
+def ordered(pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    """Results in the order of the items, at most `ahead` of them begun before the first is taken."""
+    begun: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            with _interrupt_held_back():
+                begun.append(pool.submit(work, item))
+            if len(begun) >= ahead:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    except BrokenProcessPool:
+        standing_crew.cache_clear()
+        raise UserError(
+            "a worker process died, most likely for lack of memory; "
+            "free some (a script of your own also needs `if __name__ == '__main__':` around what it does)"
+        ) from None
+    finally:
+        for future in begun:
+            future.cancel()
+
+
+@contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the block ends. A process that is started in it never hears of it: the parent ends its workers."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hire(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    import numpy as np  # noqa: F401  loads the library whose threads are limited here
+    from threadpoolctl import threadpool_limits
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it could not be held back
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threadpool_limits(1)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot say goodbye, and its workers would wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
