@@ -1,0 +1,1 @@
+"""An ImageNet network as six named stages."""

@@ -1,0 +1,231 @@
+"""The staged view of a network: stem, block1 ... block4 at strides 4 to 32, then the head, which is always new.
+
+A `StagedNet` holds the original network as `.net` and runs its own modules stage by stage, so it computes exactly what
+the original does and `.net.state_dict()` has the original names. Pictures are (clips, 3, mels, frames); a stage's
+output is (clips, channels, height, width), the head's (clips, classes).
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tla.errors import UserError
+from tla.options import Stage
+
+HEAD = "head"
+CUT_HEAD = "cut_head"  # the name, inside a cut network, of its fresh norm and linear layer
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the stages lie in a network: for each stage the modules that make it, in order; the classifier; the head."""
+
+    stages: Mapping[str, tuple[str, ...]]
+    classifier: str
+    head: Callable[[nn.Module, Tensor], Tensor]
+
+
+class StagedNet(nn.Module):
+    """A network that runs by stages; `name` is its backbone's."""
+
+    def __init__(self, name: str, net: nn.Module, layout: Layout) -> None:
+        super().__init__()
+        self.name, self.net, self.layout = name, net, layout
+        self.inference_upto: Stage = "none"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages that exist, from the input to the output, without the head."""
+        return tuple(self.layout.stages)
+
+    def forward(self, x: Tensor, after: Stage = "none") -> Tensor:
+        """Logits of pictures, or of the outputs of stage `after`."""
+        for stage in (*self.stages[len(self.upto(after)) :], HEAD):
+            x = self.run(stage, x)
+        return x
+
+    def prefix(self, x: Tensor, upto: Stage) -> Tensor:
+        """The output of stage `upto` for pictures; the pictures themselves for `none`."""
+        for stage in self.upto(upto):
+            x = self.run(stage, x)
+        return x
+
+    def run(self, stage: str, x: Tensor) -> Tensor:
+        """One stage, or the head, on the output of the one before it."""
+        if stage == HEAD:
+            return self.layout.head(self.net, x)
+        for path in self.layout.stages[stage]:
+            x = self.net.get_submodule(path)(x)
+        return x
+
+    def stage_tensors(self, stage: str) -> dict[str, Tensor]:
+        """Parameters and buffers of a stage, or of the head, by their original names."""
+        return {name: tensor for name, tensor in self.net.state_dict().items() if self.stage_of(name) == stage}
+
+    def stage_parameters(self, stage: str) -> list[nn.Parameter]:
+        """The parameters of a stage, or of the head."""
+        return [parameter for name, parameter in self.net.named_parameters() if self.stage_of(name) == stage]
+
+    def stage_modules(self, stage: str) -> list[nn.Module]:
+        """The modules of a stage, or of the head, at every depth; a container of several stages belongs to none."""
+        return [m for name, m in self.net.named_modules() if (self._owner(name) or self._heir(m)) == stage]
+
+    def stage_of(self, tensor: str) -> str:
+        """The stage, or the head, that a tensor belongs to.
+
+        What a timm head computes before its classifier is pretrained like the rest, so it belongs to the last stage.
+        """
+        return self._owner(tensor) or self.stages[-1]
+
+    def hold(self, upto: Stage) -> None:
+        """Keep the stages up to `upto` in inference mode from now on, whatever `.train()` says."""
+        self.inference_upto = upto
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "StagedNet":
+        """As for every module, except that the stages held in inference mode stay there."""
+        super().train(mode)
+        for stage in self.upto(self.inference_upto):
+            for module in self.stage_modules(stage):
+                module.training = False
+        return self
+
+    def upto(self, stage: Stage) -> tuple[str, ...]:
+        """The stages up to and including this one; there are none up to `none`."""
+        if stage != "none" and stage not in self.stages:
+            raise UserError(f"{self.name} has no stage {stage!r} here; possible are none, {', '.join(self.stages)}")
+        return () if stage == "none" else self.stages[: self.stages.index(stage) + 1]
+
+    def _owner(self, name: str) -> str | None:
+        if _inside(name, self.layout.classifier):
+            return HEAD
+        return next((s for s, paths in self.layout.stages.items() if any(_inside(name, path) for path in paths)), None)
+
+    def _heir(self, module: nn.Module) -> str | None:
+        """Whose a module is that lies in no stage: a timm head's norm is the last stage's, its dropout is the head's."""
+        if own_tensors(module):
+            return self.stages[-1]
+        return None if any(module.children()) else HEAD
+
+
+def _inside(name: str, path: str) -> bool:
+    return name == path or name.startswith(path + ".")
+
+
+def own_tensors(module: nn.Module) -> list[str]:
+    """Names of the parameters and buffers that a module holds itself."""
+    return [name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))]
+
+
+def norm_tensors(net: StagedNet) -> set[str]:
+    """Names of the weights and statistics of all norm layers, of whatever kind (batch, layer, group ...)."""
+    # By class name: timm's norms do not all derive from torch's; what only contains a norm has no tensors of its own.
+    norms = ((path, module) for path, module in net.net.named_modules() if "Norm" in type(module).__name__)
+    return {f"{path}.{name}" for path, module in norms for name in own_tensors(module)}
+
+
+@contextmanager
+def seeded(seed: int, purpose: str = "") -> Iterator[None]:
+    """Random numbers of torch on the CPU come from the seed (another stream for each purpose), and are put back after."""
+    if purpose:
+        seed = int.from_bytes(hashlib.sha256(f"{purpose} {seed}".encode()).digest()[:6], "big")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach for the CUDA generators as well
+        yield
+
+
+class CutHead(nn.Module):
+    """The head of a cut network: the earlier stages end without norm and ReLU, so it brings its own."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(torch.relu(self.norm(x)).mean((2, 3)))
+
+
+def cut(net: StagedNet, upto: Stage, classes: int, *, seed: int) -> StagedNet:
+    """The network without the stages behind `upto`, and with a fresh head; the network given is used up."""
+    if upto == net.stages[-1]:
+        return net
+    kept = {stage: net.layout.stages[stage] for stage in net.upto(upto)}
+    channels = _channels(net, upto)
+    _prune(net.net, "", [path for paths in kept.values() for path in paths])
+    with seeded(seed, "the head of a cut network"):
+        net.net.add_module(CUT_HEAD, CutHead(channels, classes))
+    return StagedNet(net.name, net.net, Layout(kept, CUT_HEAD, _cut_head)).train(net.training)
+
+
+def _cut_head(net: nn.Module, x: Tensor) -> Tensor:
+    return net.get_submodule(CUT_HEAD)(x)
+
+
+def _channels(net: StagedNet, stage: str) -> int:
+    return next(row.shape[0] for row in describe(net, (3, 128, 128)) if row.stage == stage)
+
+
+def _prune(module: nn.Module, path: str, kept: list[str]) -> None:
+    """Delete the modules that are neither kept nor contain a kept one."""
+    for name, child in list(module.named_children()):
+        here = f"{path}.{name}".lstrip(".")
+        if any(keep.startswith(here + ".") for keep in kept):
+            _prune(child, here, kept)
+        elif here not in kept:
+            delattr(module, name)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one stage makes and costs; the shape is without the clips."""
+
+    stage: str
+    shape: tuple[int, ...]
+    parameters: int
+    multiply_adds: int
+
+
+def describe(net: StagedNet, shape: tuple[int, int, int]) -> list[Row]:
+    """Stages and head for one picture of this shape (channels, mels, frames), computed from shapes alone.
+
+    Multiply-adds are those of convolutions and matrix products, as they are usually counted.
+    """
+    ghost = copy.deepcopy(net).to("meta").eval()
+    rows, x = [], torch.empty(1, *shape, device="meta")
+    for stage in (*ghost.stages, HEAD):
+        try:
+            x, flops = _counted(ghost, stage, x)
+        except RuntimeError:
+            size, least = " x ".join(map(str, shape[1:])), _smallest(ghost, shape[0])
+            raise UserError(f"{net.name} cannot take pictures of {size} (mels x frames): it needs {least}") from None
+        parameters = sum(p.numel() for p in ghost.stage_parameters(stage))
+        rows.append(Row(stage, tuple(x.shape[1:]), parameters, flops // 2))
+    return rows
+
+
+def _counted(net: StagedNet, stage: str, x: Tensor) -> tuple[Tensor, int]:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        out = net.run(stage, x)
+    return out, counter.get_total_flops()
+
+
+def _smallest(ghost: StagedNet, channels: int) -> str:
+    """The smallest square picture that the network can take, in words."""
+    low, high = 0, 512
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            with torch.no_grad():
+                ghost(torch.empty(1, channels, middle, middle, device="meta"))
+            high = middle
+        except RuntimeError:
+            low = middle
+    return f"at least {high} x {high}" if high < 512 else "another size"

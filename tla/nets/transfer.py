@@ -1,0 +1,116 @@
+"""The transfer plan, applied: which stages start pretrained, which may move, which are there at all.
+
+A network is first made at random from its seed, so head, random stages and fresh norms are the same for every plan of
+that seed; then the plan's pretrained tensors overwrite it. Choices that the paper leaves open:
+- A stage that is not pretrained has fresh norm layers, weights and statistics, also under `meanvar`, which draws every
+  other parameter of the stage from the normal distribution with that pretrained tensor's mean and standard deviation.
+- A frozen stage in inference mode is so altogether: norms use their stored statistics and nothing drops out, so the
+  leading frozen stages are a constant function of the picture.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from tla.errors import UserError
+from tla.nets.backbones import build
+from tla.nets.stages import StagedNet, cut, norm_tensors, seeded
+from tla.nets.weights import Pretrained
+from tla.options import STAGES, Stage, Transfer
+
+RANDOM = "random"
+
+
+def assemble(backbone: str, classes: int, plan: Transfer, pretrained: Pretrained | None, *, seed: int) -> StagedNet:
+    """The network that training starts from."""
+    _check(plan)
+    if pretrained is None and (plan.pretrained_upto != "none" or plan.rest == "meanvar"):
+        what = f"pretrained up to {plan.pretrained_upto}" if plan.pretrained_upto != "none" else "rest meanvar"
+        raise UserError(f"the transfer plan says {what}, but the weights are random: give weights, or pretrain up to none")
+    net = build(backbone, classes, seed=seed)
+    if pretrained is not None:
+        _overwrite(net, _chosen(net, plan, pretrained.tensors, seed))
+    net = cut(net, plan.kept_upto, classes, seed=seed)
+    _freeze(net, plan)
+    return net
+
+
+def canonical(plan: Transfer, weights: str) -> tuple[Transfer, str]:
+    """The plan and the source of weights, the same for all that give the same network: a run's key is made of them."""
+    _check(plan)
+    plan = replace(plan, pretrained_upto=_earlier(plan.pretrained_upto, plan.kept_upto))
+    if weights == RANDOM:
+        plan = replace(plan, pretrained_upto="none", rest="random")
+    if plan.pretrained_upto == plan.kept_upto:
+        plan = replace(plan, rest="random")  # there is no rest
+    if plan.pretrained_upto == "none":
+        plan = replace(plan, parts="all")
+        weights = RANDOM if plan.rest == "random" else weights
+    if plan.frozen_upto == "none":
+        plan = replace(plan, frozen_norm="inference")
+    return plan, weights
+
+
+def trainable(net: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training moves."""
+    return [parameter for parameter in net.parameters() if parameter.requires_grad]
+
+
+def counts(net: nn.Module) -> tuple[int, int]:
+    """How many numbers training moves, and how many parameters there are."""
+    return sum(p.numel() for p in trainable(net)), sum(p.numel() for p in net.parameters())
+
+
+def frozen_prefix(net: StagedNet) -> Stage:
+    """The last of the leading stages that are a constant function of the picture; `none` if there are none."""
+    return net.inference_upto
+
+
+def _check(plan: Transfer) -> None:
+    if plan.kept_upto == "none":
+        raise UserError(f"a network cannot be kept up to none: possible are {', '.join(STAGES)}")
+    if _earlier(plan.frozen_upto, plan.kept_upto) != plan.frozen_upto:
+        raise UserError(
+            f"frozen up to {plan.frozen_upto}, but kept only up to {plan.kept_upto}: "
+            f"freeze up to {plan.kept_upto} at most, or keep more"
+        )
+
+
+def _earlier(one: Stage, other: Stage) -> Stage:
+    return min(one, other, key=("none", *STAGES).index)
+
+
+def _chosen(net: StagedNet, plan: Transfer, tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """The tensors that replace random ones."""
+    norms = norm_tensors(net)
+    taken = {"all": set(tensors), "conv": set(tensors) - norms, "norm": norms}[plan.parts]
+    upto = net.upto(plan.pretrained_upto)
+    chosen = {name: tensors[name] for name in tensors if name in taken and net.stage_of(name) in upto}
+    if plan.rest == "meanvar":
+        drawn = _matched(
+            {name: tensors[name] for name, _ in net.net.named_parameters() if name in tensors.keys() - norms}, seed
+        )
+        chosen |= {name: tensor for name, tensor in drawn.items() if net.stage_of(name) not in upto}
+    return chosen
+
+
+def _matched(tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Normal numbers with each tensor's own mean and spread."""
+    # All are drawn, whichever are used: a stage's draw then does not depend on where the pretrained part ends.
+    with seeded(seed, "mean and variance"):
+        return {name: torch.randn(t.shape) * t.std(correction=0) + t.mean() for name, t in tensors.items()}
+
+
+def _overwrite(net: StagedNet, chosen: dict[str, Tensor]) -> None:
+    own = net.net.state_dict()
+    for name, tensor in chosen.items():
+        own[name].copy_(tensor)
+
+
+def _freeze(net: StagedNet, plan: Transfer) -> None:
+    for stage in net.upto(plan.frozen_upto):
+        for parameter in net.stage_parameters(stage):
+            parameter.requires_grad_(False)
+    if plan.frozen_norm == "inference":
+        net.hold(plan.frozen_upto)
