@@ -1,0 +1,1 @@
+"""Speed, as a ratio against the obvious way, both measured in one run."""

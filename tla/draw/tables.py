@@ -1,0 +1,70 @@
+"""Tables that people read, in the terminal."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from tla import console
+from tla.files import write_text
+
+
+def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
+    """Print the runs and the numbers made of them, and keep both as CSV."""
+    summary_path = path.with_name(f"{path.stem}_summary.csv")
+    write_text(path, runs.to_csv(index=False))
+    write_text(summary_path, summary.to_csv(index=False))
+    show_runs(runs)
+    print()
+    show_summary(summary)
+    note = "interval: over clips, resampled by source; best: the epoch picked on the clips that are scored, as in the paper"
+    print(f"\n{note}\n{path}  {summary_path}")
+
+
+def finding(summary: pd.DataFrame, rule: str) -> str:
+    """What a comparison of two starts found, in a sentence that claims no more than its interval."""
+    rows = summary[summary["rule"] == rule].set_index("arm")
+    first, second, gap = rows.index[0], rows.index[1], rows.iloc[2]
+    seen = f"{first} {rows['accuracy'].iloc[0]:.1f} %, {second} {rows['accuracy'].iloc[1]:.1f} % ({rule} epoch)"
+    points = f"{gap['accuracy']:+.1f} points [{gap['low']:.1f}, {gap['high']:.1f}]"
+    if gap["low"] <= 0 <= gap["high"]:
+        return f"{seen}. The difference, {points}, cannot be told from none on these clips."
+    return f"{seen}. {first if gap['accuracy'] > 0 else second} is ahead: {points}, 95 % interval over these clips."
+
+
+def file_name(what: str, runs: pd.DataFrame) -> str:
+    """The CSV's name: the command, the data set, the backbone."""
+    return f"{what}_{runs['data'][0]}_{runs['backbone'][0].replace(':', '_').replace('/', '_')}.csv"
+
+
+def show_runs(runs: pd.DataFrame) -> None:
+    """One line per run."""
+    rules = [rule for rule in ("best", "last", "test") if rule in runs]
+    headings = ["key", "weights", "fold", "seed", *(f"{rule} %" for rule in rules), "macro %", "epochs", "s/epoch"]
+    rows = [
+        [
+            row["key"],
+            row["weights"],
+            row["fold"],
+            row["seed"],
+            *(f"{100 * row[rule]:.1f}" for rule in rules),
+            f"{100 * row[rules[-1] + '_macro']:.1f}",
+            row["epochs"],
+            f"{row['seconds_per_epoch']:.1f}",
+        ]
+        for row in runs.to_dict("records")
+    ]
+    console.table(headings, rows)
+
+
+def show_summary(summary: pd.DataFrame) -> None:
+    """One line per reported number, with its interval, spread and the paper's number."""
+    has_paper = "paper" in summary and summary["paper"].notna().any()
+    headings = ["", "rule", "runs", "accuracy %", "95 % interval", "spread", *(["paper %"] if has_paper else [])]
+    rows = []
+    for row in summary.to_dict("records"):
+        spread = "" if math.isnan(row["spread"]) else f"±{row['spread']:.1f} over {row['spread_over']}"
+        interval = f"{row['low']:.1f} to {row['high']:.1f}"
+        paper = [f"{row['paper']:.1f}" if not math.isnan(row["paper"]) else ""] if has_paper else []
+        rows.append([row["arm"], row["rule"], row["runs"], f"{row['accuracy']:.1f}", interval, spread, *paper])
+    console.table(headings, rows)

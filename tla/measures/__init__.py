@@ -1,0 +1,1 @@
+"""Numbers from runs; pure functions on arrays at the core."""

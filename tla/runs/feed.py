@@ -1,0 +1,140 @@
+"""Pictures from the store become batches on the device.
+
+An epoch is the clean clips plus, if there is augmentation, one augmented copy of each, in an order that depends on the
+run's seed and the epoch alone; so a run that is interrupted continues as if it had not been.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tla.options import Stage
+from tla.runs.run import Run
+from tla.sound.store import Store
+
+EVALUATION_BATCH = 64
+STATISTICS_CLIPS = 64  # clips read at once for the standardisation's sums
+RESIDENT_SHARE = 0.5  # of the free GPU memory that pictures may take
+
+
+class Feed:
+    """What one run's network is fed, on its device: pictures, float32, channels-last, standardised if the recipe says so.
+
+    With `after` set, it is the outputs of that stage instead, in the dtype in which they were made.
+    """
+
+    def __init__(self, store: Store, run: Run, train: np.ndarray, device: torch.device) -> None:
+        self.store, self.run, self.train, self.device = store, run, train, device
+        self.after: Stage = "none"
+        self.banks = [store.clean, *(store.variant(k) for k in range(store.variants))]  # clean, then each variant
+        self.labels = torch.from_numpy(np.asarray(store.dataset.labels)).to(device)
+        self.standard = standard_of(store.clean, train) if run.recipe.standardise else None
+        self._standard = None if self.standard is None else tuple(torch.from_numpy(x).to(device) for x in self.standard)
+        self._resident = self._on_gpu()
+
+    def behind(self, banks: list[np.ndarray], after: Stage) -> "Feed":
+        """The same feed of a stage's outputs in place of pictures."""
+        other = copy.copy(self)
+        other.banks, other.after = banks, after
+        other._resident = other._on_gpu()
+        return other
+
+    @property
+    def batches(self) -> int:
+        """Batches in an epoch."""
+        return count_batches(self.run, len(self.train))
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches (pictures, labels) of a training epoch."""
+        clips, variants = self._order(epoch)
+        live = self.run.augment.kind == "live"
+        fresh = self.store.live(clips[variants > 0], seed=self.run.seed, epoch=epoch) if live else iter(())
+        for cut in _cuts(len(clips), self.run.recipe.batch):
+            rows, which = clips[cut], variants[cut]
+            if live:
+                values = np.stack([next(fresh) if k else self.store.clean[row] for row, k in zip(rows, which, strict=True)])
+                pictures = self._finish(torch.from_numpy(values))
+            else:
+                pictures = self.pictures(rows, which)
+            yield pictures, self.labels[torch.from_numpy(rows).to(self.device)]
+
+    def pictures(self, rows: np.ndarray, variants: np.ndarray | None = None) -> Tensor:
+        """Pictures of clips (rows of the store), clean or of the given variants."""
+        which = np.zeros(len(rows), dtype=np.int64) if variants is None else variants
+        if self._resident is not None:
+            index = torch.from_numpy(which * len(self.banks[0]) + rows).to(self.device, non_blocking=True)
+            return self._finish(self._resident[index])
+        return self._finish(_tensor(np.stack([self.banks[k][row] for row, k in zip(rows, which, strict=True)])))
+
+    def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Clips and variants (0: clean) of an epoch, in order."""
+        rng = np.random.default_rng([self.run.seed, epoch])
+        n = len(self.train)
+        clips, variants = self.train, np.zeros(n, dtype=np.int64)
+        if augmented(self.run):
+            drawn = rng.integers(1, self.store.variants + 1, n) if self.store.variants else np.ones(n, dtype=np.int64)
+            clips, variants = np.concatenate([clips, clips]), np.concatenate([variants, drawn])
+        order = rng.permutation(len(clips))
+        return clips[order], variants[order]
+
+    def _finish(self, values: Tensor) -> Tensor:
+        values = values.to(self.device, non_blocking=True)
+        if self.after == "none":
+            values = values.float()
+            if self._standard is not None:
+                values = (values - self._standard[0]) / self._standard[1]
+        return values.contiguous(memory_format=torch.channels_last)
+
+    def _on_gpu(self) -> Tensor | None:
+        """All that is fed on the GPU, where it fits."""
+        if self.device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(self.device)
+        if sum(bank.nbytes for bank in self.banks) > RESIDENT_SHARE * free:
+            return None
+        return torch.cat([_tensor(np.array(bank)).to(self.device) for bank in self.banks])
+
+
+def _tensor(values: np.ndarray) -> Tensor:
+    """numpy has no bfloat16: its bits travel as uint16."""
+    return torch.from_numpy(values).view(torch.bfloat16) if values.dtype == np.uint16 else torch.from_numpy(values)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The arithmetic of a run's network."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def augmented(run: Run) -> bool:
+    """Whether an epoch holds an augmented copy of each clip beside the clean one."""
+    return run.augment.kind != "none"
+
+
+def count_batches(run: Run, clips: int) -> int:
+    """Batches in an epoch over so many training clips."""
+    return len(_cuts(clips * (1 + augmented(run)), run.recipe.batch))
+
+
+def standard_of(pictures: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and spread (3, mels, 1) of each band of each channel over clips and frames."""
+    total = square = np.zeros(())
+    for start in range(0, len(rows), STATISTICS_CLIPS):
+        values = np.asarray(pictures[rows[start : start + STATISTICS_CLIPS]], dtype=np.float64)
+        total = total + values.sum(axis=(0, 3))
+        square = square + np.square(values).sum(axis=(0, 3))
+    count = len(rows) * pictures.shape[3]
+    mean = total / count
+    spread = np.sqrt(np.maximum(square / count - np.square(mean), 0.0))
+    spread[spread < 1e-3] = 1.0  # a band that never changes (above a low-rate file's range) stays at 0
+    return mean[:, :, None].astype(np.float32), spread[:, :, None].astype(np.float32)
+
+
+def _cuts(items: int, batch: int) -> list[slice]:
+    """Batches as slices; a last batch of one item, for which batch norm has no statistics, joins its neighbour."""
+    starts = list(range(0, items, batch))
+    if len(starts) > 1 and items - starts[-1] == 1:
+        starts.pop()
+    return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], items], strict=True)]

@@ -1,0 +1,251 @@
+"""The training loop: a stepped rate, bf16 where it pays, a checkpoint after every epoch.
+
+A run that is killed loses at most the epoch in flight. All randomness of an epoch comes from the run's seed and the epoch's
+number, so the continued run takes the very steps that the uninterrupted one would have taken.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from tla.console import Progress, say
+from tla.errors import UserError
+from tla.files import replacing
+from tla.nets import transfer, weights
+from tla.nets.stages import StagedNet, describe
+from tla.nets.weights import Pretrained
+from tla.options import Stage
+from tla.runs import prefix
+from tla.runs.feed import EVALUATION_BATCH, Feed, augmented, autocast
+from tla.runs.folder import Predictions, RunFolder
+from tla.runs.run import Run, learning_rate
+from tla.runs.scores import accuracy, macro_accuracy
+from tla.sound.store import Store
+
+
+@dataclass
+class State:
+    """A run after some epochs: all that the next epoch and the end of the run need."""
+
+    net: StagedNet
+    optimizer: torch.optim.Optimizer
+    history: list[dict[str, Any]] = field(default_factory=list)
+    kept: dict[str, Tensor] = field(default_factory=dict)  # of the best epoch: its logits (paper) or its network (nested)
+
+    @property
+    def best(self) -> int:
+        """The epoch with the highest accuracy on the clips that choose; the first of equals."""
+        return int(np.argmax([row["accuracy"] for row in self.history]))
+
+
+def fit(
+    run: Run,
+    store: Store,
+    pretrained: Pretrained | None,
+    folder: RunFolder,
+    device: torch.device,
+    watch: Progress,
+    *,
+    tensorboard: bool = False,
+) -> None:
+    """Train a run to its end, from its last checkpoint if there is one, and write its folder."""
+    split = store.dataset.split(run.fold, run.protocol)
+    choosing = split.validation if run.protocol == "nested" else split.test
+    feed = Feed(store, run, split.train, device)
+    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
+    net = net.to(device).to(memory_format=torch.channels_last)
+    after = transfer.frozen_prefix(net)
+    if after != "none" and run.augment.kind != "live":
+        feed = prefix.behind(feed, net, after)
+    state = State(net, make_optimizer(run, net))
+    _restore(state, folder)
+    watch.advance(len(state.history) * feed.batches)
+    epochs = run.recipe.epochs or 0
+    with ExitStack() as stack:
+        board = stack.enter_context(_tensorboard(folder, len(state.history))) if tensorboard else None
+        for epoch in range(len(state.history), epochs):
+            row = run_epoch(state, feed, run, choosing, epoch, watch)
+            save_checkpoint(state, folder)
+            folder.write_log(state.history)
+            watch.note(f"epoch {epoch + 1}/{epochs}  loss {row['loss']:.3f}  held out {100 * row['accuracy']:.1f} %")
+            if board:
+                for name in ("lr", "loss", "train_accuracy", "heldout_loss", "accuracy"):
+                    board.add_scalar(name, row[name], epoch + 1)
+    _conclude(state, feed, run, folder, split.test)
+
+
+def run_epoch(state: State, feed: Feed, run: Run, choosing: np.ndarray, epoch: int, watch: Progress) -> dict[str, Any]:
+    """Train one epoch, score the clips that choose, and note both in the state."""
+    started = time.perf_counter()
+    loss, train_accuracy = train_epoch(state, feed.epoch(epoch), run, epoch, watch, after=feed.after)
+    trained = time.perf_counter()
+    logits = predict(state.net, feed, choosing, run.precision)
+    labels = feed.store.dataset.labels[choosing]
+    heldout_loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
+    if not (math.isfinite(loss) and math.isfinite(heldout_loss)):
+        raise UserError(
+            f"run {run.key} diverged: in epoch {epoch + 1} the loss is {loss} in training, {heldout_loss} on held-out clips; "
+            f"--recipe.lr {run.recipe.lr:g} is likely too high"
+        )
+    row = {
+        "epoch": epoch + 1,
+        "lr": learning_rate(run.recipe, epoch),
+        "loss": loss,
+        "train_accuracy": train_accuracy,
+        "heldout_loss": heldout_loss,
+        "accuracy": accuracy(logits, labels),
+        "train_seconds": round(trained - started, 3),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+    state.history.append(row)
+    if state.best == epoch:
+        state.kept = {"logits": torch.from_numpy(logits)} if run.protocol == "paper" else _copy_of(state.net)
+    return row
+
+
+def train_epoch(
+    state: State, batches: Iterable[tuple[Tensor, Tensor]], run: Run, epoch: int, watch: Progress, after: Stage = "none"
+) -> tuple[float, float]:
+    """One pass over batches (pictures, or outputs of stage `after`, and labels); mean loss and accuracy over them, as met.
+
+    There is no host sync before its end.
+    """
+    device = next(state.net.parameters()).device
+    loss_sum, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(run.recipe, epoch)
+    state.net.train()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws from the global generator
+        torch.manual_seed(run.seed * 1_000_003 + epoch)
+        for pictures, labels in batches:
+            with autocast(device, run.precision):
+                logits = state.net(pictures, after=after).float()
+            loss = functional.cross_entropy(logits, labels)
+            state.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            state.optimizer.step()
+            loss_sum += loss.detach() * len(labels)
+            right += (logits.detach().argmax(dim=1) == labels).sum()
+            seen += len(labels)
+            watch.advance()
+    return float(loss_sum) / seen, float(right) / seen
+
+
+def predict(net: StagedNet, feed: Feed, rows: np.ndarray, precision: str) -> np.ndarray:
+    """Logits (clips, classes), float32, of clean clips in inference mode."""
+    net.eval()
+    outputs = []
+    with torch.inference_mode(), autocast(feed.device, precision):
+        for start in range(0, len(rows), EVALUATION_BATCH):
+            outputs.append(net(feed.pictures(rows[start : start + EVALUATION_BATCH]), after=feed.after).float())
+    return torch.cat(outputs).cpu().numpy()
+
+
+def make_optimizer(run: Run, net: StagedNet) -> torch.optim.Optimizer:
+    """The recipe's optimizer over what the transfer plan lets move; fused, so a step is one kernel per few tensors."""
+    recipe, moving = run.recipe, transfer.trainable(net)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(moving, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True, fused=True)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(moving, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _copy_of(net: StagedNet) -> dict[str, Tensor]:
+    return {f"net.{name}": tensor.detach().clone() for name, tensor in net.net.state_dict().items()}
+
+
+def save_checkpoint(state: State, folder: RunFolder) -> None:
+    """Write all that the next epoch needs."""
+    tensors = {f"net.{name}": tensor for name, tensor in state.net.net.state_dict().items()}
+    tensors |= {f"kept.{name}": tensor for name, tensor in state.kept.items()}
+    for index, slots in state.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if value is not None}
+    with replacing(folder.checkpoint) as temporary:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {"history": json.dumps(state.history)}
+        )
+
+
+def _restore(state: State, folder: RunFolder) -> None:
+    """Bring a fresh state to where the checkpoint stands, if there is one."""
+    if not folder.checkpoint.is_file():
+        return
+    try:
+        with safe_open(folder.checkpoint, framework="pt") as file:
+            history = json.loads(file.metadata()["history"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
+        say(f"the checkpoint of run {folder.key} is damaged ({error}); the run starts over")
+        return
+    parts: dict[str, dict[str, Tensor]] = {"net": {}, "kept": {}, "optimizer": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = tensor
+    state.net.net.load_state_dict(parts["net"])
+    saved = state.optimizer.state_dict()
+    for name, tensor in parts["optimizer"].items():
+        index, slot = name.split(".")
+        saved["state"].setdefault(int(index), {})[slot] = tensor
+    state.optimizer.load_state_dict(saved)
+    for parameter, slots in state.optimizer.state.items():  # the memory layout of the parameter, as when it was made
+        for slot, value in slots.items():
+            if value.shape == parameter.shape:
+                slots[slot] = torch.empty_like(parameter).copy_(value)
+    state.history, state.kept = history, parts["kept"]
+
+
+def _tensorboard(folder: RunFolder, epochs_done: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError("--tensorboard needs TensorBoard: pip install 'tla[tensorboard]'") from None
+    return SummaryWriter(str(folder.path / "tensorboard"), purge_step=epochs_done + 1)
+
+
+def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.ndarray) -> None:
+    """Score the test clips by the protocol's rules and write what remains of the finished run."""
+    clips = [feed.store.dataset.clips[row] for row in test]
+    labels = feed.store.dataset.labels[test]
+    if run.protocol == "nested":
+        state.net.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in state.kept.items()})
+        logits = {"test": predict(state.net, feed, test, run.precision)}
+    else:
+        logits = {"best": state.kept["logits"].cpu().numpy(), "last": predict(state.net, feed, test, run.precision)}
+    names, sources = np.array([clip.name for clip in clips]), np.array([clip.source for clip in clips])
+    folder.write_predictions(Predictions(names, labels, sources, logits))
+    if feed.standard is not None:
+        folder.write_standard(*feed.standard)
+    about = {"key": run.key, "backbone": run.backbone, "classes": json.dumps(folder.classes)}
+    weights.save(state.net.net.state_dict(), folder.weights, about)
+    rows = describe(state.net, (3, run.picture.mels, run.picture.frames or 0))
+    scores = {
+        rule: {"accuracy": accuracy(values, labels), "macro_accuracy": macro_accuracy(values, labels)}
+        for rule, values in logits.items()
+    }
+    trained = sum(row["train_seconds"] for row in state.history)
+    items = len(feed.train) * (1 + augmented(run)) * len(state.history)
+    folder.finish(
+        {
+            "scores": scores,
+            "best_epoch": state.best + 1,
+            "epochs": len(state.history),
+            "clips": len(test),
+            "parameters": sum(p.numel() for p in state.net.parameters()),
+            "trainable": sum(p.numel() for p in transfer.trainable(state.net)),
+            "multiply_adds": sum(row.multiply_adds for row in rows),
+            "seconds_per_epoch": float(np.median([row["seconds"] for row in state.history])),
+            "training_clips_per_second": items / trained,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        }
+    )

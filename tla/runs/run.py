@@ -1,0 +1,73 @@
+"""A run is a value: everything that decides its outcome, and the key that names it."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from tla.errors import UserError
+from tla.options import Augment, Picture, Protocol, Recipe, Transfer
+
+FORMAT = 1  # raised when a change to the code alters what a run of the same options gives
+
+PAPER_EPOCHS, PAPER_DROPS = 70, (30, 60)
+PAPER_EPOCHS_SCRATCH, PAPER_DROPS_SCRATCH = 450, (300, 350)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One network trained on all folds but one. Every field is resolved; where files lie is no part of it."""
+
+    data: str
+    data_digest: str  # of every clip's content, label, fold and source
+    classes: int
+    picture: Picture
+    augment: Augment
+    backbone: str
+    weights: str  # what the weights are (a version, a content hash, a run), not where they lie
+    transfer: Transfer
+    recipe: Recipe
+    protocol: Protocol
+    fold: int
+    seed: int
+    precision: Literal["fp32", "bf16"]
+
+    @property
+    def key(self) -> str:
+        """Twelve hex digits that name the run: a hash of its content."""
+        content = json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def from_json(value: dict[str, Any]) -> Run:
+    """The run that `dataclasses.asdict` and JSON made `value` of."""
+    inner = {"picture": Picture, "augment": Augment, "transfer": Transfer, "recipe": Recipe}
+    fields: dict[str, Any] = {**value, **{name: group(**value[name]) for name, group in inner.items()}}
+    recipe = dataclasses.replace(fields["recipe"], drops=tuple(fields["recipe"].drops))  # JSON has no tuples
+    return Run(**{**fields, "recipe": recipe})
+
+
+def resolve_recipe(recipe: Recipe, *, scratch: bool) -> Recipe:
+    """Fill in epochs and drops: the paper's for this start or, with epochs given, the same share of them for any start."""
+    for name in ("lr", "batch", "drop_factor"):
+        if not getattr(recipe, name) > 0:
+            raise UserError(f"--recipe.{name.replace('_', '-')} is {getattr(recipe, name)}; it has to be above 0")
+    if recipe.weight_decay < 0:
+        raise UserError(f"--recipe.weight-decay is {recipe.weight_decay}; it cannot be negative")
+    epochs, drops = recipe.epochs, recipe.drops
+    if epochs is None:
+        epochs = PAPER_EPOCHS_SCRATCH if scratch else PAPER_EPOCHS
+        drops = drops if drops is not None else PAPER_DROPS_SCRATCH if scratch else PAPER_DROPS
+    elif drops is None:
+        drops = tuple(sorted({max(1, round(epochs * drop / PAPER_EPOCHS)) for drop in PAPER_DROPS}))
+    if epochs < 1:
+        raise UserError(f"--recipe.epochs is {epochs}; a run has at least one epoch")
+    if any(drop < 1 for drop in drops):
+        raise UserError(f"--recipe.drops holds {min(drops)}; a drop comes after the first epoch or later")
+    return dataclasses.replace(recipe, epochs=epochs, drops=tuple(drops))
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """The rate of an epoch, counted from 0."""
+    return recipe.lr * recipe.drop_factor ** sum(epoch >= drop for drop in recipe.drops or ())
