@@ -1,0 +1,68 @@
+"""Fetch data sets, and check that one is fit for use.
+
+    python -m tla.data esc50                        download, verify and unpack into --data-root; goes on where it stopped
+    python -m tla.data --check my/sounds            decode every clip, hold the list against the files; a table and a verdict
+    python -m tla.data --folds mine.csv my/sounds   write down the folds that a folder without folds is given
+
+Names: esc50, esc10, urbansound8k, gtzan, gtzan-filtered, toy. Your own: a folder with one sub-folder per class, or a CSV with
+the columns path,label and, if you have them, fold and source (clips of one source never share a training and a test set).
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from tla import cli, console
+from tla.errors import UserError
+
+
+def main(names: list[str], *, check: str | None = None, folds: str | None = None, data_root: str | None = None) -> None:
+    """This command.
+
+    Args:
+        names: Data sets to download, or, with --folds, the folder to give folds.
+        check: The name or path of a data set to check; exits with 1 if it cannot be used as it is.
+        folds: Write the clips with labels, folds and sources to this CSV, which can be edited and used as --data.
+        data_root: Folder for data sets; by default $TLA_DATA, else ./data.
+    """
+    root = Path(data_root or os.environ.get("TLA_DATA") or "data")
+    if folds:
+        return write_folds(names, Path(folds), root)
+    if not names and not check:
+        raise UserError("say what to do: the name of a data set to download it, or --check PATH (--help tells more)")
+    for name in names:
+        from tla.sound.download import fetch
+
+        print(f"{name}: {fetch(name, root)}")
+    if check:
+        show_check(check, root)
+
+
+def show_check(data: str, root: Path) -> None:
+    """Check a data set, print what was found, and say so in the exit status."""
+    from tla.sound.check import check
+    from tla.sound.clips import find
+
+    report = check(*find(data, root))
+    console.table(["", ""], report.facts, title=report.name)
+    if report.rows:
+        print()
+        console.table(["", "found", "how many", "such as"], report.rows)
+    print(f"\n{report.verdict}")
+    if not report.ok:
+        sys.exit(1)
+
+
+def write_folds(names: list[str], path: Path, root: Path) -> None:
+    """Write the folds of one data set as a CSV."""
+    from tla.sound.clips import load
+    from tla.sound.folds import write_folds
+
+    if len(names) != 1:
+        raise UserError(f"--folds writes the folds of one data set; {len(names)} were named")
+    write_folds(load(names[0], root), path)
+    print(f"{path}: use it with --data {path}")
+
+
+if __name__ == "__main__":
+    cli.run(main, positional="names")

@@ -1,0 +1,62 @@
+"""Classify sounds of any format and length with a trained run, or with the average of several.
+
+    python -m tla.predict dog.wav --run 3f9a
+    python -m tla.predict recordings/ --run 3f9a,77b0 --top 5 --csv heard.csv
+
+Long files are cut into windows of the data set's clip length and the probabilities averaged.
+"""
+
+import sys
+from pathlib import Path
+
+from tla import cli, console
+from tla.errors import UserError
+
+
+def main(
+    files: list[str],
+    *,
+    run: tuple[str, ...] = (),
+    top: int = 3,
+    csv: str | None = None,
+    json: str | None = None,
+    runs: str = "runs",
+    device: str = "auto",
+) -> None:
+    """This command.
+
+    Args:
+        files: Sound files, or folders of them.
+        run: The run to listen with, by the beginning of its key; several, as in 3f9a,77b0, are averaged.
+        top: How many classes to name.
+        csv: Write every class's probability for every file to this file.
+        json: The same as JSON.
+        runs: Folder for runs.
+        device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
+    """
+    if not files or not run:
+        raise UserError("give sound files or folders, and --run KEY (`python -m tla.runs` lists the runs)")
+    if top < 1:
+        raise UserError(f"--top is {top}; at least one class is named")
+    from tla.files import write_text
+    from tla.runs.folder import find
+    from tla.runs.infer import hear
+    from tla.runs.launch import choose_device
+
+    folders = [find(Path(runs), key) for key in run]
+    heard, wrong = hear([Path(name) for name in files], folders, choose_device(device))
+    best = heard.set_index("file").apply(lambda row: row.nlargest(top).items(), axis=1)
+    rows = [[file, *(f"{name} {100 * p:.1f} %" for name, p in items)] for file, items in best.items()]
+    console.table(["file", *(f"{place}." for place in range(1, min(top, heard.shape[1] - 1) + 1))], rows)
+    if csv:
+        write_text(Path(csv), heard.to_csv(index=False))
+    if json:
+        write_text(Path(json), heard.to_json(orient="records", indent=2))
+    for file, reason in wrong.items():
+        console.say(f"error: {file}: {reason}")
+    if wrong:
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    cli.run(main, positional="files")

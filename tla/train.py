@@ -1,0 +1,56 @@
+"""Fine-tune a network on sounds, one run per fold and seed, and say how well it hears (Table I).
+
+    python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.epochs 5 --recipe.lr 1e-3
+    python -m tla.train --data my/sounds --backbone resnet50 --folds 1,2 --seeds 3
+    python -m tla.train --data esc50 --compare random        does pretraining help? both starts and their difference
+    python -m tla.train --backbone densenet201 --describe    the network's stages
+
+Runs are kept in --runs by a key made of everything that decides their outcome: the same command again trains nothing
+twice, and one that was stopped goes on after the last whole epoch.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from tla import cli, console
+from tla.options import Place, Study
+
+
+def main(study: Study, place: Place, *, compare: Literal["random"] | None = None, describe: bool = False) -> None:
+    """This command.
+
+    Args:
+        compare: `random` trains the same study from random weights too and reports the paired difference.
+        describe: Print the network's stages with shapes, parameters and multiply-adds, and stop.
+    """
+    if describe:
+        return show_stages(study)
+    from tla.draw import tables as draw
+    from tla.measures import tables
+    from tla.runs.launch import by_start
+
+    arms = by_start(study, place, compare=compare == "random")
+    runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
+    draw.study(runs, tables.summary(arms), Path(place.figures) / draw.file_name("train", runs))
+
+
+def show_stages(study: Study) -> None:
+    """Print the stages of the study's network under its transfer plan."""
+    from tla.nets import transfer
+    from tla.nets.stages import describe
+
+    plan, _ = transfer.canonical(study.transfer, "random")
+    net = transfer.assemble(study.backbone, 50, plan, None, seed=0)
+    shape = (3, study.picture.mels, study.picture.frames or 250)
+    rows = describe(net, shape)
+    cells = [
+        [row.stage, "x".join(map(str, row.shape)), f"{row.parameters:,}", f"{row.multiply_adds / 1e6:,.1f}"] for row in rows
+    ]
+    totals = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows) / 1e6
+    cells.append(["all", "", f"{totals[0]:,}", f"{totals[1]:,.1f}"])
+    title = f"{study.backbone}, a picture of {'x'.join(map(str, shape))}, 50 classes"
+    console.table(["stage", "output", "parameters", "multiply-adds (millions)"], cells, title=title)
+
+
+if __name__ == "__main__":
+    cli.run(main)
