@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under a temporary name, flushed to the disk, renamed."""
+"""Files that are whole or not there: written under a temporary name, flushed, renamed. And locks between processes."""
 
 import json
 import os
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tla.console import say
 
 
 @contextmanager
@@ -35,6 +37,24 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as readable JSON; NaN is refused."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@contextmanager
+def held(lock: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file; while another process does, say `busy` and wait. A process that dies lets go."""
+    from filelock import FileLock, Timeout
+
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    mine = FileLock(lock)
+    try:
+        mine.acquire(timeout=0)
+    except Timeout:
+        say(busy)
+        mine.acquire()
+    try:
+        yield
+    finally:
+        mine.release()
 
 
 def _umask() -> int:

@@ -95,9 +95,10 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
-    with pytest.raises(UserError, match="No such file or directory"):
-        weights.save(state, tmp_path / "no" / "w.safetensors", {})
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    (tmp_path / "in-the-way").write_text("a file")
+    with pytest.raises(UserError, match=r"w\.safetensors: cannot be written"):
+        weights.save(state, tmp_path / "in-the-way" / "w.safetensors", {})
 
 
 def test_reading_what_is_broken(tmp_path: Path, state: dict[str, Tensor]) -> None:

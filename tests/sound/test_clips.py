@@ -169,8 +169,9 @@ def test_folds_written_down_load_back_to_the_same_set(folder: Path, tmp_path: Pa
 
 
 def test_folds_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in-the-way").write_text("a file")
     with pytest.raises(UserError, match=r"folds\.csv: the folds cannot be written there"):
-        folds.write_folds(load(str(folder), tmp_path), tmp_path / "none" / "folds.csv")
+        folds.write_folds(load(str(folder), tmp_path), tmp_path / "in-the-way" / "folds.csv")
 
 
 CLIPS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), min_size=20, max_size=80)

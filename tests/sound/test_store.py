@@ -18,6 +18,7 @@ import pytest
 import soundfile
 
 from tla.errors import UserError
+from tla.files import held
 from tla.options import Augment, Picture
 from tla.sound import rows, store, workers
 from tla.sound.audio import read
@@ -270,7 +271,7 @@ def test_the_second_of_two_waits_and_finds_it_done(open_, capsys: pytest.Capture
     description = (made.folder / "store.json").read_text()
     (made.folder / "store.json").unlink()
     waiting = threading.Thread(target=open_)
-    with rows.alone(made.folder):
+    with held(made.folder / "lock", "busy"):
         waiting.start()
         time.sleep(0.3)
         (made.folder / "store.json").write_text(description)  # as the first would at its end

@@ -6,7 +6,6 @@ hold tensors alone; nothing that could run code is ever opened. What does not fi
 
 import hashlib
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from tla.errors import UserError
+from tla.files import replacing
 from tla.nets.backbones import build, timm_name
 from tla.nets.stages import CUT_HEAD, HEAD
 
@@ -85,17 +85,11 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _write(path: Path, parts: list[bytes]) -> None:
-    new = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with new.open("wb") as file:
+        with replacing(path) as new, new.open("wb") as file:
             file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        new.unlink(missing_ok=True)
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------

@@ -21,9 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from tla.console import say
 from tla.errors import UserError
-from tla.files import replacing, write_json, write_text
+from tla.files import held, replacing, write_json, write_text
 from tla.runs.run import Run, from_json
 
 
@@ -109,19 +108,8 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; a second process waits. A killed process lets go by dying."""
-        from filelock import FileLock, Timeout
-
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            say(f"run {self.key} is being trained by another process; waiting for it")
-            lock.acquire()
-        try:
+        with held(self.path / ".lock", f"run {self.key} is being trained by another process; waiting for it"):
             yield
-        finally:
-            lock.release()
 
     def describe(self, run: Run, classes: list[str], made: dict[str, Any]) -> None:
         """Write what the run is and how it is made."""

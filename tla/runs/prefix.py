@@ -2,7 +2,7 @@
 
 The leading frozen stages in inference mode are a constant function of the picture, so their output for each clip and
 variant is computed once, in the run's own arithmetic and in the dtype in which it comes, and later read like a picture.
-The files lie beside the pictures, named by all that decides them: the prefix's tensors, the arithmetic, the standardisation.
+The files lie below the pictures, named by all that decides them: the prefix's tensors, the arithmetic, the standardisation.
 """
 
 import hashlib
@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from tla.console import Progress, progress, say
-from tla.files import replacing
+from tla.files import held, replacing
 from tla.nets.stages import StagedNet
 from tla.options import Stage
 from tla.runs.feed import Feed, autocast
@@ -25,9 +24,10 @@ FORMAT = 1  # raised when a change to the code alters what the files hold
 def behind(feed: Feed, net: StagedNet, after: Stage) -> Feed:
     """A feed of the outputs of stage `after`, the last of the network's frozen prefix, in place of pictures."""
     stem = f"{after}-{_key(feed, net, after)}"
-    paths = [feed.store.folder / f"{stem}-{bank}.npy" for bank in range(len(feed.banks))]
+    folder = feed.store.folder / "stages"
+    paths = [folder / f"{stem}-{bank}.npy" for bank in range(len(feed.banks))]
     rows = np.arange(len(feed.store.clean))
-    with FileLock(feed.store.folder / f"{stem}.lock"):
+    with held(folder / f"{stem}.lock", f"another process is computing {after} of {feed.store.dataset.name}; waiting for it"):
         missing = [bank for bank, path in enumerate(paths) if not _usable(path, len(rows))]
         if missing:
             with progress(f"{after} of {feed.store.dataset.name}", len(rows) * len(missing)) as watch:

@@ -7,7 +7,6 @@ Official folds are used as they are. Protocols: `paper` trains on all folds but 
 import difflib
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import numpy as np
 
 from tla import console
 from tla.errors import UserError
+from tla.files import write_text
 from tla.options import Protocol
 from tla.sound import folds as make
 from tla.sound import layouts
@@ -294,10 +294,7 @@ def _recall(memory: Path | None) -> dict[str, list]:
 
 
 def _remember(known: dict[str, list], memory: Path) -> None:
-    part = memory.with_name(f".{memory.name}.{os.getpid()}")
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(known))
-        part.replace(memory)
+        write_text(memory, json.dumps(known))
     except OSError as error:
         console.say(f"{memory} cannot be written ({error.strerror}), so the clips will be read again next time")

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from tla import console
 from tla.errors import UserError
+from tla.files import held
 from tla.sound import clips, layouts
 
 TIMEOUT_S = 60.0
@@ -113,12 +114,10 @@ def fetch(name: str, data_root: Path) -> Path:
 
 def obtain(archive: Archive, data_root: Path) -> Path:
     """Download, check and unpack an archive below `data_root`; whatever was done before is not done again."""
-    from filelock import FileLock
-
     folder = data_root / archive.folder
     with _disk(data_root):
         data_root.mkdir(parents=True, exist_ok=True)
-        with FileLock(data_root / f".{archive.file}.lock"):
+        with held(data_root / f".{archive.file}.lock", f"another process is fetching {archive.name}; waiting for it"):
             if folder.is_dir() and layouts.recognise(folder) != "folder":
                 return folder
             if folder.exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tla.errors import UserError
+from tla.files import write_text
 
 if TYPE_CHECKING:
     from tla.sound.clips import Dataset
@@ -67,10 +68,7 @@ def write_folds(dataset: "Dataset", path: Path) -> None:
     for clip in dataset.clips:
         place = Path(os.path.relpath(clip.path, path.parent.resolve())).as_posix()
         table.writerow((place, dataset.classes[clip.label], clip.fold, clip.source))
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(text.getvalue(), "utf-8")
-        part.replace(path)
+        write_text(path, text.getvalue())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UserError(f"{path}: the folds cannot be written there ({error.strerror})") from None

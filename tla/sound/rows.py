@@ -6,11 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import filelock
 import numpy as np
 from numpy.lib import format as npy
 
-from tla import console
 from tla.errors import UserError
 from tla.files import replacing
 
@@ -81,18 +79,3 @@ def writing_to(place: Path, size: int) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{what} ({error.strerror or error}); {advice}") from None
-
-
-@contextmanager
-def alone(place: Path) -> Iterator[None]:
-    """No other process writes to the folder; the system lets go of the lock when its holder dies."""
-    lock = filelock.FileLock(place / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        console.say(f"{place}: another process is making these pictures; waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

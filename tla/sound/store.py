@@ -19,12 +19,12 @@ import numpy as np
 
 from tla import console
 from tla.errors import UserError
-from tla.files import write_json
+from tla.files import held, write_json
 from tla.options import Augment, Picture
 from tla.sound.audio import BadClip, read
 from tla.sound.augment import Variation, draw, parse_kind, vary
 from tla.sound.clips import Dataset
-from tla.sound.rows import Rows, alone, clear_leftovers, damage, nbytes, writing_rows, writing_to
+from tla.sound.rows import Rows, clear_leftovers, damage, nbytes, writing_rows, writing_to
 from tla.sound.spectrograms import WINDOWS_S, picture, resolved, shortest, to_length
 from tla.sound.workers import AHEAD, cores, crew, ordered, standing_crew
 
@@ -96,7 +96,8 @@ def open_store(
     workers = workers or cores()
     build = _Build(dataset, picture, augment, place, on_bad_clip, workers)
     if lacking := build.lacking():
-        with writing_to(place, build.size(len(lacking))), alone(place):
+        busy = f"{place}: another process is making these pictures; waiting for it"
+        with writing_to(place, build.size(len(lacking))), held(place / "lock", busy):
             build.run()
     skipped = build.skipped or {}
     _refuse(dataset, skipped, on_bad_clip)

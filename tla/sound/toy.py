@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tla.errors import UserError
+from tla.files import held
 
 VERSION = 1  # raised when the sounds change, so that a set made by an older version is made anew
 RATE = 22050
@@ -26,12 +27,10 @@ _TIME = np.arange(SAMPLES) / RATE
 
 def ensure(folder: Path) -> Path:
     """The folder with the toy set in it, made if it is not there, or was made by another version."""
-    from filelock import FileLock
-
     if not _is_current(folder):
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder.with_name(f".{folder.name}.lock")):
+            with held(folder.with_name(f".{folder.name}.lock"), "another process is making the toy set; waiting for it"):
                 if not _is_current(folder):  # another process may have been quicker
                     make(folder)
         except OSError as error:
