@@ -4,7 +4,17 @@ import ast
 from pathlib import Path
 
 ROOM = Path(__file__).parent
-COMMANDS = ("demo", "train", "predict", "runs", "data", "bench")  # in the order of a newcomer's day
+COMMANDS = (
+    "demo",
+    "train",
+    "fusion",
+    "freeze",
+    "cutoff",
+    "predict",
+    "runs",
+    "data",
+    "bench",
+)  # in the order of a newcomer's day
 
 
 def summary(command: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 Stage = Literal["none", "stem", "block1", "block2", "block3", "block4"]
-STAGES: tuple[str, ...] = get_args(Stage)[1:]  # from the input to the output; the head is always there and always new
+STAGES: tuple[Stage, ...] = get_args(Stage)[1:]  # from the input to the output; the head is always there and always new
 
 Protocol = Literal["paper", "nested"]
 

@@ -2,6 +2,7 @@
 
 python -m tla.bench pictures --data toy
 python -m tla.bench train --data toy --backbone efficientnet_lite0
+python -m tla.bench freeze --data toy --backbone efficientnet_lite0
 python -m tla.bench all --data my/sounds --backbone densenet201 --weights random
 """
 
@@ -9,14 +10,14 @@ from tla import cli, console
 from tla.errors import UserError
 from tla.options import Place, Study
 
-NAMES = ("pictures", "train")
+NAMES = ("pictures", "train", "freeze")
 
 
 def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> None:
     """This command.
 
     Args:
-        names: What to measure: pictures, train, or all.
+        names: What to measure: pictures, train, freeze, or all.
         batches: Training batches per measurement.
     """
     if not names or not set(names) <= {*NAMES, "all"}:
@@ -29,10 +30,14 @@ def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> N
             from tla.bench.pictures import bench_pictures
 
             rows = bench_pictures(material.dataset, material.store.picture)
-        else:
+        elif name == "train":
             from tla.bench.train import bench_train
 
             rows = bench_train(material, batches=batches)
+        else:
+            from tla.bench.freeze import bench_freeze
+
+            rows = bench_freeze(material, batches=batches)
         cells = [[row.what, f"{1000 * row.seconds:.1f}", f"{row.ratio:.2f}", row.note] for row in rows]
         console.table(["", "ms per clip", "ratio", ""], cells, title=name)
         print()

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tla.bench.pictures import obvious_copy, obvious_pictures
-from tla.bench.rows import Row, clock
+from tla.bench.rows import Row, clock, wait
 from tla.console import Progress, progress
 from tla.nets import backbones, transfer
 from tla.runs.feed import Feed, augmented, autocast
@@ -67,7 +67,7 @@ def _in_turns(run: Run, state: State, feed: Feed, batches: int, watch: Progress)
             logits = net(pictures)
         functional.cross_entropy(logits.float(), labels).backward()
         net.zero_grad(set_to_none=True)
-        _wait(feed.device)
+        wait(feed.device)
 
     source = _endless(feed)
     seen: list[int] = []
@@ -76,7 +76,7 @@ def _in_turns(run: Run, state: State, feed: Feed, batches: int, watch: Progress)
         batch = next(source)
         seen.append(len(batch[1]))
         train_epoch(state, [batch], run, 0, Progress("", 0))
-        _wait(feed.device)
+        wait(feed.device)
 
     times: dict[str, list[float]] = {"bare": [], "ours": []}
     net.train()
@@ -94,11 +94,6 @@ def _endless(feed: Feed) -> Iterator[tuple[Tensor, Tensor]]:
     while True:
         yield from feed.epoch(epoch)
         epoch += 1
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _obvious(material: Material, run: Run, batches: int) -> float:
@@ -119,7 +114,7 @@ def _obvious(material: Material, run: Run, batches: int) -> float:
         labels = torch.from_numpy(dataset.labels[rows]).to(material.device)
         functional.cross_entropy(net(torch.from_numpy(values).to(material.device)), labels).backward()
         optimizer.step()
-        _wait(material.device)
+        wait(material.device)
 
     step()
     return statistics.median(clock(step) for _ in range(batches)) / run.recipe.batch

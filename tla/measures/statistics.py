@@ -6,6 +6,7 @@ that a table redrawn is the same table. An interval over clips says how far the 
 the same kind; how far it moves with another seed is the spread over runs, reported beside it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,3 +45,27 @@ def clustered_mean(
         means.append(counts @ sums / (counts @ sizes))
     low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return Estimate(float(values.mean()), float(low), float(high))
+
+
+def sign_flip_test(values: np.ndarray, clusters: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
+    """Two-sided p-value for a mean of zero: the signs of whole clusters' sums are flipped at random.
+
+    Exact in expectation if a cluster's difference is as likely to fall one way as the other where there is no effect.
+    """
+    _, index = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64))
+    rng, observed, beyond = np.random.default_rng(seed), abs(sums.sum()), 0
+    for start in range(0, resamples, CHUNK):
+        signs = rng.choice([-1.0, 1.0], size=(min(CHUNK, resamples - start), len(sums)))
+        beyond += int((np.abs(signs @ sums) >= observed - 1e-12).sum())
+    return (beyond + 1) / (resamples + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number, step by step from the smallest (Holm 1979)."""
+    order = np.argsort(p_values)
+    corrected, least = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = least
+    return corrected

@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 
+from tla.errors import UserError
 from tla.measures.paper import TABLE1
 from tla.measures.statistics import Estimate, clustered_mean
 from tla.runs.folder import RunFolder
@@ -60,19 +61,26 @@ def clips_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
 def accuracy(folders: Iterable[RunFolder], rule: str) -> Estimate:
     """Accuracy of a study: mean over seeds for each clip, then over clips, resampled by source."""
     clips = clips_table(folders)
-    return _estimate(clips[clips["rule"] == rule])
+    return clustered_mean(*_over_seeds(clips[clips["rule"] == rule]))
 
 
 def difference(folders: Iterable[RunFolder], others: Iterable[RunFolder], rule: str) -> Estimate:
-    """Accuracy of a study minus that of another on the same clips, paired clip by clip, resampled by source."""
+    """Accuracy of a study minus that of another, over `paired` clips, resampled by source."""
+    return clustered_mean(*paired(folders, others, rule))
+
+
+def paired(folders: Iterable[RunFolder], others: Iterable[RunFolder], rule: str) -> tuple[np.ndarray, np.ndarray]:
+    """What a study gains over another on each clip that both held out in the same fold and seed; and the clips' sources."""
     first, second = clips_table(folders), clips_table(others)
     pairs = first[first["rule"] == rule].merge(second[second["rule"] == rule], on=["clip", "source", "fold", "seed"])
-    return _estimate(pairs.assign(right=pairs["right_x"] - pairs["right_y"]))
+    if pairs.empty:
+        raise UserError("the two studies have no fold and seed in common, so there is nothing to compare")
+    return _over_seeds(pairs.assign(right=pairs["right_x"] - pairs["right_y"]))
 
 
-def _estimate(clips: pd.DataFrame) -> Estimate:
-    mean = clips.groupby(["clip", "source"], sort=True)["right"].mean().reset_index()  # over seeds
-    return clustered_mean(mean["right"].to_numpy(), mean["source"].to_numpy())
+def _over_seeds(clips: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    mean = clips.groupby(["clip", "source"], sort=True)["right"].mean().reset_index()
+    return mean["right"].to_numpy(), mean["source"].to_numpy()
 
 
 def summary(arms: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:

@@ -149,7 +149,9 @@ def _timm_layout(name: str, net: nn.Module) -> Layout:
     bounds = [0, chain.index(marks[2]) + 1 if 2 in marks else ends[0] - 1, *ends, len(chain)]
     if any(end <= start for start, end in pairwise(bounds)):
         raise _not_a_chain(name, "a stage would be empty")
-    stages = {stage: tuple(chain[start:end]) for stage, (start, end) in zip(STAGES, pairwise(bounds), strict=True)}
+    stages: dict[str, tuple[str, ...]] = {
+        stage: tuple(chain[start:end]) for stage, (start, end) in zip(STAGES, pairwise(bounds), strict=True)
+    }
     return Layout(stages, _classifier(name, net), _timm_head)
 
 

@@ -107,6 +107,8 @@ def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
 def ensure(runs: Sequence[Run], material: Material, place: Place) -> list[RunFolder]:
     """The finished folders of the runs, trained where they are missing, continued where they were interrupted."""
     folders = [RunFolder(Path(place.runs) / run.key) for run in runs]
+    if not runs:
+        return []
     missing = [(run, folder) for run, folder in zip(runs, folders, strict=True) if not folder.finished]
     begun = sum(folder.checkpoint.is_file() for _, folder in missing)
     say(f"{len(runs)} runs: {len(runs) - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train")

@@ -1,0 +1,46 @@
+"""Which stages are needed at all? Cut the network behind a stage, give it a fresh norm and head, fine-tune (section IV-B).
+
+    python -m tla.cutoff --keep block3        without Block4
+    python -m tla.cutoff --data my/sounds     the whole network, without Block4, without Block3 and Block4
+
+Accuracy is drawn against multiply-adds: what a stage costs beside what it brings.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from tla import cli
+from tla.options import STAGES, Place, Stage, Study, Transfer
+
+DEFAULT: tuple[Stage, ...] = ("block4", "block3", "block2")  # the paper's three
+
+
+def main(
+    study: Study,
+    place: Place,
+    *,
+    keep: tuple[Stage, ...] = DEFAULT,
+    rule: Literal["best", "last", "test"] | None = None,
+) -> None:
+    """This command.
+
+    Args:
+        keep: The last stage that is kept, or several.
+        rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
+    """
+    from tla.draw import stages as draw
+    from tla.measures.stages import measure, scored
+    from tla.runs.launch import prepare
+    from tla.runs.sweeps import ENDS, asked, ends, start, sweep
+
+    wanted = asked(keep, STAGES, "--keep")
+    material = prepare(study, place)
+    plans: dict[str, Transfer] = {stage: replace(study.transfer, kept_upto=stage) for stage in STAGES}
+    curves = {start(material): sweep(material, plans, wanted, place), ENDS: ends(material, place)}
+    result = measure(curves, scored(study, rule))
+    draw.publish(result, Path(place.figures), "cutoff")
+
+
+if __name__ == "__main__":
+    cli.run(main)

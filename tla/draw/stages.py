@@ -1,0 +1,225 @@
+"""Sweeps over stages: accuracy at each point (Fig. 2b, 2c, section IV-B) and by epoch, drawn from their tables alone."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tla import console
+from tla.draw import style
+from tla.measures.paper import REPLICATION, TEXT
+from tla.measures.stages import Sweep
+from tla.options import STAGES
+from tla.runs.sweeps import ENDS
+
+POINTS: tuple[str, ...] = ("none", *STAGES)
+SPREAD = 0.5  # of the distance between two points, over which several curves are spread
+
+
+class Step(NamedTuple):
+    """A step between two points and what it gains."""
+
+    before: str
+    after: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a sweep's figure is called on its axis, and where the paper's numbers for it stand."""
+
+    axis: str
+    reference: str
+    says: str  # the verdict on a step that counts
+
+
+KINDS = {
+    "fig2b_fusion": Kind("pretrained up to", "fusion", "pretraining {stages} matters"),
+    "fig2b_fusion_controls": Kind("pretrained up to", "fusion", "pretraining {stages} matters"),
+    "fig2c_freeze": Kind("frozen up to", "freeze", "freezing {stages} changes the result"),
+    "cutoff": Kind("multiply-adds (billions)", "cutoff", "{stages} changes the result"),
+}
+
+
+def publish(sweep: Sweep, folder: Path, name: str) -> None:
+    """Write a sweep's tables, draw its figures, and print what it found."""
+    kind = KINDS[name]
+    paths = sweep.write(folder, name)
+    draw = cut_figure if name == "cutoff" else points_figure
+    paths += style.save(draw(sweep.runs, sweep.points, kind, sweep.rule), folder / name)
+    paths += style.save(epochs_figure(sweep.runs, sweep.epochs, kind), folder / f"{name}_curves")
+    show(sweep, kind)
+    print("\n" + "  ".join(str(path) for path in paths))
+
+
+def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
+    """Accuracy at each stage: every run a dot, mean and 95 % interval, the two ends as lines, the paper's numbers faint."""
+    curves = [curve for curve in points["curve"].unique() if curve != ENDS]
+    with rc_context(style.RC):
+        figure = Figure(figsize=(style.PAGE_IN if len(curves) > 1 else style.COLUMN_IN, 2.6), layout="constrained")
+        axes = figure.subplots()
+        _paper(axes, runs, kind)
+        _ends(axes, points)
+        for i, curve in enumerate(curves):
+            offset = SPREAD * (i / (len(curves) - 1) - 0.5) if len(curves) > 1 else 0.0
+            place = {point: POINTS.index(point) + offset for point in POINTS}
+            _curve(axes, runs[runs["curve"] == curve], points[points["curve"] == curve], place, rule, i, curve)
+        axes.set_xticks(range(len(POINTS)), POINTS)
+        axes.set_xlim(-0.5, len(POINTS) - 0.5)
+        axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
+        _legend(axes, outside=len(curves) > 1)
+        style.caption(figure, about(runs, rule))
+    return figure
+
+
+def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
+    """Accuracy of cut networks against what they cost."""
+    with rc_context(style.RC):
+        figure = Figure(figsize=(style.COLUMN_IN, 2.6), layout="constrained")
+        axes = figure.subplots()
+        _ends(axes, points)
+        for i, curve in enumerate(curve for curve in points["curve"].unique() if curve != ENDS):
+            mine = points[points["curve"] == curve]
+            place = dict(zip(mine["point"], mine["multiply_adds"] / 1e9, strict=True))
+            _curve(axes, runs[runs["curve"] == curve], mine, place, rule, i, curve)
+            _paper(axes, runs, kind, place)
+            for row in mine.itertuples():
+                axes.annotate(
+                    f"upto {row.point}",
+                    (place[row.point], row.low),
+                    (0, -9),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7,
+                )
+        axes.margins(x=0.15, y=0.15)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
+        _legend(axes)
+        style.caption(figure, about(runs, rule))
+    return figure
+
+
+def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figure:
+    """Accuracy by epoch at each point, a panel per curve: how fast is part of what transfers."""
+    curves = [curve for curve in epochs["curve"].unique() if curve != ENDS]
+    columns = min(len(curves), 3)
+    rows = -(-len(curves) // columns)
+    with rc_context(style.RC):
+        figure = Figure(figsize=(style.PAGE_IN if columns > 1 else style.COLUMN_IN, 0.6 + 2.0 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        shades = _shades()
+        for axes, curve in zip(panels, curves, strict=False):
+            mine = epochs[epochs["curve"] == curve]
+            for point in [point for point in POINTS if point in set(mine["point"])]:
+                mean = mine[mine["point"] == point].groupby("epoch")["accuracy"].mean()
+                axes.plot(mean.index, mean, color=shades(point), label=point)
+            axes.set_title(curve if len(curves) > 1 else "")
+            axes.set(xlabel="epoch", ylabel="held-out accuracy (%)")
+            axes.label_outer()
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        _legend(figure.axes[0], title=kind.axis if kind.reference != "cutoff" else "kept up to", outside=True)
+        style.caption(figure, f"{about(runs, None)} Mean over runs.")
+    return figure
+
+
+def about(runs: pd.DataFrame, rule: str | None) -> str:
+    """What the numbers of a sweep stand on."""
+    first = runs.iloc[0]
+    folds, seeds = sorted(runs["fold"].unique()), runs["seed"].nunique()
+    norms = "inference statistics" if first["frozen_norm"] == "inference" else "statistics of each batch"
+    epoch = {
+        "last": "last epoch",
+        "best": "best epoch, picked on the scored clips",
+        "test": "epoch chosen on a validation fold",
+    }
+    parts = [
+        "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
+        f"{first['data']}, {first['backbone']}, held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, "
+        f"{seeds} seed{'s' * (seeds > 1)}, {first['epochs']} epochs, lr {first['lr']:g}, augmentation {first['augment']}.",
+        f"{epoch[rule].capitalize()}; dots: runs; bars: mean and 95 % interval over clips resampled by source." if rule else "",
+        f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def show(sweep: Sweep, kind: Kind) -> None:
+    """Print the points, the steps between them, and a verdict that claims no more than the intervals."""
+    points = sweep.points.assign(interval=_interval(sweep.points, ".1f"))
+    shown = points[["curve", "point", "runs", "accuracy", "interval"]].round({"accuracy": 1})
+    console.table(["", "point", "runs", "accuracy %", "95 % interval"], shown.itertuples(index=False))
+    if sweep.steps.empty:
+        return
+    print()
+    steps = sweep.steps.assign(
+        interval=_interval(sweep.steps, "+.1f"), step=sweep.steps["before"] + " > " + sweep.steps["after"]
+    )
+    shown = steps[["curve", "step", "accuracy", "interval", "p_holm"]].round({"accuracy": 1, "p_holm": 3})
+    console.table(["", "step", "points gained", "95 % interval", "p (Holm)"], shown.itertuples(index=False))
+    print()
+    for curve, mine in steps.groupby("curve", sort=False):
+        found = [
+            f"{kind.says.format(stages=_stages_between(s.before, s.after))} ({s.accuracy:+.1f} points)"
+            for s in map(Step._make, mine.loc[mine["important"], Step._fields].itertuples(index=False))
+        ]
+        print(f"{curve}: {'; '.join(found) if found else 'no step between neighbours can be told from none on these clips'}")
+
+
+def _stages_between(before: str, after: str) -> str:
+    """The stages that a step from one point to a later one takes in."""
+    first = POINTS[POINTS.index(before) + 1]
+    return after if first == after else f"{first} to {after}"
+
+
+def _interval(table: pd.DataFrame, form: str) -> list[str]:
+    return [f"{low:{form}} to {high:{form}}" for low, high in zip(table["low"], table["high"], strict=True)]
+
+
+def _curve(
+    axes: Axes, runs: pd.DataFrame, points: pd.DataFrame, place: Mapping[str, float], rule: str, number: int, label: str
+) -> None:
+    colour, marker = style.COLOURS[number % 7], style.MARKERS[number % 7]
+    x, mean = np.array([place[p] for p in points["point"]]), points["accuracy"].to_numpy()
+    ends = np.stack([mean - points["low"], points["high"] - mean])
+    axes.errorbar(x, mean, ends, color=colour, marker=marker, markersize=4.5, capsize=2, elinewidth=0.9, label=label, zorder=3)
+    dots: Any = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.7, "markersize": 3}
+    axes.plot([place[p] for p in runs["point"]], 100 * runs[rule], "o", **dots, zorder=4)
+
+
+def _ends(axes: Axes, points: pd.DataFrame) -> None:
+    ends = points[points["curve"] == ENDS]
+    for end, accuracy in zip(ends["point"], ends["accuracy"], strict=True):
+        dashes = "--" if end == "pretrained" else ":"
+        axes.axhline(accuracy, color="#444444", linewidth=0.8, linestyle=dashes, zorder=1, label=f"all {end}")
+
+
+def _paper(axes: Axes, runs: pd.DataFrame, kind: Kind, place: Mapping[str, float] | None = None) -> None:
+    if set(runs["data"]) != {"esc50"} or set(runs["backbone"]) != {"densenet201"}:
+        return
+    where = place or {point: POINTS.index(point) for point in POINTS}
+    for numbers, dashes, label in ((TEXT, "-", "paper (text)"), (REPLICATION, "-.", "replication, fold 1")):
+        mine = {point: value for point, value in numbers[kind.reference].items() if point in where}
+        axes.plot(
+            [where[p] for p in mine], list(mine.values()), dashes, color=style.FAINT, linewidth=0.8, label=label, zorder=0
+        )
+
+
+def _shades() -> Callable[[str], tuple[float, ...]]:
+    from matplotlib import colormaps
+
+    scale = colormaps["viridis"]
+    return lambda point: scale(0.92 * POINTS.index(point) / (len(POINTS) - 1))
+
+
+def _legend(axes: Axes, *, title: str | None = None, outside: bool = False) -> None:
+    if outside:
+        axes.figure.legend(*axes.get_legend_handles_labels(), title=title, loc="outside right center")
+    else:
+        axes.legend(title=title, loc="best")

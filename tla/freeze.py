@@ -1,0 +1,49 @@
+"""Which stages must be free to move? Keep the pretrained stages up to one as they are, fine-tune the rest (Fig. 2c).
+
+    python -m tla.freeze --upto block3
+    python -m tla.freeze --data my/sounds                    the whole sweep: none, stem, block1 ... block4
+    python -m tla.freeze --frozen-norm live                  batch norm of frozen stages runs on each batch's statistics
+
+Frozen means every weight and every statistic. What frozen stages say of a picture never changes, so it is computed once and
+kept on disk, and training starts behind them (`python -m tla.bench freeze` shows what that saves).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from tla import cli
+from tla.options import STAGES, Place, Stage, Study, Transfer
+
+
+def main(
+    study: Study,
+    place: Place,
+    *,
+    upto: tuple[Stage, ...] = (),
+    frozen_norm: Literal["inference", "live"] | None = None,
+    rule: Literal["best", "last", "test"] | None = None,
+) -> None:
+    """This command.
+
+    Args:
+        upto: The last frozen stage, or several as in none,block3; by default the whole sweep.
+        frozen_norm: Short for --transfer.frozen-norm.
+        rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
+    """
+    from tla.draw import stages as draw
+    from tla.measures.stages import measure, scored
+    from tla.runs.launch import prepare
+    from tla.runs.sweeps import ENDS, asked, ends, start, sweep
+
+    base = replace(study.transfer, frozen_norm=frozen_norm or study.transfer.frozen_norm)
+    wanted = asked(upto, ("none", *STAGES), "--upto")
+    material = prepare(study, place)
+    plans: dict[str, Transfer] = {stage: replace(base, frozen_upto=stage) for stage in ("none", *STAGES)}
+    curves = {start(material): sweep(material, plans, wanted, place), ENDS: ends(material, place)}
+    result = measure(curves, scored(study, rule))
+    draw.publish(result, Path(place.figures), "fig2c_freeze")
+
+
+if __name__ == "__main__":
+    cli.run(main)

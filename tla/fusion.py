@@ -1,0 +1,70 @@
+"""Which stages need pretrained weights? Start from ImageNet up to a stage, at random behind it, fine-tune all (Fig. 2b).
+
+    python -m tla.fusion --upto block3                 that one point, drawn with the points that exist
+    python -m tla.fusion --data my/sounds              the whole sweep: none, stem, block1 ... block4
+    python -m tla.fusion --upto none,block4 --seeds 3
+    python -m tla.fusion --controls                    with the controls
+
+Controls, as further curves: rest of the network with the pretrained mean and variance of each tensor; only convolutions or only
+batch norm from ImageNet; the pretrained stages frozen (transfer without fine-tuning); and the same stages taken from a network
+trained on these very sounds from scratch, free and frozen (selffer), after Yosinski et al. (2014).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from tla import cli
+from tla.errors import UserError
+from tla.options import STAGES, Place, Stage, Study, Transfer
+
+
+def main(
+    study: Study,
+    place: Place,
+    *,
+    upto: tuple[Stage, ...] = (),
+    controls: bool = False,
+    rest: Literal["random", "meanvar"] | None = None,
+    parts: Literal["all", "conv", "norm"] | None = None,
+    rule: Literal["best", "last", "test"] | None = None,
+) -> None:
+    """This command.
+
+    Args:
+        upto: The last pretrained stage, or several as in none,block3; by default the whole sweep.
+        controls: Train and draw the controls too; six more curves.
+        rest: Short for --transfer.rest.
+        parts: Short for --transfer.parts.
+        rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
+    """
+    from tla.draw import stages as draw
+    from tla.measures.stages import measure, scored
+    from tla.runs.launch import prepare
+    from tla.runs.sweeps import ENDS, asked, ends, selffer, start, sweep
+
+    base = replace(study.transfer, rest=rest or study.transfer.rest, parts=parts or study.transfer.parts)
+    if study.weights == "random":
+        raise UserError("fusion needs pretrained weights and --weights is random: give imagenet, a file or the key of a run")
+    wanted = asked(upto, ("none", *STAGES), "--upto")
+    material = prepare(study, place)
+
+    plans: dict[str, Transfer] = {stage: replace(base, pretrained_upto=stage) for stage in ("none", *STAGES)}
+    frozen = {stage: replace(plan, frozen_upto=plan.pretrained_upto) for stage, plan in plans.items()}
+    curves = {start(material): sweep(material, plans, wanted, place)}
+    if controls:
+        matched = {stage: replace(plan, rest="meanvar") for stage, plan in plans.items()}
+        convolutions = {stage: replace(plan, parts="conv") for stage, plan in plans.items()}
+        norms = {stage: replace(plan, parts="norm") for stage, plan in plans.items()}
+        curves["rest: mean and variance"] = sweep(material, matched, wanted, place)
+        curves["convolutions only"] = sweep(material, convolutions, wanted, place)
+        curves["batch norm only"] = sweep(material, norms, wanted, place)
+        curves["pretrained, frozen"] = sweep(material, frozen, wanted, place)
+        curves["own sounds"] = selffer(material, plans, wanted, place)
+        curves["own sounds, frozen"] = selffer(material, frozen, wanted, place)
+    result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
+    draw.publish(result, Path(place.figures), "fig2b_fusion_controls" if controls else "fig2b_fusion")
+
+
+if __name__ == "__main__":
+    cli.run(main)

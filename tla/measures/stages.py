@@ -1,0 +1,96 @@
+"""Sweeps over stages (Fig. 2b, 2c, section IV-B) as tidy tables.
+
+A sweep is one or more curves; a curve has runs at some of its points, in order. Four tables come of it:
+runs (a row per run), points (mean and interval), steps (paired differences between neighbouring points, with Holm's correction
+within a curve), epochs (accuracy by epoch).
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tla.errors import UserError
+from tla.files import write_text
+from tla.measures import tables
+from tla.measures.statistics import Estimate, clustered_mean, holm, sign_flip_test
+from tla.options import Study
+from tla.runs.folder import RunFolder
+from tla.runs.sweeps import ENDS
+
+LEVEL = 0.05  # what a corrected p-value has to be below
+
+Curves = Mapping[str, Mapping[str, Sequence[RunFolder]]]  # curve -> point -> runs
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The four tables of a sweep."""
+
+    runs: pd.DataFrame
+    points: pd.DataFrame
+    steps: pd.DataFrame
+    epochs: pd.DataFrame
+    rule: str
+
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """The tables as CSV: `name.csv` holds the runs, the others say what they hold."""
+        paths = []
+        for suffix in ("", "points", "steps", "epochs"):
+            table = getattr(self, suffix or "runs")
+            paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
+            write_text(paths[-1], table.to_csv(index=False))
+        return paths
+
+
+def scored(study: Study, rule: str | None) -> str:
+    """The selection rule of a sweep: as asked, if the protocol has it."""
+    possible = ("test",) if study.protocol == "nested" else ("last", "best")
+    if rule is not None and rule not in possible:
+        raise UserError(f"--rule {rule}: the protocol {study.protocol} has {' and '.join(possible)}")
+    return rule or possible[0]
+
+
+def measure(curves: Curves, rule: str) -> Sweep:
+    """The tables of a sweep, its accuracy under one selection rule."""
+    runs, points, steps, epochs = [], [], [], []
+    for curve, stops in curves.items():
+        for order, (point, folders) in enumerate(stops.items()):
+            head = {"curve": curve, "point": point}
+            runs.append(tables.runs_table(folders).assign(**head))
+            estimate = _percent(tables.accuracy(folders, rule))
+            cost = folders[0].result["multiply_adds"]
+            points.append({**head, "order": order, "rule": rule, "runs": len(folders), **estimate, "multiply_adds": cost})
+            epochs.append(_epochs(folders).assign(**head))
+        if curve != ENDS:
+            steps.append(_steps(curve, stops, rule))
+    tidy = pd.concat(runs, ignore_index=True)
+    tidy = tidy[["curve", "point", *(name for name in tidy if name not in ("curve", "point"))]]
+    return Sweep(tidy, pd.DataFrame(points), pd.concat(steps, ignore_index=True), pd.concat(epochs, ignore_index=True), rule)
+
+
+def _epochs(folders: Sequence[RunFolder]) -> pd.DataFrame:
+    """A row per run and epoch."""
+    logs = [pd.DataFrame(folder.log).assign(fold=folder.run.fold, seed=folder.run.seed) for folder in folders]
+    table = pd.concat(logs, ignore_index=True)[["fold", "seed", "epoch", "loss", "accuracy"]]
+    return table.assign(accuracy=100 * table["accuracy"])
+
+
+def _steps(curve: str, stops: Mapping[str, Sequence[RunFolder]], rule: str) -> pd.DataFrame:
+    """What each point gains over the one before it."""
+    rows, p_values = [], []
+    for before, after in itertools.pairwise(stops):
+        gain, sources = tables.paired(stops[after], stops[before], rule)
+        change = _percent(clustered_mean(gain, sources))
+        rows.append({"curve": curve, "before": before, "after": after, "clips": len(gain), **change})
+        p_values.append(sign_flip_test(gain, sources))
+    columns = ["curve", "before", "after", "clips", "accuracy", "low", "high", "p", "p_holm", "important"]
+    table = pd.DataFrame(rows).assign(p=p_values, p_holm=holm(p_values)) if rows else pd.DataFrame(columns=columns[:-1])
+    clear = (table["low"] > 0) | (table["high"] < 0)
+    return table.assign(important=clear & (table["p_holm"] < LEVEL))[columns]
+
+
+def _percent(estimate: Estimate) -> dict[str, float]:
+    return {"accuracy": 100 * estimate.mean, "low": 100 * estimate.low, "high": 100 * estimate.high}
