@@ -1,6 +1,8 @@
 """The commands as a user types them: what they print, write and refuse."""
 
+import importlib
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -127,5 +129,8 @@ def test_experiments_parse_and_open_with_what_they_are(path: Path) -> None:
     header = text[: text.index("\ndata:")]
     for word in ("python -m tla.", "Expected", "Time:"):
         assert word in header, f"{path.name} does not say {word}"
-    arguments = cli.config_file(path, train.main)
-    assert arguments["study"].data == yaml.safe_load(text)["data"]
+    commands = re.findall(rf"python -m (tla\.\w+) --config experiments/{path.name}", header)
+    assert commands, f"{path.name} names no command that takes it"
+    for command in commands:
+        arguments = cli.config_file(path, importlib.import_module(command).main)
+        assert arguments["study"].data == yaml.safe_load(text)["data"]
