@@ -121,3 +121,20 @@ def test_a_bug_is_not_dressed_up() -> None:
 
     with pytest.raises(OSError, match="Input/output"):
         cli.run(buggy, [])
+
+
+def listening(*, run: tuple[str, ...] = ()) -> None:
+    """A command.
+
+    Args:
+        run: Keys.
+    """
+
+
+def test_a_key_that_looks_like_a_number_stays_a_word() -> None:
+    assert cli.parse(listening, ["--run", "56562,1e5, abc"])["run"] == ("56562", "1e5", "abc")
+
+
+def test_an_option_given_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="--run is given twice"):
+        cli.parse(listening, ["--run", "a", "--run", "b"])

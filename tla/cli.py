@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import errno
 import inspect
+import json
 import os
 import re
 import sys
@@ -24,6 +25,7 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, se
 
 from tla.errors import UserError
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
 
 
@@ -95,13 +97,13 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
     except UserError as error:
         _stop(str(error))
     except KeyboardInterrupt:
-        print("\nstopped; the same command again goes on from here", file=sys.stderr)
+        print("\nstopped; the same command again goes on from what is finished", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno not in UNWRITABLE:
             raise
         where = error.filename or "a file"
         _stop(f"cannot write {where}: {error.strerror}; free some space or choose another folder, then repeat")
@@ -115,6 +117,8 @@ def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None 
         values = parser.parse_args(_spelled(argv, options))
     except ArgumentError as error:
         raise UserError(_explained(str(error), options, parser.prog)) from None
+    except UnicodeDecodeError:
+        raise UserError("--config names a file that is no text") from None
     values = parser.instantiate(values)
     groups = {
         parameter: group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
@@ -131,6 +135,7 @@ def _groups(main: Callable[..., Any]) -> dict[str, Any]:
 def _spelled(argv: Sequence[str], options: dict[str, Any]) -> list[str]:
     """The command line as the parser knows it: underscores in names, `[1,2]` for `1,2`, `--flag=true` for `--flag`."""
     words: list[str] = []
+    lists: set[str] = set()
     rest = list(argv)
     while rest:
         word = rest.pop(0)
@@ -139,6 +144,10 @@ def _spelled(argv: Sequence[str], options: dict[str, Any]) -> list[str]:
         action = options.get(name)
         if word == "--":
             return [*words, word, *rest]
+        if _takes_list(action):  # a second one would silently replace the first
+            if name in lists:
+                raise UserError(f"{name.replace('_', '-')} is given twice; a list is written as 1,2")
+            lists.add(name)
         if action is None:
             words.append(word)
         elif action.nargs == 0:
@@ -154,13 +163,23 @@ def _is_flag(action: Any) -> bool:
     return getattr(action, "_typehint", None) is bool
 
 
-def _listed(value: str, action: Any) -> str:
+def _kinds(action: Any) -> tuple[Any, ...]:
     hint = getattr(action, "_typehint", None)
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _takes_list(action: Any) -> bool:
+    return any(get_origin(kind) in (tuple, list) for kind in _kinds(action))
+
+
+def _listed(value: str, action: Any) -> str:
+    kinds = _kinds(action)
     words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    takes_list = any(get_origin(kind) in (tuple, list) for kind in kinds)
-    bare = takes_list and value not in (*words, "null") and not value.startswith("[")
-    return f"[{value}]" if bare else value
+    if not _takes_list(action) or value in (*words, "null") or value.startswith("["):
+        return value
+    if any(get_args(kind)[:1] == (str,) for kind in kinds):  # quoted: a run's key may look like a number
+        return json.dumps([word.strip() for word in value.split(",") if word.strip()])
+    return f"[{value}]"
 
 
 def _explained(message: str, options: dict[str, Any], prog: str) -> str:

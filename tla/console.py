@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 PLAIN_EVERY_S = 20.0  # seconds between two lines of progress in a log file
 
@@ -28,11 +29,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: s
     grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
     for i, heading in enumerate(headings):
         numeric = all(re.fullmatch(r"[-+±\d.,% ]*", row[i]) for row in cells)
-        grid.add_column(Text(heading), justify="right" if numeric else "left", no_wrap=True)
+        last = i == len(headings) - 1  # the one that gives way where the terminal is narrow
+        width = None if last else max([len(heading), *(len(row[i]) for row in cells)])
+        side: Literal["right", "left"] = "right" if numeric else "left"
+        grid.add_column(Text(heading), justify=side, no_wrap=not last, overflow="fold", min_width=width)
     for row in cells:
         grid.add_row(*map(Text, row))  # Text, so that a file name with brackets is not taken for markup
-    width = None if sys.stdout.isatty() else 200  # a file or pipe is not cut at 80 columns
-    Console(width=width, highlight=False).print(grid)
+    page = None if sys.stdout.isatty() else 200  # a file or pipe is not cut at 80 columns
+    Console(width=page, highlight=False).print(grid)
 
 
 class Progress:

@@ -45,6 +45,8 @@ def main(
 
     folders = [find(Path(runs), key) for key in run]
     heard, wrong = hear([Path(name) for name in files], folders, choose_device(device))
+    if heard.empty:
+        raise UserError("; ".join(f"{file}: {reason}" for file, reason in wrong.items()))
     best = heard.set_index("file").apply(lambda row: row.nlargest(top).items(), axis=1)
     rows = [[file, *(f"{name} {100 * p:.1f} %" for name, p in items)] for file, items in best.items()]
     console.table(["file", *(f"{place}." for place in range(1, min(top, heard.shape[1] - 1) + 1))], rows)

@@ -242,3 +242,35 @@ def test_the_log_is_json_lines(study: Study, place: Place) -> None:
     (folder,) = train(replace(study, recipe=Recipe(epochs=2)), place)
     rows = [json.loads(line) for line in (folder.path / "log.jsonl").read_text().splitlines()]
     assert {"epoch", "lr", "loss", "train_accuracy", "heldout_loss", "accuracy", "seconds"} <= set(rows[0])
+
+
+def test_a_class_that_is_held_out_whole_is_refused(few_sounds: Path, place: Place, study: Study, tmp_path: Path) -> None:
+    clips = sorted(few_sounds.rglob("*.wav"))
+    rows = [f"{path},{path.parent.name},{1 + (path.parent.name == 'bark')}" for path in clips]
+    (tmp_path / "table.csv").write_text("\n".join(["path,label,fold", *rows]))
+    with pytest.raises(UserError, match="holds out all clips of bark"):
+        train(replace(study, data=str(tmp_path / "table.csv"), folds=(2,)), place)
+
+
+@pytest.mark.parametrize("name", ["run.json", "result.json", "log.jsonl", "predictions.npz"])
+def test_a_damaged_run_is_named_and_does_not_hide_the_others(
+    study: Study, place: Place, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tla.runs.__main__ import main as listing
+
+    found = train(replace(study, seeds=2, recipe=Recipe(epochs=1)), place)
+    (found[0].path / name).write_text("{}" if name.endswith("json") else "{broken")
+    with pytest.raises(UserError, match="damaged"):
+        _ = found[0].run, found[0].result, found[0].log, found[0].predictions
+    listing(runs=place.runs)
+    assert found[1].key in capsys.readouterr().out
+
+
+def test_a_full_disk_ends_in_one_line(study: Study, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    material = prepare(study, place)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device.*checkpoint\.safetensors"):
+        ensure(list_runs(material), material, place)

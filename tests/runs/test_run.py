@@ -34,7 +34,7 @@ def test_the_key_is_the_contents() -> None:
 
 
 def test_the_key_is_the_same_on_every_machine() -> None:
-    assert RUN.key == "e6b19c4f7edb"  # a change here means that runs made before are not found again: raise FORMAT instead
+    assert RUN.key == "46e5350b14cd"  # a change here means that runs made before are not found again: raise FORMAT instead
 
 
 def test_json_and_back() -> None:
@@ -77,3 +77,7 @@ def test_the_paper_schedule_fires_where_it_should() -> None:
 def test_senseless_recipes_are_refused(recipe: Recipe, says: str) -> None:
     with pytest.raises(UserError, match=says):
         resolve_recipe(recipe, scratch=False)
+
+
+def test_a_folder_by_another_name_gives_the_same_run() -> None:
+    assert replace(RUN, data="renamed").key == RUN.key

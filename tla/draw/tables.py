@@ -8,6 +8,8 @@ import pandas as pd
 from tla import console
 from tla.files import write_text
 
+RULES = ("best", "last", "test")
+
 
 def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     """Print the runs and the numbers made of them, and keep both as CSV."""
@@ -17,7 +19,9 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     show_runs(runs)
     print()
     show_summary(summary)
-    note = "interval: over clips, resampled by source; best: the epoch picked on the clips that are scored, as in the paper"
+    note = "interval: over clips, resampled by source"
+    if "best" in runs:
+        note += "; best: the epoch picked on the clips that are scored, as in the paper"
     print(f"\n{note}\n{path}  {summary_path}")
 
 
@@ -39,22 +43,17 @@ def file_name(what: str, runs: pd.DataFrame) -> str:
 
 def show_runs(runs: pd.DataFrame) -> None:
     """One line per run."""
-    rules = [rule for rule in ("best", "last", "test") if rule in runs]
-    headings = ["key", "weights", "fold", "seed", *(f"{rule} %" for rule in rules), "macro %", "epochs", "s/epoch"]
-    rows = [
-        [
-            row["key"],
-            row["weights"],
-            row["fold"],
-            row["seed"],
-            *(f"{100 * row[rule]:.1f}" for rule in rules),
-            f"{100 * row[rules[-1] + '_macro']:.1f}",
-            row["epochs"],
-            f"{row['seconds_per_epoch']:.1f}",
-        ]
-        for row in runs.to_dict("records")
-    ]
-    console.table(headings, rows)
+    rules = [rule for rule in RULES if rule in runs]
+    headings = ["key", "data", "backbone", "start", "protocol", "fold", "seed", *(f"{rule} %" for rule in rules), "macro %"]
+    rows = []
+    for row in runs.to_dict("records"):
+        mine = [rule for rule in rules if not math.isnan(row[rule])]
+        scores = [f"{100 * row[rule]:.1f}" if rule in mine else "" for rule in rules]
+        start = f"{row['weights'].partition(':')[0]} up to {row['pretrained_upto']}" if row["weights"] != "random" else "random"
+        about = [row["key"], row["data"], row["backbone"], start, row["protocol"], row["fold"], row["seed"]]
+        cost = [row["epochs"], f"{row['lr']:g}", f"{row['seconds_per_epoch']:.1f}"]
+        rows.append([*about, *scores, f"{100 * row[mine[-1] + '_macro']:.1f}", *cost])
+    console.table([*headings, "epochs", "lr", "s/epoch"], rows)
 
 
 def show_summary(summary: pd.DataFrame) -> None:

@@ -31,8 +31,14 @@ def main(
         folder = find(Path(runs), show)
         print((folder.path / "run.json").read_text() + (folder.path / "result.json").read_text(), end="")
         return
-    found = [f for f in folders(Path(runs)) if data in (None, f.run.data) and backbone in (None, f.run.backbone)]
-    finished = [folder for folder in found if folder.finished]
+    readable, finished = [], []
+    for folder in folders(Path(runs)):
+        try:
+            if data in (None, folder.run.data) and backbone in (None, folder.run.backbone):
+                readable.append((folder, len(folder.log)))
+                finished += [folder] if folder.finished and folder.result else []
+        except UserError as error:
+            console.say(f"passed over: {error}")
     if finished:
         from tla.draw.tables import show_runs
         from tla.files import write_text
@@ -42,10 +48,10 @@ def main(
         show_runs(table)
         if csv:
             write_text(Path(csv), table.to_csv(index=False))
-    for folder in found:
+    for folder, epochs in readable:
         if not folder.finished:
-            console.say(f"{folder.key} is not finished: {len(folder.log)} of {folder.run.recipe.epochs} epochs")
-    console.say(f"{len(finished)} finished runs in {runs}")
+            console.say(f"{folder.key} is not finished: {epochs} of {folder.run.recipe.epochs} epochs")
+    console.say(f"finished runs in {runs}: {len(finished)}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
@@ -171,10 +171,9 @@ def save_checkpoint(state: State, folder: RunFolder) -> None:
     tensors |= {f"kept.{name}": tensor for name, tensor in state.kept.items()}
     for index, slots in state.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if value is not None}
+    packed = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(folder.checkpoint) as temporary:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {"history": json.dumps(state.history)}
-        )
+        temporary.write_bytes(save(packed, {"history": json.dumps(state.history)}))
 
 
 def _restore(state: State, folder: RunFolder) -> None:

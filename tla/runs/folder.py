@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -60,7 +61,10 @@ class RunFolder:
 
     @property
     def run(self) -> Run:
-        return from_json(self._json("run.json")["run"])
+        try:
+            return from_json(self._json("run.json")["run"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise self._odd("run.json", error) from None
 
     @property
     def classes(self) -> list[str]:
@@ -73,19 +77,28 @@ class RunFolder:
 
     @property
     def result(self) -> dict[str, Any]:
-        return self._json("result.json")
+        result = self._json("result.json")
+        if not isinstance(result, dict) or "scores" not in result:
+            raise self._odd("result.json", "it holds no scores")
+        return result
 
     @property
     def log(self) -> list[dict[str, Any]]:
         """One row per epoch so far."""
         path = self.path / "log.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        except json.JSONDecodeError as error:
+            raise self._odd("log.jsonl", error) from None
 
     @property
     def predictions(self) -> Predictions:
-        with np.load(self.path / "predictions.npz", allow_pickle=False) as file:
-            logits = {name.removesuffix("_logits"): file[name] for name in file.files if name.endswith("_logits")}
-            return Predictions(file["names"], file["labels"], file["sources"], logits)
+        try:
+            with np.load(self.path / "predictions.npz", allow_pickle=False) as file:
+                logits = {name.removesuffix("_logits"): file[name] for name in file.files if name.endswith("_logits")}
+                return Predictions(file["names"], file["labels"], file["sources"], logits)
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise self._odd("predictions.npz", error) from None
 
     @property
     def standard(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -103,7 +116,11 @@ class RunFolder:
         except FileNotFoundError:
             raise UserError(f"{self.path} is not a finished run: it has no {name}") from None
         except json.JSONDecodeError as error:
-            raise UserError(f"{path} is damaged ({error}); delete {self.path} to have the run made again") from None
+            raise self._odd(name, error) from None
+
+    def _odd(self, name: str, why: object) -> UserError:
+        what = f"{self.path / name} is damaged or of another version of tla ({why})"
+        return UserError(f"{what}; delete {self.path} to have the run made again")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -78,8 +78,9 @@ def hear(paths: list[Path], folders: list[RunFolder], device: torch.device) -> t
     for folder, listener in zip(folders, listeners, strict=True):
         if listener.classes != classes:
             raise UserError(f"runs {folders[0].key} and {folder.key} know different classes; average runs on one data set")
-    files = [file for path in paths for file in audio.files(path)]
-    rows, wrong = [], {}
+    missing = {path: "there is no such file or folder" for path in paths if not path.exists()}
+    files = [file for path in paths if path not in missing for file in audio.files(path)]
+    rows, wrong = [], dict(missing)
     with progress("listening", len(files)) as watch:
         for file in files:
             try:

@@ -39,6 +39,8 @@ def prepare(study: Study, place: Place) -> Material:
     from tla.nets.stages import describe
 
     device = choose_device(place.device)
+    for folder in (place.runs, place.figures):  # found out now, not after the training
+        Path(folder).mkdir(parents=True, exist_ok=True)
     net = backbones.build(study.backbone, 2, seed=0)
     dataset = clips.load(study.data, place.data)
     held_out(study, dataset)
@@ -98,7 +100,11 @@ def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
         raise UserError(f"--seeds is {study.seeds}; a study has at least one run per fold")
     folds = dataset.folds if study.folds == "all" else tuple(dict.fromkeys(study.folds))
     for fold in folds:
-        dataset.split(fold, study.protocol)
+        split = dataset.split(fold, study.protocol)
+        unknown = set(dataset.labels[split.test]) - set(dataset.labels[split.train])
+        if unknown:
+            names = ", ".join(dataset.classes[label] for label in sorted(unknown))
+            raise UserError(f"fold {fold} of {dataset.name} holds out all clips of {names}: nothing is left to learn them from")
     if not folds:
         raise UserError(f"--folds names no fold; {dataset.name} has {', '.join(map(str, dataset.folds))}")
     return folds
@@ -144,11 +150,11 @@ def choose_device(name: str) -> "torch.device":
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError
+    except (RuntimeError, AssertionError):
         have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise UserError(
-            f"--device {name} cannot be used here ({str(error).splitlines()[0]}); this machine has {have}"
-        ) from None
+        raise UserError(f"--device {name} cannot be used here; this machine has {have}") from None
     return device
 
 

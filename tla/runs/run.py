@@ -36,8 +36,9 @@ class Run:
     @property
     def key(self) -> str:
         """Twelve hex digits that name the run: a hash of its content."""
-        content = json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        content = {"format": FORMAT, **asdict(self)}
+        del content["data"]  # the digest says which clips; what the folder is called changes nothing
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def from_json(value: dict[str, Any]) -> Run:
@@ -50,7 +51,9 @@ def from_json(value: dict[str, Any]) -> Run:
 
 def resolve_recipe(recipe: Recipe, *, scratch: bool) -> Recipe:
     """Fill in epochs and drops: the paper's for this start or, with epochs given, the same share of them for any start."""
-    for name in ("lr", "batch", "drop_factor"):
+    if recipe.batch < 2:
+        raise UserError(f"--recipe.batch is {recipe.batch}; batch norm needs 2 clips at least")
+    for name in ("lr", "drop_factor"):
         if not getattr(recipe, name) > 0:
             raise UserError(f"--recipe.{name.replace('_', '-')} is {getattr(recipe, name)}; it has to be above 0")
     if recipe.weight_decay < 0:

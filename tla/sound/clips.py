@@ -180,10 +180,12 @@ def find(data: str, data_root: Path) -> tuple[Path, str | None]:
 
 def _missing(name: str, data_root: Path) -> str:
     looked = ", ".join(dict.fromkeys(FOLDERS[name]))
+    root = "" if data_root == Path("data") else f" --data-root {data_root}"
     return (
-        f"{name} is not in {data_root} (looked for a folder {looked}).\n"
-        f"  python -m tla.data {name}      downloads it there; or say with --data-root (or TLA_DATA) where it lies\n"
-        f"  --data toy --backbone efficientnet_lite0    works right now: sounds made on the spot, weights installed"
+        f"{name} is not in {data_root} (looked for a folder {looked})\n"
+        f"to download it:        python -m tla.data {name}{root}\n"
+        f"if it lies elsewhere:  --data-root FOLDER, or TLA_DATA in the environment\n"
+        f"what works right now:  python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.epochs 5"
     )
 
 

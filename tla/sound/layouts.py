@@ -245,6 +245,9 @@ def sounds(folder: Path) -> list[Path]:
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(where, name) for name in files if not name.startswith(".")]
+    for path in found:
+        if path.name != path.name.encode(errors="replace").decode():
+            raise UserError(f"{folder}: the file name {path.name!a} is not UTF-8, and cannot be opened; rename it")
     return sorted(path for path in found if path.suffix.lower() in SOUND_SUFFIXES)
 
 

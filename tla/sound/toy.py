@@ -6,6 +6,7 @@ swelling waves, slow siren and fast trill), so that a mean over time does not te
 """
 
 import csv
+import io
 import json
 import tempfile
 from collections.abc import Callable
@@ -71,10 +72,13 @@ def _write(folder: Path, seed: int, clips_per_class: int) -> None:
         (folder / "audio" / label).mkdir(parents=True)
         for clip in range(clips_per_class):
             path = f"audio/{label}/{label}-{clip:03d}.wav"
-            soundfile.write(folder / path, sound(label, np.random.default_rng([seed, number, clip])), RATE, subtype="PCM_16")
+            file = io.BytesIO()  # so that it is Python that writes, and a full disk is an OSError
+            samples = sound(label, np.random.default_rng([seed, number, clip]))
+            soundfile.write(file, samples, RATE, subtype="PCM_16", format="WAV")
+            (folder / path).write_bytes(file.getvalue())
             rows.append((path, label, clip % FOLDS + 1, f"{label}-{clip:03d}"))
-    with (folder / "toy.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([("path", "label", "fold", "source"), *rows])
+    with (folder / "toy.csv").open("w", newline="", encoding="utf-8") as table:
+        csv.writer(table, lineterminator="\n").writerows([("path", "label", "fold", "source"), *rows])
     card = {"synthetic": True, "version": VERSION, "seed": seed, "clips_per_class": clips_per_class, "rate": RATE}
     (folder / "toy.json").write_text(json.dumps(card, indent=2) + "\n")
 
