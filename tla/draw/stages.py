@@ -91,14 +91,8 @@ def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) 
             _curve(axes, runs[runs["curve"] == curve], mine, place, rule, i, curve)
             _paper(axes, runs, kind, place)
             for row in mine.itertuples():
-                axes.annotate(
-                    f"upto {row.point}",
-                    (place[row.point], row.low),
-                    (0, -9),
-                    textcoords="offset points",
-                    ha="center",
-                    fontsize=7,
-                )
+                at = (place[row.point], row.high)
+                axes.annotate(f"up to {row.point}", at, (0, 4), textcoords="offset points", ha="center", fontsize=7)
         axes.margins(x=0.15, y=0.15)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
