@@ -37,8 +37,10 @@ def start(material: Material) -> str:
 
 def ends(material: Material, place: Place) -> Points:
     """The study's own network, all of it pretrained or all random and all free to move, as far as these are finished."""
-    whole = Transfer(pretrained_upto="block4"), Transfer(pretrained_upto="none")
-    return sweep(material, dict(zip(("pretrained", "random"), whole, strict=True)), [], place)
+    plans = {"pretrained": Transfer(pretrained_upto="block4"), "random": Transfer(pretrained_upto="none")}
+    if material.pretrained is None:
+        del plans["pretrained"]
+    return sweep(material, plans, [], place)
 
 
 def selffer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Points:

@@ -1,0 +1,31 @@
+"""The benchmarks run and compare what they say; how fast anything is, is not a test's business."""
+
+from dataclasses import replace
+
+import pytest
+
+from tla.bench import __main__ as bench
+from tla.errors import UserError
+from tla.options import Augment, Place, Study
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("pictures", ["three pictures, ours", "augmented copy, librosa"]),
+        ("train", ["bare forward and backward", "obvious way / training loop"]),
+        ("freeze", ["frozen up to none", "frozen up to block4"]),
+    ],
+)
+def test_each_prints_its_rows(
+    study: Study, place: Place, name: str, says: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = replace(study, augment=Augment(kind="none"))
+    bench.main([name], few, place, batches=1)
+    printed = capsys.readouterr().out
+    assert all(row in printed for row in says)
+
+
+def test_an_unknown_name_is_refused(study: Study, place: Place) -> None:
+    with pytest.raises(UserError, match="takes pictures, train, freeze or all; got speed"):
+        bench.main(["speed"], study, place)
