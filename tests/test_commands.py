@@ -108,6 +108,14 @@ def test_check_gives_a_verdict_and_a_status(few_sounds: Path, tmp_path: Path, ca
     assert "empty" in capsys.readouterr().out
 
 
+def test_check_refuses_what_training_would_refuse(few_sounds: Path, tmp_path: Path) -> None:
+    rows = [f"{path},{path.parent.name},one" for path in sorted(few_sounds.rglob("*.wav"))[:20]]
+    (tmp_path / "onesource.csv").write_text("\n".join(["path,label,source", *rows]))
+    with pytest.raises(SystemExit) as stop:
+        cli.run(data.main, ["--check", str(tmp_path / "onesource.csv"), "--data-root", str(tmp_path)], positional="names")
+    assert stop.value.code == 2
+
+
 def test_folds_can_be_written_down_and_used(few_sounds: Path, tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     cli.run(data.main, ["--folds", str(table), str(few_sounds), "--data-root", str(tmp_path)], positional="names")

@@ -41,7 +41,7 @@ def main(names: list[str], *, check: str | None = None, folds: str | None = None
 def show_check(data: str, root: Path) -> None:
     """Check a data set, print what was found, and say so in the exit status."""
     from tla.sound.check import check
-    from tla.sound.clips import find
+    from tla.sound.clips import find, load
 
     report = check(*find(data, root))
     console.table(["", ""], report.facts, title=report.name)
@@ -49,7 +49,9 @@ def show_check(data: str, root: Path) -> None:
         print()
         console.table(["", "found", "how many", "such as"], report.rows)
     print(f"\n{report.verdict}")
-    if not report.ok:
+    if report.ok:
+        load(data, root)  # whether it can be divided into folds; says why not
+    else:
         sys.exit(1)
 
 
