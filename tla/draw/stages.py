@@ -108,17 +108,19 @@ def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figur
     rows = -(-len(curves) // columns)
     with rc_context(style.RC):
         figure = Figure(figsize=(style.PAGE_IN if columns > 1 else style.COLUMN_IN, 0.6 + 2.0 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
         shades = _shades()
         for axes, curve in zip(panels, curves, strict=False):
             mine = epochs[epochs["curve"] == curve]
             for point in [point for point in POINTS if point in set(mine["point"])]:
                 mean = mine[mine["point"] == point].groupby("epoch")["accuracy"].mean()
-                axes.plot(mean.index, mean, color=shades(point), label=point)
+                axes.plot(mean.index, mean, color=shades(point), marker=".", markersize=3, label=point)
             axes.set_title(curve if len(curves) > 1 else "")
-            axes.set(xlabel="epoch", ylabel="held-out accuracy (%)")
-            axes.label_outer()
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        for axes in panels[len(curves) :]:
+            axes.set_visible(False)
+        figure.supxlabel("epoch", fontsize=8)
+        figure.supylabel("held-out accuracy (%)", fontsize=8)
         _legend(figure.axes[0], title=kind.axis if kind.reference != "cutoff" else "kept up to", outside=True)
         style.caption(figure, f"{about(runs, None)} Mean over runs.")
     return figure
