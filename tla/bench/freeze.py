@@ -15,7 +15,7 @@ from tla.bench.rows import Row, clock, wait
 from tla.console import Progress, progress
 from tla.nets import transfer
 from tla.options import STAGES, Stage
-from tla.runs.feed import Feed, autocast
+from tla.runs.feed import Feed, augmented, autocast
 from tla.runs.fit import State, make_optimizer, train_epoch
 from tla.runs.launch import Material, list_runs
 from tla.runs.run import Run
@@ -31,12 +31,15 @@ def bench_freeze(material: Material, *, batches: int) -> list[Row]:
             times[stage] = _times(material, list_runs(material, plan=replace(plan, frozen_upto=stage))[0], batches)
             watch.advance()
     whole = times["none"][1]
+    run = list_runs(material)[0]
+    items = len(material.dataset.split(run.fold, run.protocol).train) * (1 + augmented(run))  # pictures in an epoch
     return [
         Row(
             f"frozen up to {stage}",
             behind,
             whole / behind,
-            f"without the shortcut {1000 * through:.1f} ms ({whole / through:.2f}); outputs once {1000 * once:.1f} ms",
+            f"an epoch of {items}: {items * behind:.1f} s, without the shortcut {items * through:.1f} s "
+            f"({whole / through:.2f}); outputs once {1000 * once:.1f} ms",
         )
         for stage, (behind, through, once) in times.items()
     ]
