@@ -8,12 +8,12 @@ Names: esc50, esc10, urbansound8k, gtzan, gtzan-filtered, toy. Your own: a folde
 the columns path,label and, if you have them, fold and source (clips of one source never share a training and a test set).
 """
 
-import os
 import sys
 from pathlib import Path
 
 from tla import cli, console
 from tla.errors import UserError
+from tla.options import Place
 
 
 def main(names: list[str], *, check: str | None = None, folds: str | None = None, data_root: str | None = None) -> None:
@@ -25,7 +25,7 @@ def main(names: list[str], *, check: str | None = None, folds: str | None = None
         folds: Write the clips with labels, folds and sources to this CSV, which can be edited and used as --data.
         data_root: Folder for data sets; by default $TLA_DATA, else ./data.
     """
-    root = Path(data_root or os.environ.get("TLA_DATA") or "data")
+    root = Place(data_root=data_root).data
     if folds:
         return write_folds(names, Path(folds), root)
     if not names and not check:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
@@ -80,16 +81,16 @@ def _epochs(folders: Sequence[RunFolder]) -> pd.DataFrame:
 
 def _steps(curve: str, stops: Mapping[str, Sequence[RunFolder]], rule: str) -> pd.DataFrame:
     """What each point gains over the one before it."""
-    rows, p_values = [], []
+    rows, p_values, clear = [], [], []
     for before, after in itertools.pairwise(stops):
         gain, sources = tables.paired(stops[after], stops[before], rule)
-        change = _percent(clustered_mean(gain, sources))
-        rows.append({"curve": curve, "before": before, "after": after, "clips": len(gain), **change})
+        change = clustered_mean(gain, sources)
+        rows.append({"curve": curve, "before": before, "after": after, "clips": len(gain), **_percent(change)})
+        clear.append(change.excludes_zero)
         p_values.append(sign_flip_test(gain, sources))
     columns = ["curve", "before", "after", "clips", "accuracy", "low", "high", "p", "p_holm", "important"]
     table = pd.DataFrame(rows).assign(p=p_values, p_holm=holm(p_values)) if rows else pd.DataFrame(columns=columns[:-1])
-    clear = (table["low"] > 0) | (table["high"] < 0)
-    return table.assign(important=clear & (table["p_holm"] < LEVEL))[columns]
+    return table.assign(important=np.array(clear, dtype=bool) & (table["p_holm"] < LEVEL))[columns]
 
 
 def _percent(estimate: Estimate) -> dict[str, float]:

@@ -232,6 +232,7 @@ def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.nd
         rule: {"accuracy": accuracy(values, labels), "macro_accuracy": macro_accuracy(values, labels)}
         for rule, values in logits.items()
     }
+    trainable, parameters = transfer.counts(state.net)
     trained = sum(row["train_seconds"] for row in state.history)
     items = len(feed.train) * (1 + augmented(run)) * len(state.history)
     folder.finish(
@@ -240,8 +241,8 @@ def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.nd
             "best_epoch": state.best + 1,
             "epochs": len(state.history),
             "clips": len(test),
-            "parameters": sum(p.numel() for p in state.net.parameters()),
-            "trainable": sum(p.numel() for p in transfer.trainable(state.net)),
+            "parameters": parameters,
+            "trainable": trainable,
             "multiply_adds": sum(row.multiply_adds for row in rows),
             "seconds_per_epoch": float(np.median([row["seconds"] for row in state.history])),
             "training_clips_per_second": items / trained,

@@ -7,6 +7,10 @@ import numpy as np
 
 from tla.errors import UserError
 
+DECODED = frozenset(
+    [".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"]
+)
+SUFFIXES = DECODED | {".m4a", ".aac", ".wma"}  # these cannot be decoded, so they are named as bad and not passed over
 STREAMED = (0x7FFFFFFF, 0xFFFFFFFF)  # what a header says whose writer did not know the length
 OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the largest Ogg page
 
@@ -71,8 +75,6 @@ def resample(samples: np.ndarray, own_rate: int, rate: int) -> np.ndarray:
     return librosa.resample(samples, orig_sr=own_rate, target_sr=rate)
 
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"})
-
 WHOLE_UPTO = 1.5  # of the nominal length: a clip up to here is one picture, a longer one is cut
 
 
@@ -82,7 +84,7 @@ def files(path: Path) -> list[Path]:
         return [path]
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file() and not p.name.startswith("._"))
     if not found:
-        raise UserError(f"{path}: no sound files in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+        raise UserError(f"{path}: no sound files in this folder (looked for {', '.join(sorted(DECODED))})")
     return found
 
 

@@ -18,24 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tla.errors import UserError
+from tla.sound.audio import SUFFIXES
 
-_DECODABLE = {
-    ".wav",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".mp3",
-    ".aif",
-    ".aiff",
-    ".aifc",
-    ".au",
-    ".snd",
-    ".caf",
-    ".w64",
-    ".rf64",
-}
-SOUND_SUFFIXES = _DECODABLE | {".m4a", ".aac", ".wma"}  # these cannot be decoded, so they are named as bad and not passed over
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
 ESC10 = frozenset({0, 1, 10, 11, 12, 20, 21, 38, 40, 41})
 SHAPES = {  # name: rate in hertz, seconds, picture columns
@@ -223,7 +207,7 @@ def _csv_listing(table: Path) -> Listing:
 def _folder(root: Path) -> Listing:
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
-        loose = any(entry.suffix.lower() in SOUND_SUFFIXES for entry in root.iterdir())
+        loose = any(entry.suffix.lower() in SUFFIXES for entry in root.iterdir())
         has = "sound files but no sub-folders" if loose else "no sub-folders" if any(root.iterdir()) else "nothing in it"
         raise UserError(f"{root}: has {has}; a data set needs one sub-folder of sound files per class, or a CSV (path,label)")
     if {folder.name.lower() for folder in folders} <= _PARTS:
@@ -248,7 +232,7 @@ def sounds(folder: Path) -> list[Path]:
     for path in found:
         if path.name != path.name.encode(errors="replace").decode():
             raise UserError(f"{folder}: the file name {path.name!a} is not UTF-8, and cannot be opened; rename it")
-    return sorted(path for path in found if path.suffix.lower() in SOUND_SUFFIXES)
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
 
 
 def _table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str], Problem | None]]:
