@@ -11,6 +11,7 @@ import yaml
 
 from tla import cli, data, predict, train
 from tla.errors import UserError
+from tla.options import Pictures
 from tla.runs import __main__ as listing
 
 EXPERIMENTS = sorted((Path(__file__).resolve().parents[1] / "experiments").glob("*.yaml"))
@@ -124,7 +125,7 @@ def test_folds_can_be_written_down_and_used(few_sounds: Path, tmp_path: Path) ->
 
 def test_nothing_to_do_is_said() -> None:
     with pytest.raises(UserError, match="say what to do"):
-        data.main([])
+        data.main([], Pictures())
     with pytest.raises(UserError, match="--run KEY"):
         predict.main(["x.wav"])
     with pytest.raises(UserError, match="no folder"):

@@ -23,7 +23,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_loader, set_parsing_settings
 
-from tla.errors import UserError
+from tla.errors import Planned, UserError
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
@@ -94,8 +94,10 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
     """Parse the command line, call `main`, and end as a command should."""
     try:
         main(**parse(main, sys.argv[1:] if argv is None else argv, positional))
+    except Planned as plan:
+        print(plan)
     except UserError as error:
-        _stop(str(error))
+        _stop(str(error), error.status)
     except KeyboardInterrupt:
         print("\nstopped; the same command again goes on from what is finished", file=sys.stderr)
         sys.exit(INTERRUPTED)
@@ -200,9 +202,9 @@ def _explained(message: str, options: dict[str, Any], prog: str) -> str:
     return f"{' '.join(message.split())} (`{prog} --help` explains)"
 
 
-def _stop(message: str) -> None:
+def _stop(message: str, status: int = UserError.status) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
 
 
 def config_file(path: Path, main: Callable[..., Any]) -> dict[str, Any]:

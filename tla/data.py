@@ -1,8 +1,13 @@
-"""Fetch data sets, and check that one is fit for use.
+"""Fetch data sets, check that one is fit for use, make its pictures.
 
     python -m tla.data esc50                        download, verify and unpack into --data-root; goes on where it stopped
     python -m tla.data --check my/sounds            decode every clip, hold the list against the files; a table and a verdict
     python -m tla.data --folds mine.csv my/sounds   write down the folds that a folder without folds is given
+    python -m tla.data --prepare my/sounds          make the pictures now, on all cores; goes on where it stopped
+    python -m tla.data --prepare esc50 --launch ray:auto          the same on the nodes of a Ray cluster
+
+Other commands make the pictures that they lack themselves; for a large set it is better done before, once, with the --picture
+and --augment options that will be used.
 
 Names: esc50, esc10, urbansound8k, gtzan, gtzan-filtered, toy. Your own: a folder with one sub-folder per class, or a CSV with
 the columns path,label and, if you have them, fold and source (clips of one source never share a training and a test set).
@@ -13,29 +18,45 @@ from pathlib import Path
 
 from tla import cli, console
 from tla.errors import UserError
-from tla.options import Place
+from tla.options import Pictures, Place
 
 
-def main(names: list[str], *, check: str | None = None, folds: str | None = None, data_root: str | None = None) -> None:
+def main(
+    names: list[str],
+    pictures: Pictures,
+    *,
+    check: str | None = None,
+    folds: str | None = None,
+    prepare: str | None = None,
+    launch: str = "local",
+    workers: int | None = None,
+    data_root: str | None = None,
+) -> None:
     """This command.
 
     Args:
         names: Data sets to download, or, with --folds, the folder to give folds.
         check: The name or path of a data set to check; exits with 1 if it cannot be used as it is.
         folds: Write the clips with labels, folds and sources to this CSV, which can be edited and used as --data.
+        prepare: The name or path of a data set whose pictures are made.
+        launch: Where --prepare makes them: local, ray, ray:auto or ray:ADDRESS (docs/clusters.md).
+        workers: Processes of --prepare on this machine; by default one per core.
         data_root: Folder for data sets; by default $TLA_DATA, else ./data.
     """
     root = Place(data_root=data_root).data
     if folds:
         return write_folds(names, Path(folds), root)
-    if not names and not check:
-        raise UserError("say what to do: the name of a data set to download it, or --check PATH (--help tells more)")
+    if not names and not check and not prepare:
+        what = "the name of a data set to download it, --check PATH, or --prepare PATH"
+        raise UserError(f"say what to do: {what} (--help tells more)")
     for name in names:
         from tla.sound.download import fetch
 
         print(f"{name}: {fetch(name, root)}")
     if check:
         show_check(check, root)
+    if prepare:
+        make_pictures(prepare, pictures, root, launch, workers)
 
 
 def show_check(data: str, root: Path) -> None:
@@ -64,6 +85,30 @@ def write_folds(names: list[str], path: Path, root: Path) -> None:
         raise UserError(f"--folds writes the folds of one data set; {len(names)} were named")
     write_folds(load(names[0], root), path)
     print(f"{path}: use it with --data {path}")
+
+
+def make_pictures(data: str, pictures: Pictures, root: Path, launch: str, workers: int | None) -> None:
+    """Make the pictures of a data set, and say where they are."""
+    from tla.runs.launch import check_launch
+    from tla.sound.clips import load
+    from tla.sound.spectrograms import resolve
+    from tla.sound.store import open_store
+
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers is {workers}; at least 1 is needed")
+    pool = None
+    if check_launch(Place(launch=launch)) == "ray":
+        from tla.runs.remote import Makers
+
+        pool = Makers(launch)
+    dataset = load(data, root)
+    picture = resolve(pictures.picture, rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
+    place, bad = root / "pictures", pictures.on_bad_clip
+    store = open_store(dataset, picture, pictures.augment, place, on_bad_clip=bad, workers=workers, pool=pool)
+    for name, wrong in store.skipped.items():
+        console.say(f"left out: {name} ({wrong})")
+    size = sum(path.stat().st_size for path in store.files)
+    print(f"{store.folder}: {len(store.clean)} clips, {1 + store.variants} pictures of each, {size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

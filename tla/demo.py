@@ -1,45 +1,75 @@
-"""The first thing to run: do photographs help to hear? EfficientNet-Lite0 on synthetic sounds, offline, in minutes.
+"""The quick tour: every question of the paper on synthetic sounds, offline.
 
     python -m tla.demo
 
-Trains from ImageNet weights and from random ones with the same budget, and says what it found. Stopped and started again,
-it goes on.
+Runs the commands one after another as you would type them, on sounds that it makes and with EfficientNet-Lite0, whose ImageNet
+weights come with a package. All of it lands in one folder. Stopped and started again, it goes on.
 """
 
-from dataclasses import replace
-from pathlib import Path
+import shlex
+import subprocess
+import sys
+from typing import NamedTuple
 
-from tla import cli
-from tla.options import Augment, Place, Recipe, Study
+from tla import cli, console
 
-STUDY = Study(
-    data="toy",
-    backbone="efficientnet_lite0",
-    folds=(1,),
-    augment=Augment(kind="none"),
-    recipe=Recipe(epochs=5, lr=1e-3, standardise=True),
+
+class Step(NamedTuple):
+    """A question, and the command that answers it."""
+
+    question: str
+    command: str
+    options: str
+
+
+STUDY = (
+    "--data toy --backbone efficientnet_lite0 --folds 1 --picture.frames 128 --augment.kind none "
+    "--recipe.epochs 4 --recipe.lr 1e-3 --recipe.standardise true"
+)
+STEPS = (
+    Step("Do photographs help to hear?", "train", f"{STUDY} --compare random"),
+    Step("Which stages need pretraining?", "fusion", f"{STUDY} --upto block2,block3"),
+    Step("Which stages must be free to move?", "freeze", f"{STUDY} --upto block2,block3"),
+    Step("Which stages are needed at all?", "cutoff", f"{STUDY} --keep block2,block3"),
+    Step("How much did each stage change?", "svcca", STUDY),
+    Step("Where does the network look?", "ig", f"{STUDY} --listen"),
+    Step("Is it the energy and its borders?", "ig", f"{STUDY} --audit --clips 10"),
+    Step("Do three runs beat one?", "ensemble", f"{STUDY} --members 3"),
+    Step("What of the paper's claims holds?", "report", ""),
 )
 
 
-def main(place: Place, *, seeds: int = 1) -> None:
+def main(*, folder: str = "demo", device: str = "auto") -> None:
     """This command.
 
     Args:
-        seeds: Runs from each start.
+        folder: Where sounds, runs, tables and figures go.
+        device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
     """
-    from tla.draw import tables as draw
-    from tla.measures import tables
-    from tla.runs.launch import by_start
+    for number, step in enumerate(STEPS, 1):
+        arguments = ["-m", f"tla.{step.command}", *shlex.split(step.options), *place(folder, device)]
+        print(f"\n=== {number} of {len(STEPS)}: {step.question}\n$ python {shlex.join(arguments)}\n", flush=True)
+        status = subprocess.run([sys.executable, *arguments]).returncode
+        if status:
+            console.say(f"this step stopped with status {status}; `python -m tla.demo` goes on from here")
+            sys.exit(status)
+    print("\nThe sounds are synthetic: this shows how tla works, not what is true of sound. Open, in this order:")
+    for name, shows in FILES.items():
+        print(f"  {folder}/figures/{name:<24}{shows}")
+    print(f"\nNext, your own sounds: {NEXT}")
 
-    arms = by_start(replace(STUDY, seeds=seeds), place, compare=True)
-    runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
-    summary = tables.summary(arms)
-    path = Path(place.figures) / draw.file_name("demo", runs)
-    draw.study(runs, summary, path)
-    print(f"\n{draw.finding(summary, rule='last')}")
-    print(f"The sounds are synthetic: this shows how tla works, not what is true of sound.\nNext: {NEXT}")
+
+def place(folder: str, device: str) -> list[str]:
+    """Options that keep everything in one folder."""
+    return ["--data_root", f"{folder}/data", "--runs", f"{folder}/runs", "--figures", f"{folder}/figures", "--device", device]
 
 
+FILES = {
+    "report.html": "all of it on one page, to read, to listen to and to send",
+    "fig2b_fusion.pdf": "accuracy against the last pretrained stage",
+    "fig2a_svcca.pdf": "how much each stage changed",
+    "fig3_ig.pdf": "where the network looks",
+}
 NEXT = "python -m tla.train --data YOUR_FOLDER --backbone efficientnet_lite0 --recipe.epochs 12 --recipe.lr 1e-3"
 
 

@@ -1,8 +1,20 @@
-"""The one exception that speaks to the user."""
+"""The exceptions that speak to the user."""
 
 
 class UserError(Exception):
     """A mistake the user can mend: says what was got, what is possible, and what to do.
 
-    Commands print the message and exit with 2. Anything else that escapes a command is a bug.
+    Commands print the message and exit with its status. Anything else that escapes a command is a bug.
     """
+
+    status = 2
+
+
+class RunsFailed(UserError):
+    """Some runs of a study could not be trained, whatever the reason; the others are finished and kept."""
+
+    status = 1
+
+
+class Planned(Exception):
+    """Not a mistake: a command was asked what it would train (`--dry-run`), and this holds the answer."""

@@ -6,9 +6,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tla.console import say
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 @contextmanager
@@ -44,6 +47,21 @@ def write_json(path: Path, value: Any) -> None:
 @contextmanager
 def held(lock: Path, busy: str) -> Iterator[None]:
     """Hold a lock file; while another process does, say `busy` and wait. A process that dies lets go."""
+    from filelock import FileLock
+
+    mine = take(lock)
+    if mine is None:
+        say(busy)
+        mine = FileLock(lock)
+        mine.acquire()
+    try:
+        yield
+    finally:
+        mine.release()
+
+
+def take(lock: Path) -> "FileLock | None":
+    """Take a lock file at once, to be given back with `release`; None if another process, or this one, has it."""
     from filelock import FileLock, Timeout
 
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -51,12 +69,8 @@ def held(lock: Path, busy: str) -> Iterator[None]:
     try:
         mine.acquire(timeout=0)
     except Timeout:
-        say(busy)
-        mine.acquire()
-    try:
-        yield
-    finally:
-        mine.release()
+        return None
+    return mine
 
 
 def _umask() -> int:

@@ -46,6 +46,16 @@ class Augment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The pictures of a data set, and their augmented copies."""
+
+    on_bad_clip: Literal["stop", "skip"] = "stop"
+    """A clip that cannot be used: stop and name it, or leave it out and list it."""
+    picture: Picture = field(default_factory=Picture)
+    augment: Augment = field(default_factory=Augment)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transfer:
     """The transfer plan: stage by stage, where the weights come from, whether they move, whether the stage is there."""
 
@@ -84,6 +94,39 @@ class Recipe:
     """The optimizer; sgd uses Nesterov momentum 0.9."""
     standardise: bool = False
     """Bring each mel band of each channel to mean 0 and spread 1 over the training clips."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Values to try of options of the recipe; every combination is trained."""
+
+    epochs: tuple[int, ...] = ()
+    """As in 8,16."""
+    lr: tuple[float, ...] = ()
+    """As in 1e-3,1e-4,1e-5."""
+    drops: tuple[tuple[int, ...], ...] = ()
+    """As in [[8],[4,8]]."""
+    drop_factor: tuple[float, ...] = ()
+    """As in 0.1,0.5."""
+    weight_decay: tuple[float, ...] = ()
+    """As in 1e-2,1e-3,1e-4."""
+    batch: tuple[int, ...] = ()
+    """As in 16,32,64."""
+    optimizer: tuple[Literal["adam", "adamw", "sgd"], ...] = ()
+    """As in adam,sgd."""
+    standardise: tuple[bool, ...] = ()
+    """As in false,true."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How options of the recipe are chosen: every combination is trained and scored on a validation fold."""
+
+    grid: Grid = field(default_factory=Grid)
+    asha: bool = False
+    """Stop combinations that fall behind: of those that reach a rung, the best third go on (ASHA; needs --launch ray)."""
+    grace: int = 1
+    """--asha: epochs that each combination gets at least; the first rung."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +170,19 @@ class Place:
     """cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU."""
     tensorboard: bool = False
     """Write TensorBoard event files beside the log of each run (needs the extra `tensorboard`)."""
+    dry_run: bool = False
+    """Train nothing: say how many runs are missing, and how long they will take and how much disk. (Pictures are made.)"""
+    launch: str = "local"
+    """Where runs are trained: local, on this machine; ray, on a Ray of its own or the one in $RAY_ADDRESS; ray:ADDRESS,
+    on that Ray cluster, or ray:auto, on the one that this machine belongs to (needs the extra `ray`; docs/clusters.md)."""
+    workers: int = 1
+    """--launch local: runs trained at the same time, each in a process of its own; several GPUs are dealt out in turn."""
+    threads: int | None = None
+    """CPU threads of a run: by default all, its share with several --workers, 1 on Ray. Equal numbers give equal bits."""
+    gpus_per_run: float | None = None
+    """--launch ray: GPUs that a run takes; 0.25 puts four runs on one. By default 0 where the cluster has none."""
+    shared_runs: bool = False
+    """--launch ray: every node sees the folder of --runs, so runs are written there, and outlive the node they are on."""
 
     @property
     def data(self) -> Path:

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 
-from tla.measures.statistics import Estimate, clustered_mean
+from tla.measures.statistics import Estimate, clustered_mean, deal, jackknife
 
 
 def test_the_mean_is_the_mean_and_lies_inside() -> None:
@@ -50,3 +51,51 @@ def test_constant_values_have_no_width_and_zero_is_seen() -> None:
     assert Estimate(1.0, 0.1, 2.0).excludes_zero
     assert Estimate(-1.0, -2.0, -0.1).excludes_zero
     assert not Estimate(0.1, -0.1, 0.3).excludes_zero
+
+
+def test_the_jackknife_of_a_mean_is_the_classical_interval() -> None:
+    values = np.random.default_rng(0).normal(3, 2, 12)
+    without = np.array([np.delete(values, i).mean() for i in range(12)])
+    found = jackknife(values.mean(), [without])
+    low, high = scipy.stats.t.interval(0.95, 11, values.mean(), scipy.stats.sem(values))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
+    cut = jackknife(values.mean(), [without], ends=(low + 0.1, high - 0.1))
+    assert (cut.low, cut.high) == pytest.approx((low + 0.1, high - 0.1))
+
+
+def test_the_jackknife_of_folds_adds_their_variances() -> None:
+    rng = np.random.default_rng(1)
+    folds = [rng.normal(0, 1, 10), rng.normal(5, 3, 8)]
+    full = np.mean([fold.mean() for fold in folds])
+    # without clip i of a fold, the mean over both folds moves by half of what the fold's mean moves by
+    without = [full + np.array([np.delete(fold, i).mean() - fold.mean() for i in range(len(fold))]) / 2 for fold in folds]
+    error = np.sqrt(sum(scipy.stats.sem(fold) ** 2 for fold in folds)) / 2
+    found = jackknife(full, without)
+    assert found.high - full == pytest.approx(scipy.stats.t.ppf(0.975, 16) * error, rel=1e-12)
+
+
+def test_the_jackknife_covers_and_knows_when_it_cannot() -> None:
+    rng, inside = np.random.default_rng(2), 0
+    for _ in range(400):
+        groups = rng.exponential(1.0, (10, 8))
+        means = np.array([np.delete(groups, i, axis=0).mean() for i in range(10)])
+        found = jackknife(groups.mean(), [means])
+        inside += found.low <= 1.0 <= found.high
+    assert 0.9 <= inside / 400 <= 0.98
+    alone = jackknife(0.5, [np.array([0.5])])
+    assert np.isnan(alone.low)
+    assert np.isnan(alone.high)
+
+
+def test_clips_are_dealt_by_whole_clusters_into_groups_of_about_one_size() -> None:
+    clusters = [f"s{i // 4}" for i in range(40)] + [f"t{i}" for i in range(40)]
+    groups = deal(clusters, most=10)
+    assert sorted(np.concatenate(groups)) == list(range(80))
+    assert [len(group) for group in groups] == [8] * 10
+    of = {row: number for number, group in enumerate(groups) for row in group}
+    assert all(len({of[row] for row in range(80) if clusters[row] == name}) == 1 for name in clusters)
+    assert [list(g) for g in deal(clusters, most=10)] == [list(g) for g in groups]
+    assert [list(g) for g in deal(clusters, most=10, seed=1)] != [list(g) for g in groups]
+    assert [len(group) for group in deal(["a"] * 9 + ["b"], most=10)] == [10]  # a clip alone has nothing to be paired with
+    assert sorted(len(group) for group in deal(["a"] * 9 + ["b", "c", "d"], most=10)) == [3, 9]
+    assert [len(group) for group in deal(list("abcde"), most=10)] == [3, 2]

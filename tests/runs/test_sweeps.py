@@ -8,7 +8,7 @@ import pytest
 from tla import cli, cutoff, freeze, fusion
 from tla.errors import UserError
 from tla.options import STAGES, Place, Recipe, Study, Transfer
-from tla.runs import launch
+from tla.runs import training
 from tla.runs.launch import ensure, list_runs, prepare
 from tla.runs.sweeps import ENDS, ends, selffer, sweep
 
@@ -36,18 +36,18 @@ def test_the_ends_of_a_fusion_are_the_runs_of_both_parents(donor: Study, place: 
 
 def test_an_interrupted_sweep_trains_only_what_is_missing(donor: Study, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     material, trained = prepare(donor, place), []
-    real = launch._train
+    real, trips = training._train, 2
 
-    def counted(run, *rest) -> None:
-        if len(trained) == 2:
+    def counted(order: training.Order, *rest) -> None:
+        if len(trained) == trips:
             raise KeyboardInterrupt
-        trained.append(run.transfer.pretrained_upto)
-        real(run, *rest)
+        trained.append(order.run.transfer.pretrained_upto)
+        real(order, *rest)
 
-    monkeypatch.setattr(launch, "_train", counted)
+    monkeypatch.setattr(training, "_train", counted)
     with pytest.raises(KeyboardInterrupt):
         sweep(material, fusions(), ["stem", "block1", "block2"], place)
-    monkeypatch.setattr(launch, "_train", lambda run, *rest: (trained.append(run.transfer.pretrained_upto), real(run, *rest)))
+    trips = 9
     points = sweep(material, fusions(), ["stem", "block1", "block2"], place)
     assert trained == ["stem", "block1", "block2"]
     assert list(points) == ["none", "stem", "block1", "block2"]  # the first is the donor itself

@@ -133,13 +133,13 @@ def test_digest_does_not_depend_on_listing_order(folder: Path, tmp_path: Path, m
 
 def test_unchanged_clips_are_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    digest = clips._digest
+    digest = clips.digest_of
 
     def noted(path: Path) -> str:
         read.append(path)
         return digest(path)
 
-    monkeypatch.setattr(clips, "_digest", noted)
+    monkeypatch.setattr(clips, "digest_of", noted)
 
     def contents() -> tuple[str, ...]:
         read.clear()

@@ -20,7 +20,7 @@ import soundfile
 from tla.errors import UserError
 from tla.files import held
 from tla.options import Augment, Picture
-from tla.sound import rows, store, workers
+from tla.sound import build, rows, workers
 from tla.sound.audio import read
 from tla.sound.clips import Clip, Dataset
 from tla.sound.spectrograms import picture, resolve
@@ -60,7 +60,7 @@ def open_(sounds: Dataset, tmp_path: Path):
 @pytest.fixture
 def many_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However little there is to do, worker processes do it; none is left behind."""
-    monkeypatch.setattr(store, "_TINY_S", 0.0)
+    monkeypatch.setattr(build, "_TINY_S", 0.0)
     yield
     workers.standing_crew(2).shutdown()
     workers.standing_crew.cache_clear()
@@ -139,7 +139,10 @@ def test_live_pictures_depend_on_seed_epoch_and_clip(open_) -> None:
 def test_a_store_describes_itself(open_, sounds: Dataset) -> None:
     described = json.loads((open_().folder / "store.json").read_text())
     assert described["picture"] == vars(OPTIONS)
-    assert [clip["content"] for clip in described["clips"]] == list(sounds.contents)
+    clips = [json.loads(line) for line in (open_().folder / described["clips"]).read_text().splitlines()]
+    assert [(clip["name"], clip["content"]) for clip in clips] == list(
+        zip([clip.name for clip in sounds.clips], sounds.contents, strict=True)
+    )
     assert described["skipped"] == []
 
 
@@ -177,7 +180,7 @@ def test_a_broken_clip_is_left_out_and_stays_out(open_, sounds: Dataset, monkeyp
     np.testing.assert_array_equal(made.clean[2], picture(read(data.clips[4].path, RATE)[0], OPTIONS).astype(np.float16))
     wider = open_(Augment(kind="bank:3"), data=data, on_bad_clip="skip")
     assert wider.variant(2).shape == (4, 3, 16, 20)
-    monkeypatch.setattr(store, "read", None)  # nothing is read any more
+    monkeypatch.setattr(build, "read", None)  # nothing is read any more
     assert open_(BANK, data=data, on_bad_clip="skip").skipped == made.skipped
     with pytest.raises(UserError, match=r"1\.wav: is empty"):
         open_(BANK, data=data)
@@ -249,8 +252,101 @@ def test_a_full_disk_while_writing(open_, sounds: Dataset) -> None:
             open_(BANK)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert [path.name for path in (sounds.root.parent / "pictures").glob("*/*")] == ["lock"]
+    assert not list((sounds.root.parent / "pictures").glob("*/[!.]*.*")), "something looks finished"
     assert len(open_(BANK).clean) == 6
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the clips of which pictures are made; the fourth stops the process, once."""
+    made, real = [], build.pictures
+
+    def pictures(job: build.Job, *rest) -> np.ndarray:
+        made.append(job[0].name)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return real(job, *rest)
+
+    monkeypatch.setattr(build, "pictures", pictures)
+    return made
+
+
+def test_an_interrupted_build_goes_on_with_the_rest(open_, counted: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        open_(BANK)
+    made = open_(BANK)
+    assert counted == ["0.wav", "1.wav", "2.wav", "3.wav", "3.wav", "4.wav", "5.wav"]
+    files = {path.name: path.read_bytes() for path in made.folder.glob("*.npy")}
+    shutil.rmtree(made.folder)
+    assert {path.name: path.read_bytes() for path in open_(BANK).folder.glob("*.npy")} == files
+
+
+@pytest.mark.parametrize("accident", ["torn", "garbage", "gone", "other files", "part gone"])
+def test_what_an_interrupted_build_left_is_used_only_if_it_fits(
+    open_, sounds: Dataset, counted: list[str], accident: str
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        open_(BANK)
+    (journal,) = (sounds.root.parent / "pictures").glob("*/.journal.jsonl")
+    if accident == "torn":
+        journal.write_text(journal.read_text()[:-5])
+    elif accident == "garbage":
+        journal.write_text("{" + journal.read_text())
+    elif accident == "gone":
+        journal.unlink()
+    elif accident == "part gone":
+        journal.with_name(".clean.npy.part").unlink()
+    made = open_(Augment(kind="bank:3") if accident == "other files" else BANK)
+    again = 4 if accident == "torn" else 6  # of the shard whose line was torn, and the rest; or of all
+    assert len(counted) == 4 + again
+    for clip, row in zip(sounds.clips, made.clean, strict=True):
+        np.testing.assert_array_equal(row, picture(read(clip.path, RATE)[0], OPTIONS).astype(np.float16))
+
+
+def test_gaps_are_closed_wherever_they_are(tmp_path: Path) -> None:
+    values = np.arange(7 * 6, dtype=np.float16).reshape(7, 2, 3)
+    for number, without in enumerate([(), (0,), (6,), (2, 3), (0, 1, 5, 6), tuple(range(7))]):
+        file = rows.RowFile(tmp_path / f"{number}.npy", (2, 3))
+        file.begin(7)
+        with file.writing() as write:
+            for row in (6, 0, 1, 3, 2, 5, 4):
+                write(row, values[row])
+        if without:
+            file.close_gaps(7, without)
+        file.finish()
+        np.testing.assert_array_equal(np.load(file.path), np.delete(values, without, axis=0))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_pool_elsewhere_makes_the_same_files(open_, sounds: Dataset) -> None:
+    here = open_(BANK)
+    files = {path.name: path.read_bytes() for path in here.folder.glob("*.npy")}
+    shutil.rmtree(here.folder)
+
+    class Sent:
+        """A piece of work that was done where the sounds are not seen."""
+
+        def __init__(self, work, shard: build.Shard) -> None:
+            assert work(replace(shard, clips=tuple((path, "other") for path, _ in shard.clips))) is None
+            away = tuple((Path("/absent") / path.name, content) for path, content in shard.clips)
+            self.done = work(replace(shard.with_sounds(), clips=away))
+
+        def result(self) -> build.Sent:
+            return self.done
+
+        def cancel(self) -> None:
+            pass
+
+    class Elsewhere:
+        workers = 3
+        submit = Sent
+
+    made = open_(BANK, pool=Elsewhere())
+    assert {path.name: path.read_bytes() for path in made.folder.glob("*.npy")} == files
+    bad = spoil(sounds, clip1=b"", clip3=100)
+    there = open_(BANK, data=bad, on_bad_clip="skip", pool=Elsewhere())
+    assert set(there.skipped) == {"1.wav", "3.wav"}
+    assert len(there.clean) == len(there.variant(1)) == 4
 
 
 def test_too_little_room(open_, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,16 +380,16 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tla.options import Augment
-from tla.sound import store
+from tla.sound import build, store
 sys.path.insert(0, sys.argv[2])
 import test_store
-store._TINY_S = 0.0
-def slowly(job, options, length, make=store._pictures):
+build._TINY_S = 0.0
+def slowly(job, options, length, make=build.pictures):
     import time
     time.sleep(0.3)
     return make(job, options, length)
+build.pictures = slowly  # in workers too: they import this file
 if __name__ == "__main__":
-    store._pictures_or_wrong = slowly
     data = test_store.dataset(Path(sys.argv[1]))
     print("begin", flush=True)
     store.open_store(data, test_store.OPTIONS, Augment(kind="bank:2"), Path(sys.argv[1]).parent / "pictures", workers=2)
@@ -355,7 +451,7 @@ def test_killed_it_leaves_no_process_and_the_next_one_cleans_up(open_, sounds: D
     begun.wait(10)
     assert gone(begun.pid)
     made = open_(BANK)
-    assert sorted(path.name for path in made.folder.iterdir()) == sorted([*stamps(made), "lock", "store.json"])
+    assert sorted(path.name for path in made.folder.iterdir()) == sorted([*stamps(made), "clips.jsonl", "lock", "store.json"])
     assert made.variant(1).shape == (6, 3, 16, 20)
 
 
@@ -368,4 +464,4 @@ def test_ctrl_c_ends_all(sounds: Dataset, begun: subprocess.Popen, seconds: floa
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert said.count("Traceback") == 1, said  # the parent's own; workers are silent
     assert gone(begun.pid)
-    assert [path.name for path in (sounds.root.parent / "pictures").glob("*/*")] == ["lock"]
+    assert not list((sounds.root.parent / "pictures").glob("*/[!.]*.*")), "something looks finished"

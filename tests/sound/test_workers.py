@@ -11,7 +11,7 @@ import soundfile
 
 from tla.errors import UserError
 from tla.options import Picture
-from tla.sound import store, workers
+from tla.sound import build, workers
 from tla.sound.augment import Variation
 from tla.sound.spectrograms import resolve
 
@@ -29,7 +29,7 @@ def test_workers_load_nothing_heavy(tmp_path: Path) -> None:
     options = resolve(Picture(mels=16), rate=8000, seconds=1.0, frames=20)
     with workers.crew(1) as pool:
         job = (tmp_path / "a.wav", (None, Variation(1, 1.1)))
-        assert pool.submit(store._pictures, job, options, "resize").result().shape == (2, 3, 16, 20)
+        assert pool.submit(build.pictures, job, options, "resize").result().shape == (2, 3, 16, 20)
         assert pool.submit(loaded, 0).result() == set()
 
 

@@ -3,6 +3,8 @@
 python -m tla.bench pictures --data toy
 python -m tla.bench train --data toy --backbone efficientnet_lite0
 python -m tla.bench freeze --data toy --backbone efficientnet_lite0
+python -m tla.bench similarity --data toy --batches 50
+python -m tla.bench ig --data toy --backbone densenet201 --weights random
 python -m tla.bench all --data my/sounds --backbone densenet201 --weights random
 """
 
@@ -10,15 +12,15 @@ from tla import cli, console
 from tla.errors import UserError
 from tla.options import Place, Study
 
-NAMES = ("pictures", "train", "freeze")
+NAMES = ("pictures", "train", "freeze", "similarity", "ig")
 
 
 def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> None:
     """This command.
 
     Args:
-        names: What to measure: pictures, train, freeze, or all.
-        batches: Training batches per measurement.
+        names: What to measure: pictures, train, freeze, similarity, ig, or all.
+        batches: Batches per measurement: of the recipe's size in training, 8 clips for similarity; for ig three make a clip.
     """
     if not names or not set(names) <= {*NAMES, "all"}:
         raise UserError(f"`python -m tla.bench` takes {', '.join(NAMES)} or all; got {' '.join(names) or 'nothing'}")
@@ -34,10 +36,18 @@ def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> N
             from tla.bench.train import bench_train
 
             rows = bench_train(material, batches=batches)
-        else:
+        elif name == "freeze":
             from tla.bench.freeze import bench_freeze
 
             rows = bench_freeze(material, batches=batches)
+        elif name == "similarity":
+            from tla.bench.similarity import bench_similarity
+
+            rows = bench_similarity(material, batches=batches)
+        else:
+            from tla.bench.attribution import bench_attribution
+
+            rows = bench_attribution(material, turns=max(1, batches // 3))
         cells = [[row.what, f"{1000 * row.seconds:.1f}", f"{row.ratio:.2f}", row.note] for row in rows]
         console.table(["", "ms per clip", "ratio", ""], cells, title=name)
         print()

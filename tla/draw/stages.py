@@ -1,6 +1,6 @@
 """Sweeps over stages: accuracy at each point (Fig. 2b, 2c, section IV-B) and by epoch, drawn from their tables alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,12 +109,13 @@ def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figur
     with rc_context(style.RC):
         figure = Figure(figsize=(style.PAGE_IN if columns > 1 else style.COLUMN_IN, 0.6 + 2.0 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
-        shades = _shades()
+        shades = dict(zip(POINTS, style.shades(len(POINTS)), strict=True))
         for axes, curve in zip(panels, curves, strict=False):
             mine = epochs[epochs["curve"] == curve]
             for point in [point for point in POINTS if point in set(mine["point"])]:
                 mean = mine[mine["point"] == point].groupby("epoch")["accuracy"].mean()
-                axes.plot(mean.index, mean, color=shades(point), marker=".", markersize=3, label=point)
+                (line,) = axes.plot(mean.index, mean, color=shades[point], marker=".", markersize=3, label=point)
+                style.hover(line, [f"{point}, epoch {epoch}: {score:.1f} %" for epoch, score in mean.items()])
             axes.set_title(curve if len(curves) > 1 else "")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         for axes in panels[len(curves) :]:
@@ -184,9 +185,13 @@ def _curve(
     colour, marker = style.COLOURS[number % 7], style.MARKERS[number % 7]
     x, mean = np.array([place[p] for p in points["point"]]), points["accuracy"].to_numpy()
     ends = np.stack([mean - points["low"], points["high"] - mean])
-    axes.errorbar(x, mean, ends, color=colour, marker=marker, markersize=4.5, capsize=2, elinewidth=0.9, label=label, zorder=3)
+    bars: Any = {"marker": marker, "markersize": 4.5, "capsize": 2, "elinewidth": 0.9}
+    line = axes.errorbar(x, mean, ends, color=colour, label=label, **bars, zorder=3).lines[0]
+    style.hover(line, [f"{label}, {p.point}: {p.accuracy:.1f} % [{p.low:.1f}, {p.high:.1f}]" for p in points.itertuples()])
     dots: Any = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.7, "markersize": 3}
-    axes.plot([place[p] for p in runs["point"]], 100 * runs[rule], "o", **dots, zorder=4)
+    (line,) = axes.plot([place[p] for p in runs["point"]], 100 * runs[rule], "o", **dots, zorder=4)
+    each = zip(runs["point"], runs["fold"], runs["seed"], 100 * runs[rule], strict=True)
+    style.hover(line, [f"{point}, fold {fold}, seed {seed}: {score:.1f} %" for point, fold, seed, score in each])
 
 
 def _ends(axes: Axes, points: pd.DataFrame) -> None:
@@ -205,13 +210,6 @@ def _paper(axes: Axes, runs: pd.DataFrame, kind: Kind, place: Mapping[str, float
         axes.plot(
             [where[p] for p in mine], list(mine.values()), dashes, color=style.FAINT, linewidth=0.8, label=label, zorder=0
         )
-
-
-def _shades() -> Callable[[str], tuple[float, ...]]:
-    from matplotlib import colormaps
-
-    scale = colormaps["viridis"]
-    return lambda point: scale(0.92 * POINTS.index(point) / (len(POINTS) - 1))
 
 
 def _legend(axes: Axes, *, title: str | None = None, outside: bool = False) -> None:

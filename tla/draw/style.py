@@ -1,10 +1,19 @@
-"""How figures look, and how they are saved: PNG, and PDF without a date and with Type-42 fonts, so a redraw is byte-equal."""
+"""How figures look, and how they are saved: without a date, so that a redraw is byte-equal.
 
+PDF has Type-42 fonts. SVG has text as text, says the numbers behind its markers (`hover`), and names its parts after the
+file, so that several can stand in one page.
+"""
+
+import json
+import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from tla.files import replacing
@@ -14,6 +23,9 @@ PAGE_IN = 7.2
 COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494")  # seaborn's colour-blind palette
 MARKERS = "osD^vPX"
 FAINT = "#8a8a8a"
+
+SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_HOVER, _CAPTION = "hover:", "caption:"  # begin the ids of groups that carry texts to the SVG
 
 RC: Any = {
     "font.size": 8,
@@ -37,17 +49,62 @@ RC: Any = {
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write `stem.pdf` and `stem.png`."""
+    """Write `stem.pdf`, `stem.png` and `stem.svg`."""
+    undated = {".pdf": {"CreationDate": None}, ".png": {}, ".svg": dict.fromkeys(("Creator", "Date", "Format", "Type"))}
     paths = []
     with rc_context(RC):
-        for suffix, metadata in ((".pdf", {"CreationDate": None}), (".png", {})):
+        for suffix, metadata in undated.items():
             paths.append(stem.with_suffix(suffix))
             with replacing(paths[-1]) as temporary:
                 figure.savefig(temporary, dpi=200, metadata=metadata, bbox_inches="tight", pad_inches=0.04)
+                if suffix == ".svg":
+                    _finish(temporary, re.sub(r"[^\w-]", "_", stem.name))
     return paths
+
+
+def shades(count: int) -> list[tuple[float, ...]]:
+    """Colours for what has an order, stages for instance: from the first, dark, to the last, light."""
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](0.92 * i / max(1, count - 1)) for i in range(count)]
+
+
+def hover(artist: Artist, texts: Sequence[str]) -> None:
+    """What the SVG says of each marker of a line or collection, in their order, or of a bar."""
+    artist.set_gid(_HOVER + json.dumps(list(texts)))  # the artist carries it to where its markers are written
 
 
 def caption(figure: Figure, text: str) -> None:
     """What a reader has to know of the numbers, in small print below the axes."""
     width = round(figure.get_figwidth() * 23)
-    figure.text(0.02, -0.02, textwrap.fill(text, width), fontsize=6, color="#444444", va="top", ha="left")
+    small: Any = {"fontsize": 6, "color": "#444444", "va": "top", "ha": "left"}
+    figure.text(0.02, -0.02, textwrap.fill(text, width), gid=_CAPTION + json.dumps(text), **small)
+
+
+def _finish(path: Path, name: str) -> None:
+    """Turn what `hover` and `caption` left into titles and a description, and name the ids after the figure, in order."""
+    ElementTree.register_namespace("", SVG)
+    ElementTree.register_namespace("xlink", XLINK)
+    tree = ElementTree.parse(path)
+    for group in tree.iter(f"{{{SVG}}}g"):
+        if group.get("id", "").startswith(_CAPTION):
+            group.set("class", "caption")
+            ElementTree.SubElement(group, f"{{{SVG}}}desc").text = json.loads(group.attrib["id"].removeprefix(_CAPTION))
+        if group.get("id", "").startswith(_HOVER):
+            texts = json.loads(group.attrib["id"].removeprefix(_HOVER))
+            markers = list(group.iter(f"{{{SVG}}}use")) or group.findall(f"{{{SVG}}}path")
+            if len(markers) != len(texts):
+                raise ValueError(f"{len(texts)} texts for {len(markers)} markers; is one outside the axes, or not a number?")
+            for marker, text in zip(markers, texts, strict=True):
+                ElementTree.SubElement(marker, f"{{{SVG}}}title").text = text
+    used = dict.fromkeys(re.findall(r'(?:href="|url\()#([^")]+)', ElementTree.tostring(tree.getroot(), "unicode")))
+    numbered = {old: f"{name}-{i}" for i, old in enumerate(used)}
+    for element in tree.iter():
+        if element.get("id") not in numbered:
+            element.attrib.pop("id", None)
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, numbered[value])
+            elif "#" in value:  # a reference, or a colour
+                element.set(key, re.sub(r"(?<=#)[^\s)]+", lambda to: numbered.get(to[0], to[0]), value))
+    tree.write(path, encoding="utf-8", xml_declaration=True)

@@ -1,15 +1,75 @@
-"""Finished runs as tidy tables: one row per run, one row per clip of a run, or one row per number that is reported."""
+"""Finished runs as tidy tables: one row per run, one row per clip of a run, or one row per number that is reported.
+
+`tla.load_runs`, `tla.load_clips` and `tla.load_epochs` are for notebooks:
+
+    import tla
+    runs = tla.load_runs("runs")
+    runs.groupby(["data", "backbone", "pretrained_upto"])["last"].agg(["mean", "std", "count"])
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
+from tla.console import say
 from tla.errors import UserError
 from tla.measures.paper import TABLE1
 from tla.measures.statistics import Estimate, clustered_mean
 from tla.runs.folder import RunFolder
+from tla.runs.folder import folders as all_folders
+
+
+def load_runs(runs: str | Path = "runs") -> pd.DataFrame:
+    """One row per finished run: what was trained, and what it scored under each selection rule, as shares of clips.
+
+    tla.load_runs().query("data == 'esc10'").sort_values("last")
+    """
+    return runs_table(finished(runs))
+
+
+def load_clips(runs: str | Path = "runs", rule: str | None = None) -> pd.DataFrame:
+    """One row per held-out clip, finished run and selection rule: what the run said of it, and whether that was right.
+
+    tla.load_clips(rule="last").groupby("label")["right"].mean()      # which sounds are hard
+    """
+    loaded = finished(runs)
+    clips = clips_table(loaded)
+    if rule is not None and rule not in set(clips["rule"]):
+        raise UserError(f"no run in {runs} has the rule {rule}; there are {', '.join(sorted(set(clips['rule'])))}")
+    about = runs_table(loaded)[["key", "data", "backbone", "pretrained_upto", "frozen_upto", "kept_upto"]]
+    return about.merge(clips if rule is None else clips[clips["rule"] == rule], on="key")
+
+
+def load_epochs(runs: str | Path = "runs") -> pd.DataFrame:
+    """One row per epoch of each finished run: rate, losses, accuracies, seconds.
+
+    tla.load_epochs().pivot_table(index="epoch", columns="backbone", values="accuracy")
+    """
+    loaded = finished(runs)
+    epochs = pd.concat([pd.DataFrame(folder.log).assign(key=folder.key) for folder in loaded], ignore_index=True)
+    about = runs_table(loaded)[["key", "data", "backbone", "pretrained_upto", "frozen_upto", "kept_upto", "fold", "seed"]]
+    return about.merge(epochs, on="key")
+
+
+def finished(runs: str | Path) -> list[RunFolder]:
+    """The finished runs below a folder; one that cannot be read is named and passed over."""
+    found = []
+    for folder in all_folders(Path(runs)):
+        try:
+            if folder.finished and folder.run and folder.result and folder.predictions:
+                found.append(folder)
+        except UserError as error:
+            say(f"passed over: {error}")
+    if not found:
+        raise UserError(
+            f"there is no finished run in {runs}: --runs says where they are kept; "
+            "`python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.epochs 5 --recipe.lr 1e-3` makes some"
+        )
+    return found
 
 
 def runs_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
@@ -47,40 +107,55 @@ def _row(folder: RunFolder) -> dict[str, object]:
 
 
 def clips_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
-    """One row per held-out clip, run and selection rule: whether the run was right."""
+    """One row per held-out clip, run and selection rule: what the run said, how sure it was, whether it was right."""
     parts = []
     for folder in folders:
-        run, said = folder.run, folder.predictions
-        for rule, logits in said.logits.items():
-            right = (logits.argmax(axis=1) == said.labels).astype(np.float64)
-            columns = {"clip": said.names, "source": said.sources, "right": right}
-            parts.append(pd.DataFrame({**columns, "rule": rule, "fold": run.fold, "seed": run.seed, "key": folder.key}))
+        run, heard, classes = folder.run, folder.predictions, np.array(folder.classes)
+        for rule, logits in heard.logits.items():
+            said, p = logits.argmax(axis=1), softmax(logits.astype(np.float64), axis=1)
+            columns = {"clip": heard.names, "source": heard.sources, "label": classes[heard.labels], "said": classes[said]}
+            scores = {"probability": p.max(axis=1), "right": (said == heard.labels).astype(np.float64)}
+            about = {"rule": rule, "fold": run.fold, "seed": run.seed, "key": folder.key}
+            parts.append(pd.DataFrame({**columns, **scores, **about}))
     return pd.concat(parts, ignore_index=True)
 
 
 def accuracy(folders: Iterable[RunFolder], rule: str) -> Estimate:
     """Accuracy of a study: mean over seeds for each clip, then over clips, resampled by source."""
-    clips = clips_table(folders)
-    return clustered_mean(*_over_seeds(clips[clips["rule"] == rule]))
+    return mean_of(clips_of(folders, rule))
 
 
 def difference(folders: Iterable[RunFolder], others: Iterable[RunFolder], rule: str) -> Estimate:
     """Accuracy of a study minus that of another, over `paired` clips, resampled by source."""
-    return clustered_mean(*paired(folders, others, rule))
+    return mean_of(minus(clips_of(folders, rule), clips_of(others, rule)))
 
 
 def paired(folders: Iterable[RunFolder], others: Iterable[RunFolder], rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """What a study gains over another on each clip that both held out in the same fold and seed; and the clips' sources."""
-    first, second = clips_table(folders), clips_table(others)
-    pairs = first[first["rule"] == rule].merge(second[second["rule"] == rule], on=["clip", "source", "fold", "seed"])
+    """What a study gains over another on each clip that both held out in the same fold; and the clips' sources."""
+    gained = minus(clips_of(folders, rule), clips_of(others, rule))
+    return gained["right"].to_numpy(), gained["source"].to_numpy()
+
+
+def clips_of(folders: Iterable[RunFolder], rule: str) -> pd.DataFrame:
+    """One row per clip of a study: how often, over the seeds, it was right (columns fold, clip, source, right)."""
+    clips = clips_table(folders)
+    return clips[clips["rule"] == rule].groupby(["fold", "clip", "source"], sort=True)["right"].mean().reset_index()
+
+
+def minus(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Clip by clip, what one study (as `clips_of` has it) gains over another where both held out the same fold.
+
+    On each side the seeds are averaged first: the seeds of two studies have nothing in common but their number.
+    """
+    pairs = first.merge(second, on=["fold", "clip", "source"])
     if pairs.empty:
-        raise UserError("the two studies have no fold and seed in common, so there is nothing to compare")
-    return _over_seeds(pairs.assign(right=pairs["right_x"] - pairs["right_y"]))
+        raise UserError("the two studies have no held-out fold in common, so there is nothing to compare")
+    return pairs.assign(right=pairs["right_x"] - pairs["right_y"])[["fold", "clip", "source", "right"]]
 
 
-def _over_seeds(clips: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    mean = clips.groupby(["clip", "source"], sort=True)["right"].mean().reset_index()
-    return mean["right"].to_numpy(), mean["source"].to_numpy()
+def mean_of(clips: pd.DataFrame) -> Estimate:
+    """The mean over clips of what `clips_of` or `minus` gave, resampled by source."""
+    return clustered_mean(clips["right"].to_numpy(), clips["source"].to_numpy())
 
 
 def summary(arms: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
@@ -92,16 +167,21 @@ def summary(arms: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
     rows = []
     for rule in arms[first][0].result["scores"]:
         for arm, folders in arms.items():
-            rows.append(_summary_row(arm, rule, accuracy(folders, rule), runs_table(folders)) | _paper(folders, rule))
+            rows.append(reported(arm, rule, accuracy(folders, rule), runs_table(folders)) | _paper(folders, rule))
         for arm in others:
             gain = difference(arms[first], arms[arm], rule)
             left, right = runs_table(arms[first]), runs_table(arms[arm])
-            paired = left.set_index(["fold", "seed"])[[rule]] - right.set_index(["fold", "seed"])[[rule]]
-            rows.append(_summary_row(f"{first} - {arm}", rule, gain, paired.reset_index()))
+            rows.append(reported(f"{first} - {arm}", rule, gain, less(left, right, rule)))
     return pd.DataFrame(rows)
 
 
-def _summary_row(arm: str, rule: str, estimate: Estimate, runs: pd.DataFrame) -> dict[str, object]:
+def less(left: pd.DataFrame, right: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """Score by score, one runs table less another, where both have the fold and the seed."""
+    return (left.set_index(["fold", "seed"])[[rule]] - right.set_index(["fold", "seed"])[[rule]]).dropna().reset_index()
+
+
+def reported(arm: str, rule: str, estimate: Estimate, runs: pd.DataFrame) -> dict[str, object]:
+    """A row of a summary: an estimate, and how far the runs behind it are spread."""
     over = "seed" if runs["seed"].nunique() > 1 else "fold"
     means = 100 * runs.groupby(over)[rule].mean()
     return {

@@ -1,8 +1,41 @@
-"""Named stage outputs for a batch of pictures."""
+"""What the layers of a network make of a batch of pictures.
 
-from torch import Tensor
+Layers are the stages by default. `all` takes every convolution and every block, that is the innermost module that holds
+convolutions and lies in the network itself or in a container: DenseNet's dense layers and transitions, ResNet's bottlenecks,
+Inception's mixed blocks, EfficientNet's inverted residuals. A convolution whose output a block hands on unchanged is listed as
+that block. Anything else is a comma list of stages and of patterns over the network's own module names (* stands for dots too).
+"""
 
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from tla.errors import UserError
 from tla.nets.stages import HEAD, StagedNet
+
+STAGE_LAYERS, ALL_LAYERS = "stages", "all"
+_CONTAINERS = (nn.Sequential, nn.ModuleDict, nn.ModuleList)
+_EXAMPLES = 3  # module names that an error names
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place in a network whose output is looked at: (clips, channels, *positions)."""
+
+    name: str
+    """A stage, or a module by its name in the network."""
+    module: str
+    """The module whose output it is."""
+    stage: str
+    """The stage that it lies in."""
+    channels: int
+    positions: tuple[int, ...]
+    """Height and width; nothing behind a pooling that folded them away."""
 
 
 def stage_outputs(net: StagedNet, x: Tensor) -> dict[str, Tensor]:
@@ -15,3 +48,107 @@ def stage_outputs(net: StagedNet, x: Tensor) -> dict[str, Tensor]:
         outputs[stage] = x = net.run(stage, x)
         x = x.clone()
     return outputs
+
+
+def layers(net: StagedNet, which: str, shape: tuple[int, int, int]) -> list[Layer]:
+    """The layers that `which` names (stages, all, or a comma list), in the order in which a picture meets them."""
+    called = _trace(net, shape)
+    if which == STAGE_LAYERS:
+        return _stages(net, called, net.stages)
+    found = _all(net, called) if which == ALL_LAYERS else _fitting(net, called, which)
+    order = {name: i for i, name in enumerate(called)}
+    return sorted(found, key=lambda layer: order[layer.module])
+
+
+def outputs(net: StagedNet, x: Tensor, wanted: Sequence[Layer]) -> dict[str, Tensor]:
+    """What the layers make of the pictures, by name: copies, which no later in-place operation can reach."""
+    kept: dict[str, Tensor] = {}
+    with tapped(net, wanted, lambda name, output: kept.update({name: output.clone()})):
+        net(x)
+    return kept
+
+
+@contextmanager
+def tapped(net: StagedNet, wanted: Sequence[Layer], take: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """While inside, `take(name, output)` is called at the moment a layer has made its output.
+
+    The output is the network's own tensor, which a later in-place operation may overwrite: what is kept of it has to be copied.
+    """
+    handles = []
+    try:
+        for layer in wanted:
+            handles.append(net.net.get_submodule(layer.module).register_forward_hook(_hook(layer.name, take)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hook(name: str, take: Callable[[str, Tensor], None]) -> Callable[[nn.Module, object, Tensor], None]:
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
+        take(name, output)
+
+    return hook
+
+
+def _trace(net: StagedNet, shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    """Names of the modules that are called once and make one map or vector per clip, in order of their end; their outputs,
+    which are shapes without numbers.
+    """
+    ghost = copy.deepcopy(net).to("meta").eval()
+    calls: list[tuple[str, object]] = []
+    for name, module in ghost.net.named_modules():
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: calls.append((name, output)))
+    with torch.no_grad():
+        ghost(torch.empty(2, *shape, device="meta"))
+    counts: dict[str, int] = {}
+    for name, _ in calls:
+        counts[name] = counts.get(name, 0) + 1
+    return {
+        name: output for name, output in calls if counts[name] == 1 and isinstance(output, Tensor) and output.ndim in (2, 4)
+    }
+
+
+def _layer(net: StagedNet, module: str, output: Tensor, name: str | None = None) -> Layer:
+    return Layer(name or module, module, name or net.stage_of(module), output.shape[1], tuple(output.shape[2:]))
+
+
+def _stages(net: StagedNet, called: dict[str, Tensor], stages: Sequence[str]) -> list[Layer]:
+    ends = {stage: net.layout.stages[stage][-1] for stage in stages}
+    return [_layer(net, end, called[end], stage) for stage, end in ends.items()]
+
+
+def _all(net: StagedNet, called: dict[str, Tensor]) -> list[Layer]:
+    modules = dict(net.net.named_modules())
+    convolutions = [name for name in called if isinstance(modules[name], nn.Conv2d)]
+    holds = {name: any(inner.startswith(name + ".") for inner in convolutions) for name in called if name}
+    loose = [name for name in called if name and holds[name] and _in_container(name, modules)]
+    blocks = [name for name in loose if not any(other.startswith(name + ".") for other in loose)]
+    handed_on = {id(called[name]) for name in blocks}
+    kept = [name for name in convolutions if id(called[name]) not in handed_on]
+    return [_layer(net, name, called[name]) for name in (*kept, *blocks) if net.stage_of(name) != HEAD]
+
+
+def _in_container(name: str, modules: dict[str, nn.Module]) -> bool:
+    parent = name.rpartition(".")[0]
+    return not parent or isinstance(modules[parent], _CONTAINERS)
+
+
+def _fitting(net: StagedNet, called: dict[str, Tensor], which: str) -> list[Layer]:
+    found: dict[str, Layer] = {}
+    for pattern in filter(None, (word.strip() for word in which.split(","))):
+        if pattern in net.stages:
+            mine = _stages(net, called, [pattern])
+        else:
+            mine = [_layer(net, name, output) for name, output in called.items() if name and fnmatchcase(name, pattern)]
+        if not mine:
+            inner = [layer.name for layer in _all(net, called)]
+            some = ", ".join([inner[0], inner[len(inner) // 2], inner[-1]][:_EXAMPLES])
+            raise UserError(
+                f"no layer of {net.name} fits {pattern!r}; possible are stages, all, {', '.join(net.stages)}, "
+                f"and patterns over module names such as {some}"
+            )
+        found |= {layer.name: layer for layer in mine}
+    if not found:
+        raise UserError(f"--layers names no layer; possible are stages, all, {', '.join(net.stages)}, and patterns")
+    return list(found.values())

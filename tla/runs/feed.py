@@ -5,7 +5,7 @@ run's seed and the epoch alone; so a run that is interrupted continues as if it 
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -82,11 +82,7 @@ class Feed:
 
     def _finish(self, values: Tensor) -> Tensor:
         values = values.to(self.device, non_blocking=True)
-        if self.after == "none":
-            values = values.float()
-            if self._standard is not None:
-                values = (values - self._standard[0]) / self._standard[1]
-        return values.contiguous(memory_format=torch.channels_last)
+        return heard(values, self._standard) if self.after == "none" else values.contiguous(memory_format=torch.channels_last)
 
     def _on_gpu(self) -> Tensor | None:
         """All that is fed on the GPU, where it fits."""
@@ -96,6 +92,14 @@ class Feed:
         if sum(bank.nbytes for bank in self.banks) > RESIDENT_SHARE * free:
             return None
         return torch.cat([_tensor(np.array(bank)).to(self.device) for bank in self.banks])
+
+
+def heard(pictures: Tensor, standard: Sequence[Tensor] | None) -> Tensor:
+    """Pictures as a network hears them: float32, channels-last, standardised if its recipe says so."""
+    values = pictures.float()
+    if standard is not None:
+        values = (values - standard[0]) / standard[1]
+    return values.contiguous(memory_format=torch.channels_last)
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -7,6 +7,7 @@
     weights.safetensors  the trained network by its original tensor names (last epoch; nested: the chosen one)
     standard.npz         mean and spread of the training pictures, where the recipe standardises
     result.json          what the run scored; written last, so that its presence says finished
+    error.txt            why the last attempt failed; only there if it did
 
 Selection rules: under `paper`, `best` (epoch picked on the held-out clips themselves) and `last`; under `nested`,
 `test` (epoch picked on the validation fold).
@@ -17,14 +18,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from tla.errors import UserError
-from tla.files import held, replacing, write_json, write_text
+from tla.files import held, replacing, take, write_json, write_text
 from tla.runs.run import Run, from_json
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,18 @@ class RunFolder:
         """Hold the run for this process; a second process waits. A killed process lets go by dying."""
         with held(self.path / ".lock", f"run {self.key} is being trained by another process; waiting for it"):
             yield
+
+    def reserve(self) -> "FileLock | None":
+        """Keep the run for one study, until `release` or its death; None if another study has it. Does not wait."""
+        return take(self.path / ".reserved")
+
+    def note_failure(self, why: str | None) -> None:
+        """Write why the run failed; None: it did not."""
+        path = self.path / "error.txt"
+        if why is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_text(path, why.rstrip() + "\n")
 
     def describe(self, run: Run, classes: list[str], made: dict[str, Any]) -> None:
         """Write what the run is and how it is made."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from tla.console import progress
@@ -13,7 +14,7 @@ from tla.errors import UserError
 from tla.nets import transfer, weights
 from tla.nets.stages import StagedNet
 from tla.options import Picture
-from tla.runs.feed import EVALUATION_BATCH, autocast
+from tla.runs.feed import EVALUATION_BATCH, autocast, heard
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
 from tla.sound import audio, spectrograms
@@ -29,16 +30,17 @@ class Listener:
     device: torch.device
     standard: tuple[np.ndarray, np.ndarray] | None
 
+    def batch(self, pictures: np.ndarray) -> Tensor:
+        """Pictures (pictures, 3, mels, frames) as the network hears them."""
+        standard = None if self.standard is None else [torch.from_numpy(part).to(self.device) for part in self.standard]
+        return heard(torch.from_numpy(np.array(pictures, dtype=np.float32)).to(self.device), standard)
+
     def logits(self, pictures: np.ndarray) -> np.ndarray:
         """Logits (pictures, classes) of pictures (pictures, 3, mels, frames)."""
         outputs = []
         with torch.inference_mode(), autocast(self.device, self.run.precision):
             for start in range(0, len(pictures), EVALUATION_BATCH):
-                values = pictures[start : start + EVALUATION_BATCH].astype(np.float32)
-                if self.standard is not None:
-                    values = (values - self.standard[0]) / self.standard[1]
-                batch = torch.from_numpy(values).to(self.device).contiguous(memory_format=torch.channels_last)
-                outputs.append(self.net(batch).float().cpu().numpy())
+                outputs.append(self.net(self.batch(pictures[start : start + EVALUATION_BATCH])).float().cpu().numpy())
         return np.concatenate(outputs)
 
     def probabilities(self, pictures: np.ndarray) -> np.ndarray:
@@ -56,19 +58,40 @@ def load(folder: RunFolder, device: torch.device) -> Listener:
     return Listener(run, folder.classes, net, device, folder.standard)
 
 
-def pictures(path: Path, picture: Picture) -> np.ndarray:
-    """The pictures (windows, 3, mels, frames) of a sound file of any format and length.
+@dataclass(frozen=True)
+class Sound:
+    """A sound as a network is to hear it."""
 
-    A file shorter than the analysis window is padded with silence to it; one longer than the nominal length is cut.
-    Rounded to half precision, as in the store, so that a clip from the data set is heard as it was in training.
+    samples: np.ndarray
+    """Mono, at the pictures' rate; a file shorter than the analysis window is followed by silence up to it."""
+    pictures: np.ndarray
+    """float16 (windows, 3, mels, frames)."""
+    spans: list[tuple[int, int]]
+    """The samples that each picture shows, from its first column to its last."""
+
+
+def sound(path: Path, picture: Picture) -> Sound:
+    """A sound file of any format and length, in pictures."""
+    return of_samples(audio.read(path, spectrograms.resolved(picture)[0])[0], picture)
+
+
+def of_samples(samples: np.ndarray, picture: Picture) -> Sound:
+    """Mono samples at the pictures' rate, in pictures: what is longer than the nominal length is cut.
+
+    They are rounded to half precision, as in the store, so that a clip from the data set is heard as it was in training.
     """
-    if picture.rate is None or picture.seconds is None:
-        raise ValueError("the picture's options are not resolved")
-    samples, rate = audio.read(path, picture.rate)
-    shortest = spectrograms.shortest(picture)
-    samples = np.pad(samples, (0, max(0, shortest - len(samples))))
-    cut = audio.windows(samples, rate, picture.seconds)
-    return np.stack([spectrograms.picture(window, picture) for window in cut]).astype(np.float16)
+    rate, seconds, _ = spectrograms.resolved(picture)
+    samples = np.pad(samples, (0, max(0, spectrograms.shortest(picture) - len(samples))))
+    cuts = audio.windows(len(samples), rate, seconds)
+    made = [spectrograms.picture(samples[start:stop], picture) for start, stop in cuts]
+    shown = [spectrograms.span(stop - start, picture) for start, stop in cuts]
+    spans = [(start + first, start + last) for (start, _), (first, last) in zip(cuts, shown, strict=True)]
+    return Sound(samples, np.stack(made).astype(np.float16), spans)
+
+
+def pictures(path: Path, picture: Picture) -> np.ndarray:
+    """The pictures (windows, 3, mels, frames) of a sound file."""
+    return sound(path, picture).pictures
 
 
 def hear(paths: list[Path], folders: list[RunFolder], device: torch.device) -> tuple[pd.DataFrame, dict[Path, str]]:

@@ -1,15 +1,19 @@
 """A list of runs, executed: what a study needs is made ready once, runs that exist are kept, the others are trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tla.console import progress, say
-from tla.errors import UserError
+from tla.console import progress, say, table
+from tla.errors import Planned, RunsFailed, UserError
 from tla.options import Place, Study, Transfer
 from tla.runs.folder import RunFolder, find
+from tla.runs.local import InProcess, Processes, deal
+from tla.runs.queue import Batches, Board, Launcher, work_off
 from tla.runs.run import Run, resolve_recipe
+from tla.runs.training import Outcome, pack
 from tla.sound import clips, spectrograms, store
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ def prepare(study: Study, place: Place) -> Material:
     from tla.nets import backbones, weights
     from tla.nets.stages import describe
 
+    on_ray_gpus = check_launch(place) == "ray" and bool(place.gpus_per_run)
     device = choose_device(place.device)
     for folder in (place.runs, place.figures):  # found out now, not after the training
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -51,7 +56,8 @@ def prepare(study: Study, place: Place) -> Material:
     pictures = store.open_store(dataset, picture, study.augment, place.data / "pictures", on_bad_clip=study.on_bad_clip)
     for name, wrong in pictures.skipped.items():
         say(f"left out: {name} ({wrong})")
-    return Material(study, pictures, pretrained, device, choose_precision(study.precision, device))
+    auto: Literal["fp32", "bf16"] = "bf16" if on_ray_gpus else choose_precision("auto", device)  # the cluster's GPUs, not ours
+    return Material(study, pictures, pretrained, device, auto if study.precision == "auto" else study.precision)
 
 
 def list_runs(material: Material, *, plan: Transfer | None = None, scratch: bool = False) -> list[Run]:
@@ -110,35 +116,94 @@ def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
     return folds
 
 
-def ensure(runs: Sequence[Run], material: Material, place: Place) -> list[RunFolder]:
-    """The finished folders of the runs, trained where they are missing, continued where they were interrupted."""
-    folders = [RunFolder(Path(place.runs) / run.key) for run in runs]
-    if not runs:
-        return []
-    missing = [(run, folder) for run, folder in zip(runs, folders, strict=True) if not folder.finished]
-    begun = sum(folder.checkpoint.is_file() for _, folder in missing)
-    say(f"{len(runs)} runs: {len(runs) - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train")
-    for number, (run, folder) in enumerate(missing, 1):
-        _train(run, folder, material, place, f"run {number} of {len(missing)} {run.key} fold {run.fold} seed {run.seed}")
-    return folders
+def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: bool = True) -> list[RunFolder]:
+    """The finished folders of the runs, trained where they are missing, continued where they were interrupted.
+
+    Runs that fail do not keep the others from being trained; they are named at the end, and `RunsFailed` is raised. With
+    `--dry-run` nothing is trained: `Planned` is raised, and says what would be. Without `scores` it is not said what a run
+    scored, as long as that may not be known.
+    """
+    folders = {run.key: RunFolder(Path(place.runs) / run.key) for run in runs}
+    wanted = {run.key: run for run in runs}
+    missing = [(run, folders[key]) for key, run in wanted.items() if not folders[key].finished]
+    if runs:
+        begun = sum(folder.checkpoint.is_file() for _, folder in missing)
+        say(f"{len(wanted)} runs: {len(wanted) - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train")
+    if runs and place.dry_run:
+        from tla.runs.forecast import forecast
+
+        left = {run: batches_of(run, folder, material) for run, folder in missing}
+        raise Planned(forecast({run: b.all - b.before for run, b in left.items()}, len(wanted) - len(missing), material))
+    if missing:
+        batches = {run.key: batches_of(run, folder, material) for run, folder in missing}
+        with progress("training", sum(run.all - run.before for run in batches.values())) as bar:
+            board = Board(bar, batches)
+            with closing(launcher(material, place, board, len(missing))) as trains:
+                failed = work_off(missing, trains, board, scores=scores)
+        if failed:
+            raise failure(failed, wanted, folders)
+    return [folders[run.key] for run in runs]
 
 
-def _train(run: Run, folder: RunFolder, material: Material, place: Place, what: str) -> None:
+def launcher(material: Material, place: Place, board: Board, runs: int) -> Launcher:
+    """What `--launch` names."""
+    if check_launch(place) == "ray":
+        from tla.runs.remote import Cluster
+
+        return Cluster(pack(material.store, material.pretrained), place, board)
+    device = str(material.device)
+    if place.workers == 1:
+        return InProcess(material.store, material.pretrained, device, place, board)
+    import torch
+
+    workers = min(place.workers, runs)
+    threads = place.threads or max(1, torch.get_num_threads() // place.workers)
+    devices = deal(place.device, device, torch.cuda.device_count(), workers)
+    return Processes(pack(material.store, material.pretrained), devices, threads, place, board)
+
+
+def check_launch(place: Place) -> Literal["local", "ray"]:
+    """Where runs are trained; `UserError` for what cannot be."""
+    kind = place.launch.partition(":")[0]
+    if kind not in ("local", "ray") or place.launch in ("ray:", "local:") or place.launch.startswith("local:"):
+        raise UserError(f"--launch {place.launch}: possible are local, ray, ray:auto and ray:ADDRESS")
+    for name, value in (("workers", place.workers), ("threads", place.threads)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; at least 1 is needed")
+    if place.gpus_per_run is not None and place.gpus_per_run < 0:
+        raise UserError(f"--gpus-per-run is {place.gpus_per_run:g}; it cannot be negative")
+    if kind == "local" and (place.gpus_per_run is not None or place.shared_runs):
+        option = "--shared-runs" if place.shared_runs else "--gpus-per-run"
+        raise UserError(f"{option} goes with --launch ray; --launch local takes --workers and --threads")
+    if kind == "ray":
+        if place.workers != 1:
+            raise UserError("--workers goes with --launch local; on Ray, --threads and --gpus-per-run say how many runs fit")
+        from tla.runs.remote import load
+
+        load()
+        return "ray"
+    return "local"
+
+
+def batches_of(run: Run, folder: RunFolder, material: Material) -> Batches:
+    """How long a run is."""
     from tla.runs.feed import count_batches
-    from tla.runs.fit import fit
-    from tla.runs.made import provenance
 
-    with folder.locked():
-        if folder.finished:  # by the process that we waited for
-            return
-        folder.describe(run, list(material.dataset.classes), provenance(str(material.device)))
-        train = material.dataset.split(run.fold, run.protocol).train
-        steps = (run.recipe.epochs or 0) * count_batches(run, len(train))
-        pretrained = material.pretrained if run.weights != "random" else None
-        with progress(what, steps) as watch:
-            fit(run, material.store, pretrained, folder, material.device, watch, tensorboard=place.tensorboard)
-    scores = "  ".join(f"{rule} {100 * score['accuracy']:.1f} %" for rule, score in folder.result["scores"].items())
-    say(f"{what}: {scores}")
+    epoch = count_batches(run, len(material.dataset.split(run.fold, run.protocol).train))
+    return Batches(epoch=epoch, all=epoch * (run.recipe.epochs or 0), before=epoch * len(folder.log))
+
+
+def failure(failed: Sequence[Outcome], runs: Mapping[str, Run], folders: Mapping[str, RunFolder]) -> RunsFailed:
+    """Print which runs failed, and why; returns what is to be raised."""
+    rows = []
+    for outcome in failed:
+        run = runs[outcome.key]
+        rows.append([run.key, run.fold, run.seed, run.transfer.pretrained_upto, outcome.error])
+    table(["failed run", "fold", "seed", "pretrained", "why"], rows)
+    first = failed[0]
+    where = f" ({folders[first.key].path / 'error.txt'})" if first.trace else ""
+    others = f"{len(failed)} of {len(runs)} runs failed" if len(failed) > 1 else f"run {first.key} failed"
+    return RunsFailed(f"{others}: {first.error}{where}; finished runs are kept, and the same command tries again")
 
 
 def choose_device(name: str) -> "torch.device":

@@ -88,10 +88,11 @@ def files(path: Path) -> list[Path]:
     return found
 
 
-def windows(samples: np.ndarray, rate: int, seconds: float) -> list[np.ndarray]:
-    """A clip of about the nominal length as it is; a longer one as windows of that length, the last one flush with the end."""
+def windows(length: int, rate: int, seconds: float) -> list[tuple[int, int]]:
+    """Where the windows of a clip of so many samples begin and end: one of about the nominal length is one window; a longer one
+    is cut into windows of that length, the last one flush with the end.
+    """
     width = round(seconds * rate)
-    if len(samples) <= WHOLE_UPTO * width:
-        return [samples]
-    starts = [*range(0, len(samples) - width, width), len(samples) - width]
-    return [samples[start : start + width] for start in starts]
+    if length <= WHOLE_UPTO * width:
+        return [(0, length)]
+    return [(start, start + width) for start in (*range(0, length - width, width), length - width)]

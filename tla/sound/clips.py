@@ -7,6 +7,7 @@ Official folds are used as they are. Protocols: `paper` trains on all folds but 
 import difflib
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,9 +38,11 @@ COLUMNS_PER_SECOND, FEWEST_COLUMNS, MOST_COLUMNS = 50, 250, 1500  # the paper's 
 MEASURED = 500  # own data: clips whose length and rate are looked at, evenly spread
 
 _READERS = 8
+_READ_AT_ONCE = 1024  # files
+_SAVE_EVERY_S = 300.0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
     """One sound file."""
 
@@ -260,23 +263,31 @@ def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
 
 def _digests(paths: Sequence[Path], memory: Path | None) -> tuple[str, ...]:
     """A digest of each file's bytes, from memory where size and time of change are those of last time."""
-    known = _recall(memory)
+    known, digests, unsaved, saved = _recall(memory), [], 0, time.monotonic()
     try:
-        marks = [[(stat := path.stat()).st_size, stat.st_mtime_ns] for path in paths]
-        keys = [str(path.absolute()) for path in paths]
-        new = [i for i, key in enumerate(keys) if known.get(key, [])[:2] != marks[i]]
-        with console.progress("reading clips", len(new)) as bar, ThreadPoolExecutor(_READERS) as pool:
-            for i, digest in zip(new, pool.map(lambda i: _digest(paths[i]), new), strict=True):
-                known[keys[i]] = [*marks[i], digest]
-                bar.advance()
+        with console.progress("reading clips", len(paths)) as bar, ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(paths), _READ_AT_ONCE):
+                some = paths[start : start + _READ_AT_ONCE]
+                marks = [(stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, some)]
+                keys = [str(path.absolute()) for path in some]
+                new = [i for i, key in enumerate(keys) if tuple(known.get(key, ())[:2]) != marks[i]]
+                for i, digest in zip(new, pool.map(digest_of, [some[i] for i in new]), strict=True):
+                    known[keys[i]] = (*marks[i], digest)
+                digests += [known[key][2] for key in keys]
+                bar.advance(len(some))
+                unsaved += len(new)
+                if unsaved and memory is not None and time.monotonic() - saved > _SAVE_EVERY_S:
+                    _remember(known, memory)  # reading a million files takes hours, and may be interrupted
+                    unsaved, saved = 0, time.monotonic()
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    if new and memory is not None:
+    if unsaved and memory is not None:
         _remember(known, memory)
-    return tuple(known[key][2] for key in keys)
+    return tuple(digests)
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """What tells a file's bytes apart from all others."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -284,7 +295,7 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()[:32]
 
 
-def _recall(memory: Path | None) -> dict[str, list]:
+def _recall(memory: Path | None) -> dict[str, Sequence]:
     if memory is None or not memory.is_file():
         return {}
     try:
@@ -295,7 +306,7 @@ def _recall(memory: Path | None) -> dict[str, list]:
     return known if good else {}  # it only saves work: a broken one is made anew
 
 
-def _remember(known: dict[str, list], memory: Path) -> None:
+def _remember(known: dict[str, Sequence], memory: Path) -> None:
     try:
         write_text(memory, json.dumps(known))
     except OSError as error:

@@ -1,10 +1,12 @@
-"""Files of pictures: arrays on disk that are written row by row, and are there whole or not at all."""
+"""Files of pictures: arrays on disk; rows are written in any order, by any process, and a file has its name when all are."""
 
+import io
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -12,34 +14,77 @@ from numpy.lib import format as npy
 from tla.errors import UserError
 from tla.files import replacing
 
+_COPIED_AT_ONCE = 64 << 20  # bytes
 
-class Rows:
-    """A float16 .npy file that grows row by row. Written, not memory-mapped: a full disk is then an error and not a crash."""
 
-    def __init__(self, file: BinaryIO, shape: tuple[int, ...]) -> None:
-        self.file, self.shape, self.rows = file, shape, 0
-        self._header()
+@dataclass(frozen=True)
+class RowFile:
+    """A float16 .npy file in the making. Written, not memory-mapped: a full disk is then an error and not a crash."""
 
-    def add(self, row: np.ndarray) -> None:
-        self.file.write(np.ascontiguousarray(row, np.float16).data)
-        self.rows += 1
+    path: Path
+    shape: tuple[int, ...]
+    """Of a row."""
+
+    @property
+    def part(self) -> Path:
+        """What it is called until it is finished."""
+        return self.path.with_name(f".{self.path.name}.part")
+
+    def begin(self, rows: int) -> None:
+        """Make room for rows; a file system that can leaves it empty until they are written."""
+        with self.part.open("wb") as file:
+            file.write(_header(rows, self.shape))
+            file.truncate(self._offset(rows))
+
+    def begun(self, rows: int) -> bool:
+        """Whether `begin` was called for so many."""
+        return self.part.is_file() and self.part.stat().st_size == self._offset(rows)
+
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[int, np.ndarray], None]]:
+        """A function that writes a row at its place; when the block ends, the rows are on disk."""
+        with self.part.open("r+b") as file:
+
+            def write(row: int, values: np.ndarray) -> None:
+                if file.tell() != (offset := self._offset(row)):
+                    file.seek(offset)
+                file.write(np.ascontiguousarray(values, np.float16).data)
+
+            yield write
+            file.flush()
+            os.fsync(file.fileno())
+
+    def close_gaps(self, rows: int, without: Collection[int]) -> None:
+        """Make a file of so many rows less some of them, beside the part; nothing is lost if this is interrupted."""
+        left_out = sorted(without)
+        with replacing(self._whole) as new, new.open("wb") as out, self.part.open("rb") as file:
+            out.write(_header(rows - len(left_out), self.shape))
+            for start, stop in zip([-1, *left_out], [*left_out, rows], strict=True):
+                file.seek(self._offset(start + 1))
+                left = self._offset(stop) - self._offset(start + 1)
+                while left and (block := file.read(min(left, _COPIED_AT_ONCE))):
+                    out.write(block)
+                    left -= len(block)
 
     def finish(self) -> None:
-        self.file.seek(0)
-        self._header()  # numpy pads headers so that one with another number of rows fits in its place
+        """Give the file its name."""
+        (self._whole if self._whole.is_file() else self.part).replace(self.path)
+        self.part.unlink(missing_ok=True)
 
-    def _header(self) -> None:
-        header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": (self.rows, *self.shape)}
-        npy.write_array_header_1_0(self.file, header)
+    @property
+    def _whole(self) -> Path:
+        return self.path.with_name(f".{self.path.name}.whole")
+
+    def _offset(self, row: int) -> int:
+        return len(_header(0, self.shape)) + row * nbytes(self.shape)
 
 
-@contextmanager
-def writing_rows(path: Path, shape: tuple[int, ...]) -> Iterator[Rows]:
-    """A file of rows of that shape; it gets its name when the block succeeds."""
-    with replacing(path) as part, part.open("wb") as file:
-        rows = Rows(file, shape)
-        yield rows
-        rows.finish()
+def _header(rows: int, shape: tuple[int, ...]) -> bytes:
+    """numpy pads headers so that the number of rows does not change their length."""
+    header = io.BytesIO()
+    about = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": (rows, *shape)}
+    npy.write_array_header_1_0(header, about)
+    return header.getvalue()
 
 
 def damage(path: Path, shape: tuple[int, ...]) -> str | None:
@@ -61,7 +106,7 @@ def nbytes(shape: tuple[int, ...]) -> int:
 
 
 def clear_leftovers(place: Path) -> None:
-    """Remove what a killed process had begun to write; the caller holds the lock."""
+    """Remove what was begun and is not wanted any more; the caller holds the lock."""
     for leftover in place.glob(".*"):
         leftover.unlink()
 
@@ -73,7 +118,8 @@ def writing_to(place: Path, size: int) -> Iterator[None]:
     advice = "make room, or say with --data-root where there is some"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(place).free
+        begun = sum(path.stat().st_blocks * 512 for path in place.glob(".*.part"))
+        free = shutil.disk_usage(place).free + begun
         if free < size:
             raise UserError(f"{what} ({free / 1e6:.0f} MB are free); {advice}")
         yield

@@ -7,6 +7,7 @@ bilinear, antialiased resize along time alone. Everything is float64 inside: a s
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -47,7 +48,7 @@ def _check(picture: Picture) -> None:
         raise UserError(f"picture.rate is {rate} Hz; give at least {LOWEST_RATE}")
     if not FFT_S <= seconds < math.inf:
         raise UserError(f"picture.seconds is {seconds}; give at least {FFT_S}")
-    if not _filterbank(rate, picture.mels).any(axis=0).all():
+    if not filterbank(rate, picture.mels).any(axis=0).all():
         raise UserError(
             f"picture.mels is {picture.mels}, which at {rate} Hz leaves bands without a single frequency; "
             f"give fewer mels (128 as in the paper) or a higher picture.rate"
@@ -90,6 +91,34 @@ def to_length(samples: np.ndarray, length: int) -> np.ndarray:
     return np.pad(samples, (spare // 2, spare - spare // 2))
 
 
+def span(length: int, options: Picture) -> tuple[int, int]:
+    """The samples, of a clip of so many, that its picture shows from its first column to its last.
+
+    Where the options say pad, `picture` puts silence around a clip, and this begins below 0, or leaves its ends out.
+    """
+    if options.length == "stretch":
+        return 0, length
+    rate, seconds, _ = resolved(options)
+    width = round(seconds * rate)
+    start = (length - width) // 2 if length > width else -((width - length) // 2)
+    return start, start + width
+
+
+def stitch(images: np.ndarray, spans: Sequence[tuple[int, int]]) -> tuple[np.ndarray, tuple[int, int]]:
+    """Images (windows, ..., columns) of windows of one clip side by side (..., all columns), and the samples that they span.
+
+    Each window goes to the nearest column; where two overlap, their mean is taken.
+    """
+    (first, stop), columns = spans[0], images.shape[-1]
+    width = (stop - first) / columns  # of a column, in samples
+    places = [round((start - first) / width) for start, _ in spans]
+    total, count = np.zeros((*images.shape[1:-1], places[-1] + columns)), np.zeros(places[-1] + columns)
+    for image, place in zip(images, places, strict=True):
+        total[..., place : place + columns] += image
+        count[place : place + columns] += 1
+    return total / count, (first, spans[-1][1])
+
+
 def mel_frequencies(options: Picture) -> np.ndarray:
     """The centre of each mel band in hertz (mels,)."""
     return _mel_edges(resolved(options)[0], options.mels)[1:-1]
@@ -129,7 +158,7 @@ class _Analysis:
 def _analysis(rate: int, window_s: float, hop_s: float, mels: int) -> _Analysis:
     (window, hop), frame = window_and_hop(rate, window_s, hop_s), fft_length(rate)
     taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    bank = _filterbank(rate, mels)
+    bank = filterbank(rate, mels)
     smaller = 64 * scipy.fft.next_fast_len(-(-(2 * window - 1) // 64), real=True)  # many factors of two are fastest
     if smaller < 0.75 * frame:
         whole = (slice(0, smaller // 2 + 1), slice(0, mels), _smaller_bank(bank, window, frame, smaller))
@@ -143,7 +172,7 @@ def _mel_edges(rate: int, mels: int) -> np.ndarray:
     return 700 * (10 ** (np.linspace(0, top, mels + 2) / 2595) - 1)
 
 
-def _filterbank(rate: int, mels: int) -> np.ndarray:
+def filterbank(rate: int, mels: int) -> np.ndarray:
     """Triangles of height 1 (bins, mels); the bins run to rate // 2 also where the FFT's length is odd."""
     edges = _mel_edges(rate, mels)
     bins = np.linspace(0, rate // 2, fft_length(rate) // 2 + 1)[:, None]

@@ -10,15 +10,16 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tla.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 
 AHEAD = 8  # items in work or waiting for their use, per worker
 
@@ -44,12 +45,26 @@ def standing_crew(workers: int) -> ProcessPoolExecutor:
     return _hire(workers)
 
 
-def ordered(pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+class Promise(Protocol[Result_co]):
+    """A piece of work that is under way."""
+
+    def result(self) -> Result_co: ...
+
+    def cancel(self) -> object: ...
+
+
+class Pool(Protocol):
+    """Workers, here or elsewhere."""
+
+    def submit(self, work: Callable[[Item], Result], item: Item, /) -> Promise[Result]: ...
+
+
+def ordered(pool: Pool, work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
     """Results in the order of the items, at most `ahead` of them begun before the first is taken."""
-    begun: deque[Future[Result]] = deque()
+    begun: deque[Promise[Result]] = deque()
     try:
         for item in items:
-            with _interrupt_held_back():
+            with interrupt_held_back():
                 begun.append(pool.submit(work, item))
             if len(begun) >= ahead:
                 yield begun.popleft().result()
@@ -67,7 +82,7 @@ def ordered(pool: ProcessPoolExecutor, work: Callable[[Item], Result], items: It
 
 
 @contextmanager
-def _interrupt_held_back() -> Iterator[None]:
+def interrupt_held_back() -> Iterator[None]:
     """Ctrl-C waits until the block ends. A process that is started in it never hears of it: the parent ends its workers."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -80,10 +95,11 @@ def _interrupt_held_back() -> Iterator[None]:
 
 
 def _hire(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin)
 
 
-def _begin() -> None:
+def begin() -> None:
+    """How a worker process starts: one thread, deaf to Ctrl-C, and not outliving its parent."""
     import numpy as np  # noqa: F401  loads the library whose threads are limited here
     from threadpoolctl import threadpool_limits
 

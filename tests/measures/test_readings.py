@@ -1,0 +1,124 @@
+"""Claims 5 and 6 from the tables of other commands: against tables that are written by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tla.measures import claims
+from tla.measures.readings import AUDIT, CHANGES, from_tables
+from tla.measures.studies import PLANS, Case, cases
+from tla.options import Recipe
+from tla.runs.run import Run
+
+HERE = ("esc50", "densenet201")
+
+
+@pytest.fixture
+def case(written, run: Run, tmp_path: Path) -> Case:
+    """A pretrained run and one from scratch, right about 30 clips each."""
+    random = replace(run, weights="random", transfer=PLANS["random"])
+    (found,) = cases([written(tmp_path / "runs", one, [1] * 30) for one in (run, random)])
+    return found
+
+
+def changes(case: Case, folder: Path, contrasts: list[tuple]) -> None:
+    """What `tla.svcca` writes, as far as it is read."""
+    keys = {"pretrained": case.arm("pretrained")[0].key, "random": case.arm("random")[0].key}
+    rows = [{"measure": "svcca", "curve": curve, "after": key, "layer": "stem"} for curve, key in keys.items()]
+    pd.DataFrame(rows).to_csv(folder / f"{CHANGES}.csv", index=False)
+    names = ["contrast", "curve", "layer", "difference", "low", "high"]
+    pd.DataFrame(contrasts, columns=names).assign(measure="svcca").to_csv(folder / f"{CHANGES}_contrasts.csv", index=False)
+
+
+def audit(folder: Path, key: str, gain: float, clips: int = 30) -> None:
+    """What `tla.ig --audit` writes, as far as it is read: the run that is audited comes first among the maps."""
+    rows = [
+        {"clip": f"{i}", "source": f"{i}", "part": part, "measure": measure, "variant": variant, "value": value}
+        for i in range(clips)
+        for part, measure in (("energy", "loudest"), ("energy", "borders"), ("tiles", "loudest"))
+        for variant, value in (
+            ("attribution", 0.2 + gain + 0.01 * (i % 3)),
+            ("shifted", 0.2),
+            ("x - b", 0.5),
+            ("permuted", 0.9),
+        )
+    ]
+    pd.DataFrame(rows).to_csv(folder / f"{AUDIT}.csv", index=False)
+    pd.DataFrame({"clip": ["0", "0"], "run": [key, "another seed"]}).to_csv(folder / f"{AUDIT}_maps.csv", index=False)
+
+
+def judged(folder: Path, case: Case) -> dict[str, dict]:
+    rows = claims.judge(from_tables(folder, {HERE: [case]})).to_dict("records")
+    return {row["part"]: row for row in rows}
+
+
+EARLY, LEAST = "early - late layers, above floor", "pretrained - random, where least"
+ALIKE = [
+    ("early - late, above floor", "pretrained", None, 0.3, 0.2, 0.4),
+    ("early - late, above floor", "random", None, 0.1, -0.1, 0.2),
+]
+
+
+def test_early_layers_change_least_and_a_random_start_changes_all(case: Case, tmp_path: Path) -> None:
+    gaps = [
+        ("pretrained - random", "random", layer, *gap)
+        for layer, gap in (("stem", (0.5, 0.4, 0.6)), ("block4", (0.1, 0.05, 0.2)))
+    ]
+    changes(case, tmp_path, [*ALIKE, *gaps])
+    said = judged(tmp_path, case)
+    assert said[EARLY]["verdict"] == said[LEAST]["verdict"] == "holds"
+    assert (said[LEAST]["value"], said[LEAST]["low"], said[LEAST]["high"]) == (0.1, 0.05, 0.2)
+    assert said["the same from a random start"]["verdict"] is None
+    assert (said[EARLY]["runs"], said[LEAST]["runs"], said[LEAST]["clips"]) == (1, 2, 30)
+    assert "+0.30 [+0.20, +0.40] (last epoch" in claims.sentence(said[EARLY])
+
+
+def test_one_layer_that_is_no_less_alike_decides(case: Case, tmp_path: Path) -> None:
+    gaps = [
+        ("pretrained - random", "random", layer, *gap)
+        for layer, gap in (("stem", (0.5, 0.4, 0.6)), ("block4", (-0.1, -0.2, -0.05)))
+    ]
+    changes(case, tmp_path, [*ALIKE, *gaps])
+    assert judged(tmp_path, case)[LEAST]["verdict"] == "does not hold"
+    unclear = [("pretrained - random", "random", "stem", 0.1, -0.1, 0.3)]
+    changes(case, tmp_path, [*ALIKE, *unclear])
+    assert judged(tmp_path, case)[LEAST]["verdict"] == "not enough evidence"
+
+
+def test_attribution_is_held_against_shifted_maps_clip_by_clip(case: Case, tmp_path: Path) -> None:
+    def energy(gain: float, clips: int = 30) -> list[dict]:
+        audit(tmp_path, case.arm("pretrained")[0].key, gain, clips)
+        return [row for row in judged(tmp_path, case).values() if row["claim"] == 6]
+
+    loudest, beside, borders, _ = energy(0.1)
+    assert loudest["verdict"] == borders["verdict"] == "holds"
+    assert loudest["value"] == pytest.approx(11)
+    assert loudest["low"] >= 10
+    assert beside["value"] == pytest.approx(-19)  # less than arithmetic alone would put there: shown, not judged
+    assert beside["verdict"] is None
+    assert {row["verdict"] for row in energy(-0.1)} == {"does not hold", None}
+    assert {row["verdict"] for row in energy(0.1, clips=10)} == {"not enough evidence", None}
+
+
+def test_tables_of_other_runs_of_other_versions_or_none_are_no_evidence(case: Case, tmp_path: Path) -> None:
+    def missing() -> str:
+        return next(row["missing"] for row in judged(tmp_path, case).values() if row["claim"] == 6)
+
+    said = judged(tmp_path, case)
+    assert said[EARLY]["missing"] == f"no table {CHANGES}.csv"
+    assert said[EARLY]["command"].startswith("python -m tla.svcca ")
+    assert [row["command"].split()[-1] for row in said.values() if row["claim"] == 6] == ["--audit"] * 4
+    audit(tmp_path, "of another study", gain=0.1)
+    assert "says nothing of loudest and shifted of these runs" in missing()
+    pd.DataFrame({"clip": [1]}).to_csv(tmp_path / f"{AUDIT}.csv", index=False)
+    assert "of another version of tla (no column source, part" in missing()
+
+
+def test_a_table_is_read_for_the_study_that_it_speaks_of(written, run: Run, case: Case, tmp_path: Path) -> None:
+    quick = replace(run, recipe=Recipe(epochs=8, drops=(3, 7)))
+    (other,) = cases([written(tmp_path / "runs", replace(quick, seed=seed), [1] * 30) for seed in range(9)])
+    audit(tmp_path, case.arm("pretrained")[0].key, gain=0.1)
+    rows = from_tables(tmp_path, {HERE: [other, case]})
+    assert set(rows[rows["claim"] == 6]["study"]) == {case.key}

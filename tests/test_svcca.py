@@ -1,0 +1,79 @@
+"""How much did each layer change? As a user asks it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tla import cli, svcca
+from tla.errors import UserError
+from tla.options import Augment, Place, Recipe, Study
+from tla.runs.launch import ensure, list_runs, prepare
+
+
+@pytest.fixture
+def from_donor(study: Study, place: Place) -> Study:
+    """A study that starts from a network trained on the same sounds."""
+    quick = replace(study, recipe=Recipe(epochs=1, lr=1e-3), augment=Augment(kind="none"))
+    material = prepare(quick, place)
+    (folder,) = ensure(list_runs(material), material, place)
+    return replace(quick, weights=folder.key)
+
+
+def test_what_is_missing_is_named_and_trained_once_and_the_rest_is_drawn(
+    from_donor: Study, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = Path(place.figures)
+    svcca.main(from_donor, place, resolve=True)
+    said = capsys.readouterr()
+    assert said.err.count("to train: ") == 2
+    assert "early layers (stem, block1) less late ones (block3, block4)" in said.out
+    assert "from a random start the similarity is" in said.out
+    for name in ("fig2a_svcca", "fig2a_resolved"):
+        for suffix in (".pdf", ".png", ".csv"):
+            assert (figures / f"{name}{suffix}").stat().st_size > 1000
+    points = pd.read_csv(figures / "fig2a_svcca_points.csv")
+    assert list(points["curve"].unique()) == ["pretrained", "random", "two seeds"]
+    assert points[["low", "high", "floor", "floor_low"]].notna().all(axis=None)
+    assert set(pd.read_csv(figures / "fig2a_resolved.csv")["part"]) == {"all", "time", "frequency", "class"}
+
+    svcca.main(from_donor, place, measure="cka", layers="stem,features.transition?", pool=True)
+    svcca.main(from_donor, place, map=True, layers="stages")
+    assert "to train: " not in capsys.readouterr().err
+    assert len(pd.read_csv(figures / "fig2a_cka_layers_pooled.csv")) == 3 * 4
+    assert len(pd.read_csv(figures / "fig2a_map_layers.csv")) == 3 * 5 * 5
+
+    runs = pd.read_csv(figures / "fig2a_svcca.csv").drop_duplicates("curve").set_index("curve")["after"]
+    first, second = runs["pretrained"], runs["two seeds"]
+    svcca.main(from_donor, place, measure="weights", before=first[:8], after=second)
+    assert "without an interval (it takes two runs)" in capsys.readouterr().out
+    weights = pd.read_csv(figures / f"fig2a_weights_{first}_{second}.csv")
+    assert (weights["score"] > 0).all()
+    svcca.main(from_donor, place, before="random", after=first)
+    assert (figures / f"fig2a_svcca_random_{first}.pdf").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--before", "imagenet"], "--before and --after belong together"),
+        (["--after", "3f9a"], "--before and --after belong together"),
+        (["--measure", "cka", "--resolve"], "--resolve follows SVCCA"),
+        (["--map", "--resolve"], "--resolve follows SVCCA"),
+        (["--keep", "2.5"], "--keep 2.5: give a share"),
+        (["--keep", "-1"], "--keep -1: give a share"),
+        (["--measure", "cca"], "expected one of svcca, pwcca"),
+    ],
+)
+def test_mistakes_are_answered_with_what_is_possible(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.run(svcca.main, words)
+    assert stop.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_layer_that_there_is_not_is_refused_before_training(study: Study, place: Place) -> None:
+    with pytest.raises(UserError, match=r"no layer of densenet_tiny fits 'bolck1'"):
+        svcca.main(study, place, layers="bolck1")
+    assert not list(Path(place.runs).iterdir())

@@ -1,0 +1,158 @@
+"""The numbers behind "it looks at the energy and its borders", in small multiples drawn from their tables alone."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tla import console
+from tla.draw import style
+from tla.measures.audit import Audit
+from tla.options import STAGES
+from tla.runs.run import Run
+
+HEAD_DOWN = ("none", "head", *reversed(STAGES))
+MEASURES = {"loudest": "loudest\n20 %", "borders": "their\nborders", "either": "either"}
+MAPS = {
+    "attribution": "attribution",
+    "random network": "of a random network",
+    "x - b": "picture less silence",
+    "shifted": "shifted in time",
+    "permuted": "cells permuted",
+}
+RANKINGS = {"attribution": "-", "loudness": "--", "random": ":"}
+
+
+def publish(audit: Audit, folder: Path, name: str, run: Run) -> None:
+    """Write an audit's tables, draw its figure, and print its summary."""
+    paths = audit.write(folder, name)
+    note = about(audit, run)
+    paths += style.save(figure(audit.summary, audit.curves, note), folder / name)
+    show(audit.summary)
+    print(f"\n{note}\n\n" + "  ".join(str(path) for path in paths))
+
+
+def about(audit: Audit, run: Run) -> str:
+    """What the numbers stand on."""
+    own = audit.maps.drop_duplicates("clip")  # a clip's own map is its first
+    clips, error = audit.clips["clip"].nunique(), 100 * own["error"]
+    out = len(own) - clips
+    parts = [
+        "SYNTHETIC SOUNDS." if run.data == "toy" else "",
+        f"{run.data}, {run.backbone}, run {run.key}, {clips} clips of held-out fold {run.fold}"
+        + (f" ({out} more are the same everywhere)." if out else "."),
+        "Integrated Gradients of the logit of the class that the run hears, from silence, summed over the three windows;",
+        f"completeness error: median {error.median():.2f} %, 95th percentile {error.quantile(0.95):.2f} %.",
+        "Randomised down to none: the same network with fewer steps, the most that maps can agree. Grey: other recordings.",
+        "Bars and bands: mean and 95 % interval over clips resampled by source.",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def show(summary: pd.DataFrame) -> None:
+    """One line per number, with its interval over clips."""
+    rows = [
+        [row["part"], row["measure"], row["variant"], row["clips"], f"{row['value']:.3f}", _interval(row)]
+        for row in summary.to_dict("records")
+    ]
+    console.table(["part", "measure", "of", "clips", "mean", "95 % interval"], rows)
+
+
+def _interval(row: dict[Any, Any]) -> str:
+    return f"{row['low']:.3f} to {row['high']:.3f}"
+
+
+def figure(summary: pd.DataFrame, curves: pd.DataFrame, note: str) -> Figure:
+    """Where the attribution lies; what deleting and inserting tiles does; what randomising does; how far maps agree."""
+    with rc_context(style.RC):
+        whole = Figure(figsize=(style.PAGE_IN, 4.9), layout="constrained")
+        above, below = np.asarray(whole.subfigures(2, 1, height_ratios=(1, 1.05)))
+        energy, deletion, insertion = above.subplots(1, 3, width_ratios=(1.15, 1, 1))
+        stages, agreement = below.subplots(1, 2)
+        _energy(energy, summary[summary["part"] == "energy"])
+        for axes, curve in ((deletion, "deletion"), (insertion, "insertion")):
+            _tiles(axes, curves[curves["curve"] == curve], curve)
+        deletion.set_ylabel("probability of the class")
+        insertion.tick_params(labelleft=False)
+        _legend(deletion)
+        chance = summary[summary["part"] == "position"]
+        _stages(stages, summary[summary["part"] == "stages"], chance)
+        _agreement(agreement, summary[summary["part"].isin(["baselines", "runs"])], chance)
+        style.caption(whole, note)
+    return whole
+
+
+def _energy(axes: Axes, rows: pd.DataFrame) -> None:
+    """The share of the attribution on the loudest cells and on their borders, beside that of maps that know nothing of them."""
+    measures = [measure for measure in MEASURES if measure in set(rows["measure"])]
+    variants = [variant for variant in MAPS if variant in set(rows["variant"])]
+    for i, variant in enumerate(variants):
+        mine = rows[rows["variant"] == variant].set_index("measure").loc[measures]
+        x = np.arange(len(measures)) + 0.16 * (i - (len(variants) - 1) / 2)
+        _points(axes, x, 100 * mine[["value", "low", "high"]], style.COLOURS[i], style.MARKERS[i], MAPS[variant])
+    axes.set_xticks(range(len(measures)), [MEASURES[measure] for measure in measures])
+    axes.set(ylabel="share of |map| (%)", xlim=(-0.5, len(measures) - 0.5), ylim=(0, None))
+    _legend(axes)
+
+
+def _tiles(axes: Axes, rows: pd.DataFrame, curve: str) -> None:
+    """What is left of the decision as tiles go, or come, in the order of a ranking."""
+    for i, (ranking, dashes) in enumerate(RANKINGS.items()):
+        mine = rows[rows["ranking"] == ranking].sort_values("share")
+        share = 100 * mine["share"]
+        axes.plot(share, mine["value"], dashes, color=style.COLOURS[i], label=ranking)
+        axes.fill_between(share, mine["low"], mine["high"], color=style.COLOURS[i], alpha=0.2, linewidth=0)
+    axes.set(xlabel={"deletion": "tiles deleted (%)", "insertion": "tiles inserted (%)"}[curve], xlim=(0, 100))
+
+
+def _stages(axes: Axes, rows: pd.DataFrame, chance: pd.DataFrame) -> None:
+    """How like the trained network's map is that of one randomised from the head down to a stage."""
+    stages = [stage for stage in HEAD_DOWN if stage in set(rows["variant"])]
+    mine = rows.set_index("variant").loc[stages]
+    _chance(axes, chance)
+    _points(axes, np.arange(len(stages)), mine[["value", "low", "high"]], style.COLOURS[0], "o", "", line=True)
+    axes.set_xticks(range(len(stages)), stages, rotation=0)
+    axes.set(xlabel="randomised from the head down to", ylabel="rank correlation of maps", xlim=(-0.5, len(stages) - 0.5))
+
+
+def _agreement(axes: Axes, rows: pd.DataFrame, chance: pd.DataFrame) -> None:
+    """How like two maps of a clip are, from other baselines and from other networks."""
+    _chance(axes, chance, across=False)
+    mine = rows.iloc[::-1]
+    y = np.arange(len(mine))
+    ends = np.stack([mine["value"] - mine["low"], mine["high"] - mine["value"]])
+    colours = mine["part"].map({"baselines": style.COLOURS[0], "runs": style.COLOURS[1]})
+    for i in y:
+        axes.errorbar(
+            mine["value"].iloc[i], i, xerr=ends[:, i : i + 1], color=colours.iloc[i], marker="o", markersize=4, capsize=2
+        )
+    axes.set_yticks(y, mine["variant"])
+    axes.grid(axis="x", visible=True)
+    axes.grid(axis="y", visible=False)
+    axes.set(xlabel="rank correlation of maps", ylim=(-0.6, len(mine) - 0.4))
+
+
+def _points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, colour: str, marker: str, label: str, *, line: bool = False) -> None:
+    """Means with their intervals."""
+    ends = np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]])
+    look: Any = {"linestyle": "-" if line else "none", "markersize": 4, "capsize": 2, "elinewidth": 0.9}
+    axes.errorbar(x, rows["value"], ends, color=colour, marker=marker, label=label, **look)
+
+
+def _chance(axes: Axes, chance: pd.DataFrame, *, across: bool = True) -> None:
+    """Where the maps of two clips that have nothing to do with each other lie."""
+    for row in chance.to_dict("records"):
+        band, line = (axes.axhspan, axes.axhline) if across else (axes.axvspan, axes.axvline)
+        band(row["low"], row["high"], color="#dddddd", zorder=0)
+        line(row["value"], color=style.FAINT, linestyle="--", linewidth=0.9, zorder=1, label=row["variant"])
+    if len(chance) and across:
+        axes.legend(loc="best")
+
+
+def _legend(axes: Axes) -> None:
+    """Above the axes, where it hides nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.05, 1.0), ncols=2, columnspacing=1, handletextpad=0.4, borderpad=0.2)

@@ -1,0 +1,173 @@
+"""What averaging several runs brings (Table II): accuracy against their number, what they miss together, calibration."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tla import console
+from tla.draw import style
+from tla.measures.ensembles import ALL, HOWS, Ensemble
+from tla.measures.paper import TABLE2
+
+EPOCHS = {
+    "last": "last epoch",
+    "best": "best epoch, picked on the scored clips",
+    "test": "epoch chosen on a validation fold",
+}
+
+
+def publish(ensemble: Ensemble, folder: Path, name: str) -> None:
+    """Write an ensemble's tables, draw its figure, and print what it found."""
+    paths = ensemble.write(folder, name)
+    paths += style.save(figure(ensemble), folder / name)
+    show(ensemble)
+    print("\n" + "  ".join(str(path) for path in paths))
+
+
+def figure(ensemble: Ensemble) -> Figure:
+    """Every subset of the members a dot; how many members miss a clip; NLL and calibration error by number of members."""
+    with rc_context(style.RC):
+        page = Figure(figsize=(style.PAGE_IN, 2.5), layout="constrained")
+        grid = page.add_gridspec(2, 3, width_ratios=(1.15, 1.0, 1.0))
+        _accuracy(page.add_subplot(grid[:, 0]), ensemble)
+        _missed(page.add_subplot(grid[:, 1]), ensemble)
+        upper, lower = page.add_subplot(grid[0, 2]), page.add_subplot(grid[1, 2])
+        _calibration(upper, ensemble, "nll", "NLL (nats)")
+        _calibration(lower, ensemble, "ece", "calib. error (%)", 100)
+        upper.tick_params(labelbottom=False)
+        lower.set_xlabel("runs averaged")
+        style.caption(page, about(ensemble))
+    return page
+
+
+def about(ensemble: Ensemble) -> str:
+    """What the numbers of an ensemble stand on."""
+    whole = _whole(ensemble, "softmax")
+    return (
+        f"{basis(ensemble.runs)} {EPOCHS[ensemble.rule].capitalize()}. Dots: all subsets of the {whole['members']} runs; "
+        f"lines: their mean; bars: 95 % interval over {whole['clips']} clips resampled by source. Calibration error in "
+        f"{whole['bins']} bins of equal width; dotted: what a perfectly calibrated ensemble would show on as many clips."
+    )
+
+
+def basis(runs: pd.DataFrame) -> str:
+    """What runs of one study have in common, in a sentence."""
+    first, folds, seeds = runs.iloc[0], sorted(runs["fold"].unique()), runs["seed"].nunique()
+    held_out = f"held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, {seeds} seed{'s' * (seeds > 1)}"
+    recipe = f"{first['epochs']} epochs, lr {first['lr']:g}, augmentation {first['augment']}"
+    synthetic = "SYNTHETIC SOUNDS. " if first["data"] == "toy" else ""
+    return f"{synthetic}{first['data']}, {first['backbone']}, {held_out}, {recipe}."
+
+
+def show(ensemble: Ensemble) -> None:
+    """Print Table II for these runs, and a verdict that claims no more than its interval."""
+    rows = []
+    for row in ensemble.scores.to_dict("records"):
+        rows.append(
+            [
+                row["fold"],
+                row["averaged"],
+                f"{row['single']:.1f} ±{row['spread']:.1f}",
+                f"{row['ensemble']:.1f}",
+                f"{row['gain']:+.1f}",
+                f"{row['gain_low']:+.1f} to {row['gain_high']:+.1f}",
+                f"{row['disagreement']:.1f}",
+                f"{row['error_correlation']:.2f}",
+                f"{row['nll_single']:.3f} > {row['nll_ensemble']:.3f}",
+                f"{100 * row['ece_single']:.1f} > {100 * row['ece_ensemble']:.1f}",
+            ]
+        )
+    headings = [
+        "fold",
+        "averaged",
+        "single %",
+        "ensemble %",
+        "gain",
+        "95 % interval",
+        "disagree %",
+        "error corr.",
+        "NLL",
+        "ECE %",
+    ]
+    console.table(headings, rows, title=basis(ensemble.runs))
+    first = ensemble.runs.iloc[0]
+    if (known := TABLE2.get((first["backbone"], first["data"]))) and first["pretrained_upto"] == "block4":
+        print(f"\nthe paper (best epoch, five runs): single {known[0]:.2f} ±{known[1]:.2f}, ensemble {known[2]:.2f}")
+    print(f"\n{finding(ensemble)}")
+
+
+def finding(ensemble: Ensemble) -> str:
+    """What averaging brought, in a sentence."""
+    row = _whole(ensemble, "softmax")
+    points = f"{row['gain']:+.1f} points [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}]"
+    told = f"{row['members']} runs averaged against one ({EPOCHS[ensemble.rule]}): {points}"
+    if row["gain_low"] > 0 or row["gain_high"] < 0:
+        return f"{told}, 95 % interval over {row['clips']} clips."
+    return f"{told}: cannot be told from none on these {row['clips']} clips."
+
+
+def _accuracy(axes: Axes, ensemble: Ensemble) -> None:
+    table = ensemble.subsets
+    for i, how in enumerate(HOWS):
+        _by_size(axes, table[table["averaged"] == how], "accuracy", i, f"{how} averaged", 1)
+        whole = _whole(ensemble, how)
+        ends = [[whole["ensemble"] - whole["low"]], [whole["high"] - whole["ensemble"]]]
+        at = whole["members"] + _offset(i)
+        axes.errorbar(at, whole["ensemble"], ends, color=style.COLOURS[i], capsize=2, elinewidth=0.9, zorder=1)
+    axes.set(xlabel="runs averaged", ylabel="accuracy (%)")
+    axes.legend(loc="upper left")
+    axes.margins(y=0.12)
+
+
+def _by_size(axes: Axes, table: pd.DataFrame, column: str, number: int, label: str, scale: float) -> None:
+    """Every subset a dot, their mean a line."""
+    colour, marker, offset = style.COLOURS[number], style.MARKERS[number], _offset(number)
+    values = scale * table[column]
+    dots: Any = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.6, "markersize": 2.5}
+    (line,) = axes.plot(table["size"] + offset, values, marker, linestyle="none", **dots, zorder=2)
+    style.hover(line, [f"seeds {seeds}: {value:.3g}" for seeds, value in zip(table["seeds"], values, strict=True)])
+    mean = values.groupby(table["size"]).mean()
+    axes.plot(mean.index + offset, mean, color=colour, marker=marker, markersize=4, label=label, zorder=3)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+
+def _offset(number: int) -> float:
+    return 0.1 * (2 * number - 1)
+
+
+def _whole(ensemble: Ensemble, how: str) -> pd.Series:
+    """The scores of all members on all folds."""
+    scores = ensemble.scores
+    return scores[(scores["fold"] == ALL) & (scores["averaged"] == how)].iloc[0]
+
+
+def _missed(axes: Axes, ensemble: Ensemble) -> None:
+    table = ensemble.missed[ensemble.missed["members"] > 0]
+    bottom = 0 * table["clips"]
+    parts = {"ensemble right": table["ensemble_right"], "ensemble wrong": table["clips"] - table["ensemble_right"]}
+    for (label, heights), colour in zip(parts.items(), style.COLOURS[2:4], strict=True):
+        drawn = axes.bar(table["members"], heights, bottom=bottom, color=colour, width=0.7, label=label)
+        bottom = bottom + heights
+        for bar, count, k in zip(drawn, heights, table["members"], strict=True):
+            style.hover(bar, [f"missed by {k}: {count} clips, {label}"])
+    axes.set(xlabel=f"missed by k of {table['members'].max()} runs", ylabel="clips")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_ylim(0, max(1, 1.35 * table["clips"].max()))
+    axes.legend(loc="upper right")
+
+
+def _calibration(axes: Axes, ensemble: Ensemble, column: str, label: str, scale: float = 1) -> None:
+    table = ensemble.subsets
+    for i, how in enumerate(HOWS):
+        _by_size(axes, table[table["averaged"] == how], column, i, how, scale)
+    if column == "ece":
+        floor = scale * _whole(ensemble, "softmax")["ece_ensemble_if_calibrated"]
+        axes.axhline(floor, color="#444444", linewidth=0.8, linestyle=":", zorder=1)
+    axes.set_ylabel(label)
+    axes.set_ylim(0, 1.15 * scale * table[column].max())

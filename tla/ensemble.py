@@ -1,0 +1,51 @@
+"""Do five runs beat one? Runs that differ in head and batch order, averaged: accuracy, diversity, calibration (Table II).
+
+    python -m tla.ensemble --data esc50                    five runs per fold, their softmax averaged
+    python -m tla.ensemble --data my/sounds --members 3
+
+Runs that exist are read: one member more trains one run per fold. All subsets of the members are tried, from single runs to
+all of them, and the logits averaged beside the softmax.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from tla import cli
+from tla.errors import UserError
+from tla.options import Place, Study
+
+MEMBERS = 5  # the paper's
+
+
+def main(
+    study: Study,
+    place: Place,
+    *,
+    members: int | None = None,
+    bins: int = 15,
+    rule: Literal["best", "last", "test"] | None = None,
+) -> None:
+    """This command.
+
+    Args:
+        members: Runs per fold that are averaged, with seeds 0, 1, ...; by default --seeds if that is above 1, else 5.
+        bins: Bins of equal width over which the calibration error is taken.
+        rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
+    """
+    if members is not None and study.seeds not in (1, members):
+        raise UserError(f"--members {members} and --seeds {study.seeds}: a member is a seed; give one of the two")
+    count = members or (study.seeds if study.seeds > 1 else MEMBERS)
+    from tla.draw import ensembles as draw
+    from tla.measures.ensembles import check, measure
+    from tla.measures.stages import scored
+    from tla.runs.launch import by_start
+
+    chosen = scored(study, rule)
+    check(count, bins)  # found out now, not after the training
+    (folders,) = by_start(replace(study, seeds=count), place, compare=False).values()
+    draw.publish(measure(folders, chosen, bins), Path(place.figures), "table2_ensemble")
+
+
+if __name__ == "__main__":
+    cli.run(main)

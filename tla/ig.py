@@ -1,0 +1,177 @@
+"""Where does the network look? The spectrogram of any sound and what in it made the network decide (Fig. 3).
+
+    python -m tla.ig --clip dog.wav                          why does it hear what it hears?
+    python -m tla.ig --clip dog.wav --target dog-cat         what speaks for dog rather than for cat?
+    python -m tla.ig --clip dog.wav --run 3f9a --listen      what it listened to, as sound
+    python -m tla.ig --data esc50 --classes dog,rain         the paper's figure: held-out clips that were heard rightly
+    python -m tla.ig --data esc50 --audit                    is it the energy and its borders? over all held-out clips
+
+Integrated Gradients (Sundararajan et al., 2017) share out the target's logit, less what it is at the baseline, among the cells
+of the picture. Steps are added until the shares add up to that difference within --tolerance. Files may have any format, rate
+and length; long ones are cut into windows. Where --run names no run, the most accurate finished run of the data, backbone and
+folds is looked into; if there is none, one is trained, with the options of `python -m tla.train`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tla import cli
+from tla.errors import UserError
+from tla.options import Place, Study
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from tla.measures.explained import File
+    from tla.runs.best import Origin
+    from tla.runs.folder import RunFolder
+
+CLASSES = 5  # in the paper's figure, where none are named
+NAME, SILENCE = "fig3_ig", "silence"
+
+
+def main(
+    study: Study,
+    place: Place,
+    *,
+    clip: tuple[str, ...] = (),
+    run: str | None = None,
+    classes: tuple[str, ...] = (),
+    target: str | None = None,
+    baseline: str = SILENCE,
+    tolerance: float = 0.01,
+    memory: float = 1.0,
+    listen: bool = False,
+    audit: bool = False,
+    clips: int | None = None,
+) -> None:
+    """This command.
+
+    Args:
+        clip: A sound file, or several as in a.wav,b.wav; without it, held-out clips of several classes.
+        run: The run to look into, by the beginning of its key; by default the best of the data, backbone and folds.
+        classes: Without --clip, the classes of which a clip is shown; by default the first five.
+        target: The class whose logit is explained, or a contrast of two, as in dog-cat; by default what the network heard.
+        baseline: Where the way to the clip begins: silence, mean (the mean training picture), zero, or clips:K, for the mean
+            over ways from K training clips (expected gradients).
+        tolerance: Largest completeness error, as a share of the output difference.
+        memory: Gigabytes that the gradients may take.
+        listen: Also write each clip, what the network listened to, and the rest as sound files, and what it hears in them.
+        audit: Numbers over all held-out clips: energy and borders, deletion and insertion, randomised stages, agreement.
+        clips: With --audit, only so many held-out clips, evenly spread.
+    """
+    _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
+    paths = _readable(clip)
+    from tla.draw import attribution as draw
+    from tla.measures import attribution, explained
+    from tla.runs import best, infer
+    from tla.runs.launch import choose_device
+
+    attribution.clips_of(baseline)  # a wrong one is told before anything is trained
+    device = choose_device(place.device)
+    folder = best.finished(study, place, run)
+    known = folder.classes if folder else best.usable(study, place).classes
+    wanted = attribution.target(target, known) if target else None  # and so is a wrong name
+    folder = folder or best.trained(study, place)
+    if audit:
+        return _audit(best.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
+    files = _named(paths, folder, study, place) if paths else _heard_rightly(classes, best.origin(folder, study, place))
+    starts = _starts(baseline, folder, study, place)
+    listener = infer.load(folder, device)
+    made = explained.explain(listener, files, wanted, baseline, starts, tolerance=tolerance, memory=memory)
+    figures = Path(place.figures)
+    draw.publish(made, figures, NAME)
+    if listen:
+        draw.publish_listening(explained.listen(listener, made, figures / "listen"), figures, NAME)
+
+
+def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float, memory: float, device: "torch.device") -> None:
+    """The audit of a run, beside its finished siblings of other seeds and the network that its training began with."""
+    from tla.draw import audit as draw
+    from tla.measures.audit import audit
+    from tla.runs import best
+
+    run, store = origin.folder, origin.pictures()
+    others, before = best.siblings(run), best.beginning(run)
+    found = audit(run, store, others=others, before=before, clips=clips, tolerance=tolerance, memory=memory, device=device)
+    draw.publish(found, figures, f"{NAME}_audit", run.run)
+
+
+def _refuse(
+    clip: Sequence[str],
+    classes: Sequence[str],
+    target: str | None,
+    baseline: str,
+    clips: int | None,
+    *,
+    listen: bool,
+    audit: bool,
+) -> None:
+    """Options that do not go together."""
+    if clip and classes:
+        raise UserError("--classes chooses held-out clips to show, and --clip names files: give one of the two")
+    idle = {"--clip": clip, "--classes": classes, "--target": target, "--listen": listen, "--baseline": baseline != SILENCE}
+    given = [name for name, value in idle.items() if value]
+    if audit and given:
+        raise UserError(
+            f"--audit looks at held-out clips, what the run heard in them, and all baselines: leave {' and '.join(given)} out"
+        )
+    if clips is not None and not audit:
+        raise UserError("--clips says how many held-out clips --audit takes; --classes says of which classes clips are shown")
+    if clips is not None and clips < 1:
+        raise UserError(f"--clips is {clips}; an audit takes one clip at least")
+
+
+def _readable(names: Sequence[str]) -> list[Path]:
+    """The files named, each of which can be heard: found out before the long work."""
+    from tla.sound import audio
+
+    paths = [Path(name).expanduser() for name in dict.fromkeys(names)]
+    for path in paths:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; --clip takes sound files, as in a.wav,b.wav")
+        audio.read(path)
+    return paths
+
+
+def _named(paths: Sequence[Path], folder: "RunFolder", study: Study, place: Place) -> "list[File]":
+    """The files that the user named, with what is known of them where the run's data set is at hand."""
+    from tla.measures.explained import File
+    from tla.runs import best
+
+    origin = best.at_hand(folder, study, place)
+    return [_file(path, origin) if origin else File(path) for path in paths]
+
+
+def _heard_rightly(classes: Sequence[str], origin: "Origin") -> "list[File]":
+    """The paper's choice: of each of several classes a held-out clip that the run heard rightly."""
+    return [_file(clip.path, origin) for clip in origin.heard_rightly(classes, CLASSES)]
+
+
+def _file(path: Path, origin: "Origin") -> "File":
+    from tla.measures.explained import File
+
+    clip = origin.clip(path)
+    if clip is None:
+        return File(path)
+    return File(path, origin.dataset.classes[clip.label], "held out" if origin.holds_out(clip) else "training")
+
+
+def _starts(baseline: str, folder: "RunFolder", study: Study, place: Place) -> "np.ndarray":
+    """The pictures from which the way to a clip begins."""
+    from tla.measures.attribution import baselines, clips_of
+    from tla.runs import best
+    from tla.sound.spectrograms import resolved
+
+    run = folder.run
+    shape = (3, run.picture.mels, resolved(run.picture)[2])
+    if clips_of(baseline) == 0:
+        return baselines(baseline, shape)
+    store = best.origin(folder, study, place).pictures()
+    return baselines(baseline, shape, pictures=store.clean, rows=store.dataset.split(run.fold, run.protocol).train)
+
+
+if __name__ == "__main__":
+    cli.run(main)

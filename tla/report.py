@@ -1,0 +1,88 @@
+"""Tables I, II and III beside the paper's numbers, a verdict on each of its seven claims, and a page to send to a colleague.
+
+    python -m tla.report                                        reads runs and tables; trains nothing
+    python -m tla.report --data esc50 --backbone densenet201    only these
+    python -m tla.report --study 3f9a                           the numbers from this run's study, where there are several
+    python -m tla.report --data PATH/ESC-10 --complete          first trains what the verdicts miss
+    python -m tla.report --data PATH/ESC-10 --clips 20          a page (report.html) with more clips to listen to
+
+A claim holds, does not hold, or there is not enough evidence: by written rules (`tla/measures/claims.py`), with the number, its
+interval, what it stands on, and what is missing with the command that makes it. Runs of different recipes are never averaged.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tla import cli, console
+from tla.errors import UserError
+from tla.options import Place
+
+if TYPE_CHECKING:
+    from tla.measures.studies import Case
+
+
+def main(
+    place: Place,
+    *,
+    data: str | None = None,
+    backbone: str | None = None,
+    study: tuple[str, ...] = (),
+    rule: Literal["best", "last"] | None = None,
+    complete: bool = False,
+    weights: str | None = None,
+    page: bool = True,
+    clips: int = 10,
+) -> None:
+    """This command.
+
+    Args:
+        data: Only this data set: its name, or the path of its clips.
+        backbone: Only this backbone.
+        study: Take the numbers from the study of this run, by the beginning of its key; several as in 3f9a,77b0.
+        rule: The epoch that verdicts are about; by default the last one (nested protocol: always the chosen one).
+        complete: Train the runs that the verdicts miss, on the folds and seeds that there are.
+        weights: With --complete: the weights file, or the run, that the study starts from, if that is not ImageNet.
+        page: Also write report.html, one file to send to a colleague; --page false leaves it out.
+        clips: Clips to listen to on the page, with where the best run looked in each; 0 for none. They are kept.
+    """
+    from tla.draw import report as draw
+    from tla.measures.report import Only, contexts_of, gather
+    from tla.sound.clips import load
+
+    where = data if data and Path(data).exists() else None
+    only = Only(data=load(where, place.data).name if where else data, backbone=backbone, studies=study)
+    if complete:
+        for candidates in contexts_of(Path(place.runs), only).values():
+            train_missing(candidates, place, where, weights)
+    report = gather(Path(place.runs), Path(place.figures), only, rule=rule, where=where)
+    paths = draw.publish(report, Path(place.figures))
+    draw.show(report)
+    if page:
+        from tla.draw import contents
+        from tla.measures import listening
+
+        room = listening.of(report.runs, place, where, clips=clips) if clips else None
+        paths.append(contents.publish(report, Path(place.figures), room))
+    print("\n" + "  ".join(str(path) for path in paths))
+
+
+def train_missing(candidates: "Sequence[Case]", place: Place, where: str | None, weights: str | None) -> None:
+    """Train what the claims miss, in the studies that they are judged on."""
+    from tla.measures import evidence
+    from tla.measures.studies import FILE, PLANS, RANDOM, words
+    from tla.runs.launch import ensure, list_runs, prepare
+
+    for case, options, arms in evidence.lacking(candidates, where):
+        if weights is None and options.weights == FILE:
+            raise UserError(f"study {case.key} starts from a weights file: say which, --weights FILE")
+        material = prepare(replace(options, weights=weights or options.weights), place)
+        evidence.must_fit(case, material.dataset.digest, material.pretrained.identity if material.pretrained else RANDOM)
+        runs = [run for arm in arms for run in list_runs(material, plan=PLANS[arm], scratch=arm == RANDOM)]
+        console.say(f"for the claims: {', '.join(map(words, arms))}, on {case.setting.data} with {options.backbone}")
+        ensure(runs, material, place)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,91 @@
+"""Every experiment of the paper at full size: first the plan, in runs, hours and disk; then one after another.
+
+    python -m tla.reproduce --plan                        what there is to do, and how long it takes here
+    python -m tla.reproduce                               all of it; stopped and started again, it goes on
+    python -m tla.reproduce --only fig2b,table1
+    python -m tla.reproduce -- --launch ray:auto          what comes after -- is handed to each command
+
+An experiment is a YAML file whose first lines name the command that reads it; runs that several of them share are trained once.
+"""
+
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from tla import cli, console
+from tla.errors import Planned, UserError
+
+COMMAND = re.compile(r"^#\s+python -m tla\.(\w+) --config \S+$", re.MULTILINE)
+QUICK = "_quick"  # ends the names of what is not at full size
+
+
+def main(
+    options: list[str],
+    *,
+    only: tuple[str, ...] = (),
+    plan: bool = False,
+    folder: str = "experiments",
+) -> None:
+    """This command.
+
+    Args:
+        options: Handed to each command, as in --device cuda:1 or --launch ray:auto.
+        only: Experiments, by the names of their files; by default all in the folder that are not quick variants.
+        plan: Print the plan and stop.
+        folder: Where the experiments are.
+    """
+    steps = _steps(Path(folder), only)
+    _show({name: _planned(name, command, path, options) for name, (command, path) in steps.items()})
+    if plan:
+        return
+    for name, (command, path) in steps.items():
+        arguments = ["-m", f"tla.{command}", "--config", str(path), *options]
+        print(f"\n=== {name}\n$ python {shlex.join(arguments)}\n", flush=True)
+        status = subprocess.run([sys.executable, *arguments]).returncode
+        if status:
+            console.say(f"{name} stopped with status {status}; the same command goes on from here")
+            sys.exit(status)
+
+
+def _steps(folder: Path, only: tuple[str, ...]) -> dict[str, tuple[str, Path]]:
+    """Command and file of each experiment, by name."""
+    files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    if not files:
+        raise UserError(f"{folder} holds no experiments (*.yaml); --folder says where they are")
+    wrong = [name for name in only if name not in files]
+    if wrong:
+        raise UserError(f"--only {','.join(wrong)}: possible are {', '.join(files)}")
+    steps = {}
+    for name in only or [name for name in files if not name.endswith(QUICK)]:
+        found = COMMAND.search(files[name].read_text(encoding="utf-8"))
+        if found is None:
+            raise UserError(f"{files[name]} does not say which command reads it: a line `#   python -m tla.X --config FILE`")
+        steps[name] = found[1], files[name]
+    return steps
+
+
+def _planned(name: str, command: str, path: Path, options: list[str]) -> Planned:
+    """What an experiment would train."""
+    console.say(f"planning {name}")
+    command_main = importlib.import_module(f"tla.{command}").main
+    arguments = cli.parse(command_main, ["--config", str(path), *options, "--dry_run", "true"])
+    try:
+        command_main(**arguments)
+    except Planned as plan:
+        return plan
+    raise RuntimeError(f"{command} trained in spite of --dry-run")
+
+
+def _show(plans: dict[str, Planned]) -> None:
+    forecasts = {name: plan.args[0] for name, plan in plans.items()}
+    rows = [[name, f.runs, f.finished, f"{f.hours:.1f}", f"{f.gigabytes:.2f}"] for name, f in forecasts.items()]
+    console.table(["experiment", "runs", "finished", "hours", "GB"], rows)
+    hours, disk = (sum(getattr(f, what) for f in forecasts.values()) for what in ("hours", "gigabytes"))
+    print(f"\nat most {hours:.1f} hours here, one run after another, and {disk:.1f} GB (shared runs count twice)")
+
+
+if __name__ == "__main__":
+    cli.run(main, positional="options")

@@ -1,0 +1,105 @@
+"""How much did each layer change? A network before and after fine-tuning, layer by layer, on the held-out clips (Fig. 2a).
+
+    python -m tla.svcca --data my/sounds                      SVCCA at every stage, with controls
+    python -m tla.svcca --measure cka --layers all            another measure, every layer
+    python -m tla.svcca --measure all                         all measures side by side
+    python -m tla.svcca --before imagenet --after 3f9a        any two networks: a run, imagenet, random
+    python -m tla.svcca --resolve                             and where in time, frequency and class
+    python -m tla.svcca --map                                 every layer of one against every layer of the other
+
+Curves: the pretrained network against its fine-tuned self, a random start against what training made of it, and two seeds of
+one training (ceiling). The floor pairs each clip with another one: with few points per direction any two layers look alike,
+and the floor says how much of a score that is. Runs that are missing are named and trained; it takes two seeds per fold.
+
+Measures: svcca (mean correlation of the canonical directions that hold 99 % of the variance), pwcca (of all, weighted), cka and
+cka-debiased (do they find the same clips alike), procrustes (best rotation): these do not care which channel is which. channel
+(each with its namesake) and weights (relative change, no clips) do. 1 is unchanged; for weights, 0 is.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from tla import cli
+from tla.errors import UserError
+from tla.options import Place, Study
+
+
+def main(
+    study: Study,
+    place: Place,
+    *,
+    measure: Literal["svcca", "pwcca", "cka", "cka-debiased", "procrustes", "channel", "weights", "all"] = "svcca",
+    layers: str | None = None,
+    pool: bool = False,
+    keep: float | int | None = None,
+    keep_by: Literal["variance", "values"] = "variance",
+    forced: Literal["refuse", "allow"] = "refuse",
+    before: str | None = None,
+    after: str | None = None,
+    resolve: bool = False,
+    map: bool = False,
+) -> None:
+    """This command.
+
+    Args:
+        measure: What is drawn; all draws every measure side by side.
+        layers: stages, all (every convolution and block), or a list of stages and module names as in block3,features.trans*; by
+            default stages, and all for --map.
+        pool: Average the positions of a clip instead of taking each for a point; too few points are warned of, not refused.
+        keep: Share of the variance that kept directions hold (svcca 0.99, pwcca 1.0) or, above 1, their number.
+        keep_by: What the share is of: the variance, as in the paper, or the sum of singular values, as in SVCCA's tutorial.
+        forced: Scores in which correlations are 1 whatever the data, for want of points: leave them out, or allow them.
+        before: Compare this network (the beginning of a run's key, imagenet, or random) with --after.
+        after: The run that --before is compared with, by the beginning of its key.
+        resolve: Also draw along time, frequency and class how alike the layers' canonical directions are.
+        map: Draw a map of every layer of one network against every layer of the other (debiased CKA, clip by clip) instead.
+    """
+    if (before is None) != (after is None):
+        raise UserError("--before and --after belong together: --before RUN, imagenet or random, and --after RUN")
+    if resolve and (map or measure not in ("svcca", "all")):
+        raise UserError("--resolve follows SVCCA's canonical directions: leave --measure at svcca, and --map out")
+    if keep is not None and not (0 < keep <= 1 or keep == int(keep) > 1):
+        raise UserError(f"--keep {keep:g}: give a share of the variance above 0 and up to 1, or a whole number of directions")
+    from tla.draw import change as draw
+    from tla.draw import maps as draw_maps
+    from tla.draw import resolved as draw_resolved
+    from tla.measures.change import MEASURES, Asked
+    from tla.measures.change import measure as measured
+    from tla.measures.maps import layer_map
+    from tla.nets import backbones, taps
+    from tla.runs.launch import choose_device, prepare
+    from tla.runs.pairs import controlled, named
+
+    usual = taps.ALL_LAYERS if map else taps.STAGE_LAYERS
+    which = layers or usual
+    if before is not None and after is not None:
+        pair, store = named(before, after, study, place)
+        pairs, device = [pair], choose_device(place.device)
+    else:
+        material = prepare(study, place)
+        net = backbones.build(study.backbone, 2, seed=0)
+        taps.layers(net, which, material.store.clean.shape[1:])  # refuses what there is not, before training
+        pairs, store, device = controlled(material, place), material.store, material.device
+    variant = [pairs[0].before.label, pairs[0].after.label] if before else []
+    variant += ["layers"] * (which != usual) + ["pooled"] * pool
+    folder, suffix = Path(place.figures), "".join(f"_{word}" for word in variant)
+    if map:
+        draw_maps.publish(layer_map(pairs, store, which, device), folder, f"fig2a_map{suffix}")
+        return
+    asked = Asked(
+        measures=MEASURES if measure == "all" else (measure,),
+        layers=which,
+        pool=pool,
+        keep=int(keep) if keep is not None and keep > 1 else keep,
+        keep_by=keep_by,
+        forced=forced,
+        resolve=resolve,
+    )
+    change = measured(pairs, store, asked, device)
+    draw.publish(change, folder, f"fig2a_{measure}{suffix}")
+    if change.resolved is not None:
+        draw_resolved.publish(change.resolved, change.runs, folder, f"fig2a_resolved{suffix}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,61 @@
+"""Which learning rate, weight decay, ...? The grid search: every combination, scored on a validation fold (sec. IV-A).
+
+    python -m tla.tune --folds 1 --grid.lr 1e-3,1e-4,1e-5 --grid.weight-decay 1e-2,1e-3,1e-4
+    python -m tla.tune --folds 1 --grid.lr 1e-3,1e-4 --grid.batch 16,32 --launch ray --asha      stops what falls behind
+    python -m tla.train --config figures/tune_esc50_densenet201_best.yaml                        with what was found
+
+The held-out fold takes no part: runs are trained under the nested protocol, whose validation fold chooses the epoch, and here
+the combination too. They are ordinary runs, kept with the others; on Ray they are trials of Ray Tune.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tla import cli
+from tla.options import Place, Search, Study
+
+
+def main(study: Study, place: Place, search: Search) -> None:
+    """This command."""
+    from tla.draw import grid as draw
+    from tla.draw.tables import file_name
+    from tla.measures.grid import measure
+    from tla.runs.launch import prepare
+    from tla.runs.tuning import combinations, nested, search_grid
+
+    combinations(search.grid)
+    material = prepare(nested(study, search, place), place)
+    found = measure(search_grid(material, search, place), material)
+    stem = Path(place.figures) / Path(file_name("tune", found.runs)).stem
+    draw.publish(found, stem)
+    best = stem.with_name(f"{stem.name}_best.yaml")
+    write_best(best, study, found.best, found.points[found.points["best"]].iloc[0])
+    print(f"{best}: use it with --config {best}")
+
+
+def write_best(path: Path, study: Study, options: dict[str, Any], row: Any) -> None:
+    """The study with the chosen options, for other commands; folds, seeds and protocol are theirs to say."""
+    from dataclasses import asdict
+
+    import yaml
+
+    from tla.files import write_text
+
+    asked = {name: value for name, value in asdict(study).items() if name not in ("folds", "seeds", "protocol")}
+    asked["recipe"] |= options
+    head = (
+        f"# Chosen by tla.tune: {row['accuracy']:.1f} % [{row['low']:.1f}, {row['high']:.1f}] on the validation fold "
+        f"(nested protocol, {row['runs']} runs per combination).\n"
+    )
+    write_text(path, head + yaml.safe_dump(_plain(asked), sort_keys=False))
+
+
+def _plain(value: Any) -> Any:
+    """Without what is not said, and with lists for tuples."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items() if inner is not None}
+    return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
+
+
+if __name__ == "__main__":
+    cli.run(main)
