@@ -12,7 +12,8 @@ from tla.draw import change as draw
 from tla.draw import maps as draw_maps
 from tla.draw import resolved as draw_resolved
 from tla.errors import UserError
-from tla.measures.change import MEASURES, Asked, Change, measure
+from tla.measures.change import MEASURES, Asked, measure
+from tla.measures.controls import Change
 from tla.measures.maps import layer_map
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
 from tla.runs.launch import ensure, list_runs, prepare

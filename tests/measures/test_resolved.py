@@ -10,9 +10,10 @@ import torch
 
 from tla.measures import resolved
 from tla.measures.change import Asked, _scored
+from tla.measures.controls import ALL, CLASS, FREQUENCY, TIME
 from tla.measures.moments import Moments, fold
 from tla.measures.passes import Sums, spooled
-from tla.measures.resolved import ALL, CLASS, FREQUENCY, TIME, Side, canonical, resolve, summary
+from tla.measures.resolved import Side, canonical, resolve, summary
 from tla.measures.similarity import Similarity, svcca
 from tla.options import Picture
 

@@ -14,13 +14,12 @@ from tla import console
 from tla.draw import style
 from tla.draw.ensembles import basis
 from tla.draw.layers import few, ticks
-from tla.measures.change import WEIGHTS, Change
-from tla.measures.controls import EARLY_LATE, EARLY_LATE_ABOVE, STARTS
+from tla.measures.controls import EARLY_LATE, EARLY_LATE_ABOVE, EVERYTHING, STARTS, SVCCA, WEIGHTS, Change
 from tla.options import STAGES
 from tla.runs.pairs import PRETRAINED, RANDOM, SEEDS
 
 LABELS = {
-    "svcca": "SVCCA similarity",
+    SVCCA: "SVCCA similarity",
     "pwcca": "PWCCA similarity",
     "cka": "linear CKA",
     "cka-debiased": "debiased linear CKA",
@@ -85,12 +84,12 @@ def about(change: Change) -> str:
     if not heard.empty:
         points = "a point per clip (positions averaged)" if first["pool"] else f"{_span(heard['points'])} points"
         parts.append(f"{folds['clips'].sum()} clips, {points}.")
-        for measure, mine in heard[heard["keep"] != "everything"].groupby("measure", sort=False):
+        for measure, mine in heard[heard["keep"] != EVERYTHING].groupby("measure", sort=False):
             kept = _span(pd.concat([mine["kept_before"], mine["kept_after"]]))
             parts.append(f"{str(measure).upper()} keeps {mine['keep'].iloc[0]} ({kept} directions).")
         parts.append(
             f"Bars: 95 % interval over clips, from leaving out each of {_span(folds['groups'])} groups of recordings (jackknife"
-            f"{'; SVCCA keeps its directions' if 'svcca' in set(heard['measure']) else ''})."
+            f"{'; SVCCA keeps its directions' if SVCCA in set(heard['measure']) else ''})."
             f" Floor, dashed: one of the two hears another clip."
         )
         forced = heard[heard["forced"] > 0]
@@ -99,7 +98,7 @@ def about(change: Change) -> str:
             where = ", ".join(dict.fromkeys(forced["measure"] + " at " + forced["layer"] + " (" + forced["curve"] + ")"))
             parts.append(f"Some canonical correlations are 1 whatever the data: {where}{gone}.")
     if WEIGHTS in set(runs["measure"]):
-        parts.append("Weights: |after - before| / |before| of convolutions.")
+        parts.append("Weights: |after - before| / |before| of convolutions and matrices.")
     if known := int(main["known_clips"].max()):
         parts.append(f"{known} of the clips were in the training of {first['before']}.")
     return " ".join(filter(None, parts))

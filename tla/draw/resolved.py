@@ -13,7 +13,7 @@ from tla.draw import style
 from tla.draw.change import NAMES
 from tla.draw.ensembles import basis
 from tla.files import write_text
-from tla.measures.resolved import ALL, CLASS, FREQUENCY, TIME
+from tla.measures.controls import ALL, CLASS, FREQUENCY, TIME
 
 HERTZ = {500: "500", 1000: "1k", 2000: "2k", 5000: "5k", 10000: "10k", 20000: "20k"}
 ABREAST = 12  # classes that stand beside time and frequency; more get a row of their own

@@ -12,7 +12,6 @@ Three tables: runs (a row per measure, pair and layer), points and contrasts (`c
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,9 +19,8 @@ import pandas as pd
 
 from tla.console import progress, say
 from tla.errors import UserError
-from tla.files import write_text
 from tla.measures import controls, passes, similarity
-from tla.measures.controls import FLOOR, SCORE
+from tla.measures.controls import EVERYTHING, FLOOR, SCORE, SVCCA, WEIGHTS, Change
 from tla.measures.moments import Moments
 from tla.measures.resolved import Side, canonical, resolve, summary
 from tla.nets.taps import STAGE_LAYERS
@@ -36,19 +34,17 @@ if TYPE_CHECKING:
     from tla.nets.stages import StagedNet
     from tla.nets.taps import Layer
 
-WEIGHTS = "weights"
-_SIDES = ("before", "after")
 MEASURES = (*similarity.MEASURES, WEIGHTS)
-SVCCA = "svcca"
 CANONICAL = (SVCCA, "pwcca")  # have a keep rule, and correlations that can be forced
 ENDS = {"cka-debiased": (-1.0, 1.0), "channel": (-1.0, 1.0), WEIGHTS: (0.0, np.inf)}  # of a score; else 0 and 1
+_SIDES = ("before", "after")
 
 
 @dataclass(frozen=True)
 class Asked:
     """What is to be measured, and where."""
 
-    measures: tuple[str, ...] = ("svcca",)
+    measures: tuple[str, ...] = (SVCCA,)
     layers: str = STAGE_LAYERS
     pool: bool = False
     keep: float | int | None = None
@@ -81,28 +77,10 @@ class Asked:
         """The same in words."""
         keep = self.kept(measure)
         if measure not in CANONICAL or (isinstance(keep, float) and keep == 1):
-            return "everything"
+            return EVERYTHING
         if isinstance(keep, int):
             return f"{keep} directions"
         return f"{100 * keep:g} % of the {'variance' if self.keep_by == 'variance' else 'sum of singular values'}"
-
-
-@dataclass(frozen=True)
-class Change:
-    """The three tables and, if asked for, similarity resolved along time, frequency and class."""
-
-    runs: pd.DataFrame
-    points: pd.DataFrame
-    contrasts: pd.DataFrame
-    resolved: pd.DataFrame | None = None
-
-    def write(self, folder: Path, name: str) -> list[Path]:
-        """The tables as CSV: `name.csv` holds the runs, the others say what they hold."""
-        paths = []
-        for suffix in ("", "points", "contrasts"):
-            paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
-            write_text(paths[-1], getattr(self, suffix or "runs").to_csv(index=False))
-        return paths
 
 
 def measure(pairs: Sequence[Pair], store: Store, asked: Asked, device: "torch.device") -> Change:

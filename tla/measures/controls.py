@@ -11,11 +11,13 @@ seeds.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from tla.files import write_text
 from tla.measures.statistics import Estimate, jackknife
 from tla.runs.pairs import PRETRAINED, RANDOM, SEEDS
 
@@ -23,10 +25,30 @@ EARLY, LATE = ("stem", "block1"), ("block3", "block4")
 EARLY_LATE, EARLY_LATE_ABOVE = "early - late", "early - late, above floor"  # the contrasts
 STARTS, ABOVE = "pretrained - random", "score - floor"
 SCORE, FLOOR = "score", "floor"
+SVCCA, WEIGHTS = "svcca", "weights"  # measures that are a matter of their own
+EVERYTHING = "everything"  # the keep rule of a measure that truncates nothing
+ALL, TIME, FREQUENCY, CLASS = "all", "time", "frequency", "class"  # the parts of a table of resolved similarity
 UNBOUNDED = (-np.inf, np.inf)
+Number = Callable[[pd.DataFrame], pd.Series]  # of each row of means
 _CONTRASTS = ["contrast", "curve", "layer", "early", "late", "difference", "low", "high"]
 
-Number = Callable[[pd.DataFrame], pd.Series]  # of each row of means
+
+@dataclass(frozen=True)
+class Change:
+    """The three tables and, if asked for, similarity resolved along time, frequency and class."""
+
+    runs: pd.DataFrame
+    points: pd.DataFrame
+    contrasts: pd.DataFrame
+    resolved: pd.DataFrame | None = None
+
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """The tables as CSV: `name.csv` holds the runs, the others say what they hold."""
+        paths = []
+        for suffix in ("", "points", "contrasts"):
+            paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
+            write_text(paths[-1], getattr(self, suffix or "runs").to_csv(index=False))
+        return paths
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tla.measures.controls import FLOOR, SCORE, over_clips
+from tla.measures.controls import ALL, CLASS, FLOOR, FREQUENCY, SCORE, TIME, over_clips
 from tla.measures.moments import Moments
 from tla.measures.passes import Couple, batches, hear, points
 from tla.measures.similarity import EPSILON
@@ -30,7 +30,6 @@ from tla.options import Picture
 from tla.runs.infer import Listener
 from tla.sound import spectrograms
 
-ALL, TIME, FREQUENCY, CLASS = "all", "time", "frequency", "class"
 STILL = 1e-6  # variance per point and variate (1 on average) below which nothing varies but rounding
 
 
