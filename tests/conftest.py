@@ -1,13 +1,19 @@
 """What every test may use."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small tensors, and tests run side by side
 
 import pytest
 
 from tla.options import Augment, Picture, Place, Recipe, Study
+
+if TYPE_CHECKING:
+    from tla.runs.folder import RunFolder
+    from tla.runs.run import Run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -59,3 +65,28 @@ def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Its own folder for runs and figures; pictures are shared by the tests of a session."""
     pictures = tmp_path_factory.getbasetemp() / "data"
     return Place(data_root=str(pictures), runs=str(tmp_path / "runs"), figures=str(tmp_path / "figures"), device="cpu")
+
+
+@pytest.fixture
+def written() -> "Callable[[Path, Run, list[int]], RunFolder]":
+    """Writes a finished run that is right about the clips, of its first two classes, that it is told to be right about."""
+    import numpy as np
+
+    from tla.runs.folder import Predictions, RunFolder
+    from tla.runs.scores import accuracy, macro_accuracy
+
+    def write(runs: Path, run: "Run", right: list[int]) -> RunFolder:
+        folder = RunFolder(runs / run.key)
+        labels = np.arange(len(right)) % 2
+        logits = np.eye(run.classes, dtype=np.float32)[np.where(right, labels, 1 - labels)]
+        names = np.array([f"{run.fold}-{i}" for i in range(len(right))])
+        folder.describe(run, ["a", "b", *map(str, range(2, run.classes))], {})
+        folder.write_log([{"epoch": 1, "loss": 1.0, "accuracy": accuracy(logits, labels)}])
+        folder.write_predictions(Predictions(names, labels, names, {"best": logits, "last": logits}))
+        score = {"accuracy": accuracy(logits, labels), "macro_accuracy": macro_accuracy(logits, labels)}
+        counts = {"best_epoch": 1, "epochs": 1, "clips": len(right), "trainable": 1, "parameters": 1}
+        costs = {"multiply_adds": 10**9 * (1 + len(set(right))), "seconds_per_epoch": 1.0}
+        folder.finish({"scores": {"best": score, "last": score}, **counts, **costs})
+        return folder
+
+    return write

@@ -229,26 +229,23 @@ def test_one_is_trained_if_there_is_none_and_only_then(
 
 
 def test_the_best_run_is_the_most_accurate_of_data_backbone_and_folds(
-    study: Study, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Study, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], written
 ) -> None:
     mine = replace(place, runs=str(tmp_path / "runs"))
     material = prepare(study, mine)
     first = list_runs(material)[0]
-    names, classes = np.array(["x"]), list(material.dataset.classes)
-    for changes, accuracy in (
-        ({"seed": 0}, 0.5),
-        ({"seed": 3}, 0.8),
-        ({"seed": 2}, 0.8),
-        ({"fold": 2}, 0.9),
-        ({"backbone": "resnet50"}, 1.0),
-        ({"data_digest": "other clips"}, 1.0),
+    for changes, right in (
+        ({"seed": 0}, 5),
+        ({"seed": 3}, 8),
+        ({"seed": 2}, 8),
+        ({"fold": 2}, 9),
+        ({"transfer": replace(first.transfer, kept_upto="block2")}, 10),  # an answer to another question
+        ({"backbone": "resnet50"}, 10),
+        ({"data_digest": "other clips"}, 10),
     ):
-        run = replace(first, **changes)
-        made = RunFolder(Path(mine.runs) / run.key)
-        made.describe(run, classes, {})
-        made.finish({"scores": {"last": {"accuracy": accuracy}, "best": {"accuracy": 1.0}}})
+        written(Path(mine.runs), replace(first, **changes), [1] * right + [0] * (10 - right))
     unfinished = RunFolder(Path(mine.runs) / replace(first, seed=9).key)
-    unfinished.describe(replace(first, seed=9), classes, {})
+    unfinished.describe(replace(first, seed=9), list(material.dataset.classes), {})
     found = best.finished(study, mine)
     assert found is not None
     assert (found.run.fold, found.run.seed) == (1, 2)
@@ -261,7 +258,6 @@ def test_the_best_run_is_the_most_accurate_of_data_backbone_and_folds(
     assert found.run.seed == 2
     assert "passed over" in capsys.readouterr().err
     assert best.finished(replace(study, folds=(4,)), mine) is None
-    assert names.size
 
 
 def test_what_a_runs_training_began_with(
@@ -284,12 +280,10 @@ def test_what_a_runs_training_began_with(
     assert "file:0123, which are not at hand" in capsys.readouterr().err
 
 
-def test_siblings_are_the_finished_runs_of_other_seeds(folder: RunFolder, study: Study, place: Place, tmp_path: Path) -> None:
+def test_siblings_are_the_finished_runs_of_other_seeds(folder: RunFolder, tmp_path: Path, written) -> None:
     run, runs = folder.run, tmp_path / "runs"
     for one in (run, replace(run, seed=4), replace(run, seed=2), replace(run, seed=5, fold=2)):
-        made = RunFolder(runs / one.key)
-        made.describe(one, folder.classes, {})
-        made.finish({"scores": {}})
+        written(runs, one, [1])
     RunFolder(runs / replace(run, seed=7).key).describe(replace(run, seed=7), folder.classes, {})
     assert [other.run.seed for other in best.siblings(RunFolder(runs / run.key))] == [2, 4]
 

@@ -4,10 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tla import cli, report, train
+from tla import cli, report, seals, train
 from tla.draw import style
 from tla.measures import listening
 
@@ -24,7 +25,7 @@ def words(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> list[st
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([1, 2], [3, 4])
     style.save(figure, room / "figures" / "fig2b_fusion")
-    (room / "figures" / "fig2b_fusion_points.csv").write_text("point,accuracy\nblock1,41.25\n")
+    seals.write_table(room / "figures" / "fig2b_fusion_points.csv", pd.DataFrame([{"point": "block1", "accuracy": 41.25}]))
     return [*places, "--data", str(few_sounds)]
 
 

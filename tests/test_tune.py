@@ -1,7 +1,6 @@
 """The grid search: every combination once, chosen on validation clips alone, and the choice fit for use."""
 
 import dataclasses
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from tla.errors import UserError
 from tla.measures.grid import measure, validation_clips
 from tla.options import Grid, Place, Recipe, Search, Study
 from tla.runs import fit as fitting
+from tla.runs.folder import RunFolder
 from tla.runs.launch import prepare
 from tla.runs.tuning import combinations, nested, search_grid
 
@@ -80,11 +80,11 @@ def test_a_search_finds_its_best_on_validation_clips_alone(
     np.testing.assert_allclose(points["behind"], points["accuracy"] - points["accuracy"].max(), atol=1e-9)
 
     for key in runs["key"]:  # whatever the runs say of the held-out fold, the choice is the same
-        folder = Path(place.runs) / key
-        result = json.loads((folder / "result.json").read_text())
+        folder = RunFolder(Path(place.runs) / key)
+        result, said = folder.result, folder.predictions
         result["scores"]["test"]["accuracy"] = float(key == runs["key"].iloc[-1])
-        (folder / "result.json").write_text(json.dumps(result))
-        (folder / "predictions.npz").unlink()
+        folder.write_predictions(replace(said, logits={"test": -said.logits["test"]}))
+        folder.finish(result)
     monkeypatch.setattr(fitting, "train_epoch", lambda *_: pytest.fail("trained again"))
     tune.main(quick, place, SEARCH)
     pd.testing.assert_frame_equal(pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny_points.csv"), points)

@@ -13,6 +13,7 @@ import inspect
 import json
 import os
 import re
+import stat
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
@@ -21,12 +22,35 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_loader, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_loader, set_parsing_settings
 
+from tla.console import say
 from tla.errors import Planned, UserError
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
+UNNAMEABLE = (errno.ENAMETOOLONG,)
+LARGEST = 1 << 20  # bytes of a YAML file
+DEEPEST = 20  # lists and mappings within each other in a YAML file
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
+
+
+class _Parser(ArgumentParser):
+    """A parser that reads files of options, and not whatever --config names."""
+
+    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
+        found = Path(path).stat()
+        if stat.S_ISCHR(found.st_mode) or found.st_size > LARGEST:  # a device is read for ever
+            raise UserError(f"--config {path}: is no file of options, which has {LARGEST} bytes at most")
+        return super().parse_path(path, *args, **kwargs)
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
+        try:
+            held = _read_yaml(content)
+        except yaml.YAMLError:
+            held = None  # said in full where it is read
+        if isinstance(held, dict) and not isinstance(held.get("config", ""), str):  # the library would stumble over it
+            raise UserError(f"config is {held['config']!r:.80}, and not the name of a file")
+        return super().parse_string(content, *args, **kwargs)
 
 
 class _Help(DefaultHelpFormatter):
@@ -47,7 +71,25 @@ class _Help(DefaultHelpFormatter):
 
 
 class _StrictYaml(yaml.SafeLoader):
-    """YAML in which a key given twice is a mistake, and 1e-3 is a number."""
+    """YAML in which a key given twice is a mistake, and 1e-3 is a number.
+
+    It has no aliases, with which a few lines stand for more than fits into memory, or for themselves.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, f"an alias, *{alias.anchor}: write it out", alias.start_mark)
+        if self.depth == DEEPEST:
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, f"nested more than {DEEPEST} deep", mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -55,6 +97,14 @@ class _StrictYaml(yaml.SafeLoader):
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(sorted(twice))}", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def _read_yaml(text: str, **_: Any) -> Any:
+    """A YAML text's value; a number or date that cannot be is a mistake in the text, for which yaml has no error of its own."""
+    try:
+        return yaml.load(text, _StrictYaml)
+    except (ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise yaml.YAMLError(f"a value that cannot be: {error}") from None
 
 
 _StrictYaml.add_implicit_resolver(
@@ -65,10 +115,10 @@ _StrictYaml.add_implicit_resolver(
 def build_parser(main: Callable[..., Any], positional: str | None = None) -> ArgumentParser:
     """The parser that `main`'s signature describes; `positional` names the parameter that takes the bare words."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True, validate_defaults=True)
-    set_loader("yaml", lambda text, **_: yaml.load(text, _StrictYaml), exceptions=(yaml.YAMLError,))
+    set_loader("yaml", _read_yaml, exceptions=(yaml.YAMLError,))
     module = sys.modules[main.__module__]
     name = module.__spec__.name if module.__spec__ else main.__module__
-    parser = ArgumentParser(
+    parser = _Parser(
         prog=f"python -m {name.removesuffix('.__main__')}",
         description=module.__doc__,
         formatter_class=_Help,
@@ -105,7 +155,7 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in (*UNWRITABLE, *UNNAMEABLE):
             raise
         where = error.filename or "a file"
         _stop(f"cannot write {where}: {error.strerror}; free some space or choose another folder, then repeat")
@@ -121,6 +171,9 @@ def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None 
         raise UserError(_explained(str(error), options, parser.prog)) from None
     except UnicodeDecodeError:
         raise UserError("--config names a file that is no text") from None
+    for name in (field.name for group in _groups(main).values() for field in dataclasses.fields(group)):
+        if any(option.startswith(f"--{name}.") for option in options) and not isinstance(values[name], Namespace):
+            raise UserError(f"--{name}: is a group of options, as in {name}: {{...}}, and not {values[name]!r:.80}")
     values = parser.instantiate(values)
     groups = {
         parameter: group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
@@ -203,7 +256,7 @@ def _explained(message: str, options: dict[str, Any], prog: str) -> str:
 
 
 def _stop(message: str, status: int = UserError.status) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     sys.exit(status)
 
 

@@ -12,11 +12,18 @@ from contextlib import contextmanager
 from typing import Literal
 
 PLAIN_EVERY_S = 20.0  # seconds between two lines of progress in a log file
+# Control characters, line and paragraph ends, turns of the writing direction, and what is no character at all.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def printable(text: str) -> str:
+    """A text from a stranger as one line that cannot steer the terminal: what would is written as in Python, `\\x1b`."""
+    return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def say(message: str) -> None:
     """Tell the user, on stderr, what goes on."""
-    print(message, file=sys.stderr, flush=True)
+    print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
@@ -25,8 +32,15 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: s
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[str(cell) for cell in row] for row in rows]
-    grid = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    grid = Table(
+        title=title and Text(printable(title)),
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+    )
     for i, heading in enumerate(headings):
         numeric = all(re.fullmatch(r"[-+±\d.,% ]*", row[i]) for row in cells)
         last = i == len(headings) - 1  # the one that gives way where the terminal is narrow
@@ -43,7 +57,7 @@ class Progress:
     """Counts finished parts of a long piece of work; `advance` moves it, `note` says how it stands."""
 
     def __init__(self, what: str, total: int) -> None:
-        self.what, self.total, self.done, self.text = what, total, 0, ""
+        self.what, self.total, self.done, self.text = printable(what), total, 0, ""
         self._start = self._said = time.monotonic()
 
     def advance(self, n: int = 1) -> None:
@@ -51,7 +65,7 @@ class Progress:
         self._show()
 
     def note(self, text: str) -> None:
-        self.text = text
+        self.text = printable(text)
         self._show()
 
     def _show(self) -> None:
@@ -69,14 +83,14 @@ class _Bar(Progress):
         from rich.console import Console
 
         columns = (
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TimeRemainingColumn(),
-            progress.TextColumn("{task.fields[text]}"),
+            progress.TextColumn("{task.fields[text]}", markup=False),
         )
         self.bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
-        self.task = self.bar.add_task(what, total=total, text="")
+        self.task = self.bar.add_task(self.what, total=total, text="")
 
     def _show(self) -> None:
         self.bar.update(self.task, completed=self.done, text=self.text)

@@ -16,5 +16,16 @@ class RunsFailed(UserError):
     status = 1
 
 
+class Damaged(UserError):
+    """A file is not what was written there: which one and how, and what to do."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
+
+
 class Planned(Exception):
     """Not a mistake: a command was asked what it would train (`--dry-run`), and this holds the answer."""

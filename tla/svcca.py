@@ -58,7 +58,7 @@ def main(
         raise UserError("--before and --after belong together: --before RUN, imagenet or random, and --after RUN")
     if resolve and (map or measure not in ("svcca", "all")):
         raise UserError("--resolve follows SVCCA's canonical directions: leave --measure at svcca, and --map out")
-    if keep is not None and not (0 < keep <= 1 or keep == int(keep) > 1):
+    if keep is not None and not (0 < keep <= 1 or (keep > 1 and keep % 1 == 0)):  # infinity % 1 is NaN
         raise UserError(f"--keep {keep:g}: give a share of the variance above 0 and up to 1, or a whole number of directions")
     from tla.draw import change as draw
     from tla.draw import maps as draw_maps

@@ -40,11 +40,12 @@ def write_best(path: Path, study: Study, options: dict[str, Any], row: Any) -> N
     import yaml
 
     from tla.files import write_text
+    from tla.measures.statistics import bracketed
 
     asked = {name: value for name, value in asdict(study).items() if name not in ("folds", "seeds", "protocol")}
     asked["recipe"] |= options
     head = (
-        f"# Chosen by tla.tune: {row['accuracy']:.1f} % [{row['low']:.1f}, {row['high']:.1f}] on the validation fold "
+        f"# Chosen by tla.tune: {row['accuracy']:.1f} % {bracketed(row['low'], row['high'], '.1f')} on the validation fold "
         f"(nested protocol, {row['runs']} runs per combination).\n"
     )
     write_text(path, head + yaml.safe_dump(_plain(asked), sort_keys=False))

@@ -12,11 +12,14 @@ from tla.options import Augment, Place, Study
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("pictures", ["three pictures, ours", "augmented copy, librosa"]),
-        ("train", ["bare forward and backward", "obvious way / training loop"]),
-        ("freeze", ["frozen up to none", "frozen up to block4"]),
-        ("similarity", ["densenet_tiny, fp32", "8 layers", "peak memory above the networks", "obvious way / ours"]),
-        ("ig", ["captum as it comes", "ours, single precision", "captum / ours", "from captum's, rank correlation"]),
+        ("pictures", ["three pictures, ours", "copy, librosa"]),
+        ("train", ["bare forward and backward", "obvious way", "whole epoch"]),
+        ("freeze", ["frozen up to stem", "frozen up to block4", "behind its outputs"]),
+        ("cut", ["cut behind stem", "cut behind block4", "whole network"]),
+        ("similarity", ["densenet_tiny, fp32", "8 layers", "peak memory above the networks", "obvious way"]),
+        ("ig", ["captum as it comes", "ours, single precision", "from captum's, rank correlation"]),
+        ("ensemble", ["from saved logits", "networks run again"]),
+        ("page", ["drawn and rendered in the browser", "MB a clip"]),
     ],
 )
 def test_each_prints_its_rows(

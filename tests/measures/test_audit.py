@@ -29,6 +29,7 @@ from tla.runs.folder import RunFolder
 from tla.runs.infer import Listener
 from tla.runs.launch import ensure, list_runs, prepare
 from tla.runs.run import Run
+from tla.sound.build import CLEAN
 from tla.sound.store import Store
 
 CPU = torch.device("cpu")
@@ -479,7 +480,7 @@ def muted(store: Store, changes: dict[int, float]) -> Store:
     for row, level in changes.items():
         pictures[row] = level
     other = replace(store)
-    vars(other)["clean"] = pictures
+    vars(other)["_opened"] = {CLEAN: pictures}
     return other
 
 
@@ -512,8 +513,9 @@ def test_an_audit_of_nothing_is_refused(trained: tuple[list[RunFolder], Store]) 
 
 def test_runs_that_held_out_other_clips_are_refused(trained: tuple[list[RunFolder], Store], tmp_path: Path) -> None:
     (folder, _), store = trained
-    other = RunFolder(tmp_path / "other")
-    other.describe(replace(folder.run, fold=2), folder.classes, {})
+    run = replace(folder.run, fold=2)
+    other = RunFolder(tmp_path / run.key)
+    other.describe(run, folder.classes, {})
     with pytest.raises(UserError, match="their fold is 1 and 2"):
         audit(folder, store, others=[other], clips=1, device=CPU)
 

@@ -11,6 +11,7 @@ from tla.measures.readings import AUDIT, CHANGES, from_tables
 from tla.measures.studies import PLANS, Case, cases
 from tla.options import Recipe
 from tla.runs.run import Run
+from tla.seals import write_table
 
 HERE = ("esc50", "densenet201")
 
@@ -27,9 +28,9 @@ def changes(case: Case, folder: Path, contrasts: list[tuple]) -> None:
     """What `tla.svcca` writes, as far as it is read."""
     keys = {"pretrained": case.arm("pretrained")[0].key, "random": case.arm("random")[0].key}
     rows = [{"measure": "svcca", "curve": curve, "after": key, "layer": "stem"} for curve, key in keys.items()]
-    pd.DataFrame(rows).to_csv(folder / f"{CHANGES}.csv", index=False)
+    write_table(folder / f"{CHANGES}.csv", pd.DataFrame(rows))
     names = ["contrast", "curve", "layer", "difference", "low", "high"]
-    pd.DataFrame(contrasts, columns=names).assign(measure="svcca").to_csv(folder / f"{CHANGES}_contrasts.csv", index=False)
+    write_table(folder / f"{CHANGES}_contrasts.csv", pd.DataFrame(contrasts, columns=names).assign(measure="svcca"))
 
 
 def audit(folder: Path, key: str, gain: float, clips: int = 30) -> None:
@@ -45,8 +46,8 @@ def audit(folder: Path, key: str, gain: float, clips: int = 30) -> None:
             ("permuted", 0.9),
         )
     ]
-    pd.DataFrame(rows).to_csv(folder / f"{AUDIT}.csv", index=False)
-    pd.DataFrame({"clip": ["0", "0"], "run": [key, "another seed"]}).to_csv(folder / f"{AUDIT}_maps.csv", index=False)
+    write_table(folder / f"{AUDIT}.csv", pd.DataFrame(rows))
+    write_table(folder / f"{AUDIT}_maps.csv", pd.DataFrame({"clip": ["0", "0"], "run": [key, "another seed"]}))
 
 
 def judged(folder: Path, case: Case) -> dict[str, dict]:
@@ -112,7 +113,7 @@ def test_tables_of_other_runs_of_other_versions_or_none_are_no_evidence(case: Ca
     assert [row["command"].split()[-1] for row in said.values() if row["claim"] == 6] == ["--audit"] * 4
     audit(tmp_path, "of another study", gain=0.1)
     assert "says nothing of loudest and shifted of these runs" in missing()
-    pd.DataFrame({"clip": [1]}).to_csv(tmp_path / f"{AUDIT}.csv", index=False)
+    write_table(tmp_path / f"{AUDIT}.csv", pd.DataFrame({"clip": [1]}))
     assert "of another version of tla (no column source, part" in missing()
 
 
@@ -122,3 +123,17 @@ def test_a_table_is_read_for_the_study_that_it_speaks_of(written, run: Run, case
     audit(tmp_path, case.arm("pretrained")[0].key, gain=0.1)
     rows = from_tables(tmp_path, {HERE: [other, case]})
     assert set(rows[rows["claim"] == 6]["study"]) == {case.key}
+
+
+def test_a_table_that_was_edited_or_that_nobody_vouches_for_is_no_evidence(
+    case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    audit(tmp_path, case.arm("pretrained")[0].key, gain=0.1)
+    table = tmp_path / f"{AUDIT}.csv"
+    for text, why in ((table.read_text().replace("0.3", "0.9", 1), "was edited or damaged"), (table.read_text(), None)):
+        table.write_text(text)
+        loudest = next(row for row in judged(tmp_path, case).values() if row["claim"] == 6)
+        assert (loudest["verdict"] == "holds") == (why is None)
+        assert why is None or (why in loudest["missing"] and why in capsys.readouterr().err)
+    (tmp_path / "SHA256SUMS").unlink()
+    assert "does not know it" in next(row["missing"] for row in judged(tmp_path, case).values() if row["claim"] == 6)

@@ -219,6 +219,7 @@ def test_optimism_is_its_own_row_and_paired(written, base: Run, tmp_path: Path) 
             better = said.logits["last"].copy()
             better[20 : 20 + gained] = better[20 : 20 + gained, ::-1]  # the best epoch is right on some clips more
             folder.write_predictions(replace(said, logits={"best": better, "last": said.logits["last"]}))
+            folder.finish(folder.result)
     table = gather(tmp_path, tmp_path / "figures").table1.set_index(["quantity", "rule"])
     assert table.loc[("pretrained", "best - last"), "accuracy"] == pytest.approx(10)
     assert table.loc[("random", "best - last"), "accuracy"] == pytest.approx(30)
@@ -248,6 +249,7 @@ def test_recordings_in_two_folds_are_named(written, base: Run, tmp_path: Path) -
         folder = written(tmp_path, replace(base, fold=fold), MANY)
         said = folder.predictions
         folder.write_predictions(replace(said, sources=["shared", *said.sources[1:]]))
+        folder.finish(folder.result)
     (row,) = gather(tmp_path, tmp_path).data.to_dict("records")
     assert row["recordings_in_two_folds"] == "shared"
     assert (row["clips"], row["recordings"]) == (60, 59)

@@ -1,5 +1,7 @@
 """The copy that gradients with respect to pictures are taken through says what the network says, and keeps less."""
 
+import gc
+
 import pytest
 import torch
 from torch import Tensor
@@ -61,3 +63,15 @@ def test_half_a_copy_holds_bf16_behind_the_stem(net: StagedNet) -> None:
 def test_norms_of_a_batch_are_refused(net: StagedNet) -> None:
     with lean.ConstantNorms(), pytest.raises(ValueError, match="statistics of its batch"):
         net.train()(torch.randn(2, 3, 32, 40))
+
+
+def test_counting_keeps_nothing_itself(net: StagedNet) -> None:
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(each), Tensor) for each in gc.get_objects())
+
+    picture, copy = torch.randn(1, 3, 32, 40), lean.copy_of(net)
+    before = tensors()
+    with lean.ConstantNorms():
+        lean.kept(copy, picture, copy)
+    assert tensors() == before

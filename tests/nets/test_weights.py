@@ -89,7 +89,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"w.safetensors: cannot be written \(No space left on device\)"):
+    with pytest.raises(OSError, match=r"No space left on device: .*w\.safetensors"):
         weights.save({name: tensor + 1 for name, tensor in state.items()}, path, {})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
@@ -97,7 +97,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, state: dict[str, Tensor]) -> None:
     (tmp_path / "in-the-way").write_text("a file")
-    with pytest.raises(UserError, match=r"w\.safetensors: cannot be written"):
+    with pytest.raises(OSError, match=r"w\.safetensors"):
         weights.save(state, tmp_path / "in-the-way" / "w.safetensors", {})
 
 

@@ -1,7 +1,6 @@
 """Which networks are compared: a study's with its controls, or any two."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +11,8 @@ from tla.errors import UserError
 from tla.measures.change import WEIGHTS, Asked, measure
 from tla.options import Augment, Place, Recipe, Study, Transfer
 from tla.runs import pairs
-from tla.runs.folder import RunFolder
 from tla.runs.launch import Material, ensure, list_runs, prepare
 from tla.runs.pairs import PRETRAINED, RANDOM, SEEDS, Pair, controlled, named
-from tla.runs.run import Run
 
 CPU = torch.device("cpu")
 QUICK = Recipe(epochs=1, lr=1e-3)
@@ -30,18 +27,10 @@ def material(study: Study, place: Place) -> Material:
     return prepare(replace(quick, weights=donor.key), place)
 
 
-def pretend(runs: Sequence[Run], material: Material, place: Place) -> list[RunFolder]:
-    """Folders that say that they are finished, without training."""
-    folders = [RunFolder(Path(place.runs) / run.key) for run in runs]
-    for run, folder in zip(runs, folders, strict=True):
-        folder.describe(run, list(material.dataset.classes), {})
-        folder.finish({"scores": {}})
-    return folders
-
-
 @pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "ensure", pretend)
+def untrained(monkeypatch: pytest.MonkeyPatch, written) -> None:
+    """Runs are finished without training."""
+    monkeypatch.setattr(pairs, "ensure", lambda runs, _, place: [written(Path(place.runs), run, [1]) for run in runs])
 
 
 @pytest.mark.usefixtures("untrained")
@@ -105,10 +94,10 @@ def test_any_two_are_compared_by_name(material: Material, place: Place) -> None:
     assert pair.before.label == other.key
 
 
-def test_what_cannot_be_compared_is_refused(material: Material, study: Study, place: Place, few_sounds) -> None:
-    (run,) = pretend(list_runs(material), material, place)
+def test_what_cannot_be_compared_is_refused(material: Material, study: Study, place: Place, few_sounds, written) -> None:
+    run = written(Path(place.runs), list_runs(material)[0], [1])
     seen = replace(run.run, picture=replace(run.run.picture, frames=48))
-    (other,) = pretend([seen], material, place)
+    other = written(Path(place.runs), seen, [1])
     with pytest.raises(UserError, match="are the same run"):
         named(run.key, run.key, study, place)
     with pytest.raises(UserError, match=r"see other pictures.*--picture"):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from tla.errors import RunsFailed, UserError
 from tla.options import Place, Recipe, Study
 from tla.runs import queue
+from tla.runs.fit import _sum
 from tla.runs.folder import RunFolder
 from tla.runs.launch import ensure, list_runs, prepare
 from tla.runs.local import deal
 from tla.runs.run import Run
-from tla.runs.training import Order, order_for
 
 LONG = Recipe(epochs=20, lr=1e-3)
 
@@ -187,7 +187,8 @@ def with_failures(study: Study, place: Place) -> tuple[list[Run], list[Run], obj
     good = list_runs(material)
     checkpoint = RunFolder(Path(place.runs) / odd[0].key).checkpoint
     checkpoint.parent.mkdir(parents=True)
-    save_file({"net.features.conv0.weight": torch.zeros(1)}, checkpoint, {"history": "[]"})
+    tensors = {"net.features.conv0.weight": torch.zeros(1)}
+    save_file(tensors, checkpoint, {"history": "[]", "sum": _sum(tensors, "[]")})
     return [diverging[0], good[0], odd[0], good[1]], good, material
 
 
@@ -218,8 +219,8 @@ def test_a_failing_run_does_not_stop_the_others(
 class Flaky:
     """A launcher of which the first so many attempts at a run die; a run gets on by so many batches before."""
 
-    def __init__(self, place: Place, board: queue.Board, deaths: int, batches: int) -> None:
-        self.place, self.board, self.deaths, self.batches = place, board, deaths, batches
+    def __init__(self, finish: Callable[[Run], object], board: queue.Board, deaths: int, batches: int) -> None:
+        self.finish, self.board, self.deaths, self.batches = finish, board, deaths, batches
         self.attempts, self.ended = 0, []
 
     def free(self, busy: int) -> bool:
@@ -227,12 +228,11 @@ class Flaky:
 
     def start(self, run: Run) -> None:
         self.attempts += 1
-        order: Order = order_for(run, self.place, device="cpu", threads=1)
         self.board.step(run.key, self.attempts * self.batches)
         if self.attempts <= self.deaths:
             self.ended = [queue.Outcome(key=run.key, error="it died", lost=True)]
         else:
-            RunFolder(order.folder).finish({"scores": {}})
+            self.finish(run)
             self.ended = [queue.Outcome(key=run.key)]
 
     def outcomes(self) -> list[queue.Outcome]:
@@ -241,13 +241,13 @@ class Flaky:
 
 @pytest.mark.parametrize(("deaths", "batches", "attempts", "fails"), [(2, 0, 3, False), (9, 0, 3, True), (9, 10, 10, False)])
 def test_a_run_is_given_up_if_its_process_dies_again_and_again_and_it_does_not_get_on(
-    study: Study, place: Place, deaths: int, batches: int, attempts: int, fails: bool
+    study: Study, place: Place, deaths: int, batches: int, attempts: int, fails: bool, written
 ) -> None:
     from tla.console import Progress
 
     (run,) = list_runs(prepare(study, place))
     board = queue.Board(Progress("", 0), {run.key: queue.Batches(epoch=10, all=200, before=0)})
-    flaky = Flaky(place, board, deaths, batches)
+    flaky = Flaky(lambda run: written(Path(place.runs), run, [1]), board, deaths, batches)
     failed = queue.work_off([(run, RunFolder(Path(place.runs) / run.key))], flaky, board)
     assert flaky.attempts == attempts
     assert bool(failed) == fails

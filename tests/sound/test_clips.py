@@ -131,6 +131,9 @@ def test_digest_does_not_depend_on_listing_order(folder: Path, tmp_path: Path, m
     assert load(str(folder), tmp_path).digest == digest
 
 
+HOUR_NS = 3600 * 10**9
+
+
 def test_unchanged_clips_are_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     digest = clips.digest_of
@@ -140,6 +143,7 @@ def test_unchanged_clips_are_not_read_again(folder: Path, tmp_path: Path, monkey
         return digest(path)
 
     monkeypatch.setattr(clips, "digest_of", noted)
+    monkeypatch.setattr(clips, "SETTLED_NS", -HOUR_NS)  # as if the clips had been there for an hour
 
     def contents() -> tuple[str, ...]:
         read.clear()

@@ -1,38 +1,15 @@
 """A large set costs time in proportion to its clips, and memory for the list of them only."""
 
-import csv
-import io
 import subprocess
 import sys
 import time
-import wave
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-RATE, SAMPLES = 8000, 2000
+from tla.bench.growth import sounds
+
 SIZES = (1000, 5000, 20_000, 50_000)
-
-
-def sounds(folder: Path, clips: int) -> Path:
-    """A list of so many clips of a quarter of a second."""
-    noise = np.random.default_rng(0).integers(-3000, 3000, SAMPLES + clips, dtype=np.int16)
-    rows = []
-    for i in range(clips):
-        path = folder / f"{i // 1000:03}" / f"{i:06}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = io.BytesIO()
-        with wave.open(file, "wb") as sound:
-            sound.setnchannels(1)
-            sound.setsampwidth(2)
-            sound.setframerate(RATE)
-            sound.writeframes(noise[i : i + SAMPLES].tobytes())
-        path.write_bytes(file.getvalue())
-        rows.append((str(path), f"class {i % 10}", i % 5 + 1))
-    with (folder / "list.csv").open("w", newline="") as table:
-        csv.writer(table).writerows([("path", "label", "fold"), *rows])
-    return folder / "list.csv"
 
 
 def peak_mb(pid: int) -> float:

@@ -74,7 +74,7 @@ def test_rows_are_the_clips_in_order(open_, sounds: Dataset) -> None:
     made = open_()
     assert made.clean.shape == (6, 3, 16, 20)
     assert made.clean.dtype == np.float16
-    assert isinstance(made.clean, np.memmap)
+    assert isinstance(made.clean[0], np.memmap)
     assert (made.variants, made.skipped, made.dataset) == (0, {}, sounds)
     for clip, row in zip(sounds.clips, made.clean, strict=True):
         np.testing.assert_array_equal(row, picture(read(clip.path, RATE)[0], OPTIONS).astype(np.float16))
@@ -89,7 +89,7 @@ def test_a_bigger_bank_adds_to_a_smaller_one(open_) -> None:
     assert clean.items() < of_two.items() < of_three.items()
     assert stamps(open_(Augment(kind="bank:3"))) == of_three
     assert three.variants == 3
-    assert len({three.variant(k).tobytes() for k in range(3)} | {three.clean.tobytes()}) == 4
+    assert len({bank[:].tobytes() for bank in (three.clean, *map(three.variant, range(3)))}) == 4
     np.testing.assert_array_equal(two.variant(1), three.variant(1))
     with pytest.raises(IndexError, match="no variant 3"):
         three.variant(3)
@@ -217,12 +217,14 @@ def test_a_file_of_the_wrong_size_is_made_again(open_, capsys: pytest.CaptureFix
 
 
 def test_a_file_of_another_shape_is_made_again(open_, capsys: pytest.CaptureFixture) -> None:
+    other = open_(options=resolve(Picture(mels=8), rate=RATE, seconds=0.5, frames=20)).folder / "clean.npy"
     path = open_().folder / "clean.npy"
     right = path.read_bytes()
-    np.save(path, np.zeros((6, 3, 16, 20), np.float32))
-    open_()
-    assert path.read_bytes() == right
-    assert "holds float32" in capsys.readouterr().err
+    for wrong, how in ((other.read_bytes(), r"holds float16 (6, 3, 8, 20) instead"), (b"\x93NUMPY\x01\0", "header is broken")):
+        path.write_bytes(wrong)
+        open_()
+        assert path.read_bytes() == right
+        assert how in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"skipped": 1}'])

@@ -1,56 +1,92 @@
 """How fast it is, as ratios against the obvious way and against the bare network, measured in one run.
 
-python -m tla.bench pictures --data toy
-python -m tla.bench train --data toy --backbone efficientnet_lite0
-python -m tla.bench freeze --data toy --backbone efficientnet_lite0
-python -m tla.bench similarity --data toy --batches 50
-python -m tla.bench ig --data toy --backbone densenet201 --weights random
-python -m tla.bench all --data my/sounds --backbone densenet201 --weights random
+    python -m tla.bench pictures --data toy
+    python -m tla.bench train freeze cut --data toy --backbone efficientnet_lite0
+    python -m tla.bench similarity --data toy --batches 50
+    python -m tla.bench ig --data toy --backbone densenet201 --weights random
+    python -m tla.bench all --data my/sounds --backbone densenet201 --weights random
+    python -m tla.bench growth
+
+Each way of doing a thing is timed beside the others; the last table says for each thing how many times faster it is than the
+obvious way, and how many times the bare cost of the network it takes. `growth` is apart: time and memory of each phase against
+the number of clips, classes, layers, members and runs, with a small network, drawn.
 """
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tla import cli, console
 from tla.errors import UserError
 from tla.options import Place, Study
 
-NAMES = ("pictures", "train", "freeze", "similarity", "ig")
+if TYPE_CHECKING:
+    from tla.bench.rows import Row
+    from tla.runs.launch import Material
+
+NAMES = ("pictures", "train", "freeze", "cut", "similarity", "ig", "ensemble", "page")
+GROWTH = "growth"
 
 
 def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> None:
     """This command.
 
     Args:
-        names: What to measure: pictures, train, freeze, similarity, ig, or all.
+        names: What to measure: pictures, train, freeze, cut, similarity, ig, ensemble, page, or all of these; or growth.
         batches: Batches per measurement: of the recipe's size in training, 8 clips for similarity; for ig three make a clip.
     """
-    if not names or not set(names) <= {*NAMES, "all"}:
-        raise UserError(f"`python -m tla.bench` takes {', '.join(NAMES)} or all; got {' '.join(names) or 'nothing'}")
+    if not names or not set(names) <= {*NAMES, "all", GROWTH}:
+        known = ", ".join([*NAMES, GROWTH])
+        raise UserError(f"`python -m tla.bench` takes {known} or all; got {' '.join(names) or 'nothing'}")
+    if GROWTH in names:
+        from tla.bench.growth import bench_growth
+        from tla.draw import growth
+
+        growth.publish(bench_growth(), Path(place.figures))
+    chosen = NAMES if "all" in names else [name for name in NAMES if name in names]
+    if chosen:
+        _publish(chosen, study, place, batches)
+
+
+def _publish(names: "tuple[str, ...] | list[str]", study: Study, place: Place, batches: int) -> None:
+    from tla.bench.rows import summary
+    from tla.files import write_text
     from tla.runs.launch import prepare
 
-    material = prepare(study, place)
-    for name in NAMES if "all" in names else names:
-        if name == "pictures":
-            from tla.bench.pictures import bench_pictures
-
-            rows = bench_pictures(material.dataset, material.store.picture)
-        elif name == "train":
-            from tla.bench.train import bench_train
-
-            rows = bench_train(material, batches=batches)
-        elif name == "freeze":
-            from tla.bench.freeze import bench_freeze
-
-            rows = bench_freeze(material, batches=batches)
-        elif name == "similarity":
-            from tla.bench.similarity import bench_similarity
-
-            rows = bench_similarity(material, batches=batches)
-        else:
-            from tla.bench.attribution import bench_attribution
-
-            rows = bench_attribution(material, turns=max(1, batches // 3))
-        cells = [[row.what, f"{1000 * row.seconds:.1f}", f"{row.ratio:.2f}", row.note] for row in rows]
-        console.table(["", "ms per clip", "ratio", ""], cells, title=name)
+    material, rows = prepare(study, place), []
+    for name in names:
+        made = _benches(batches)[name](material)
+        ours = {row.phase: row.seconds for row in made if row.role == "ours"}
+        cells = [
+            [row.phase, row.way, f"{1000 * row.seconds:.4g}", f"{row.seconds / ours[row.phase]:.2f}", row.note] for row in made
+        ]
+        console.table(["", "way", "ms per clip", "times ours", ""], cells, title=name)
         print()
+        rows += made
+    table = summary(rows)
+    text = [[line[0], *("" if value != value else f"{value:.4g}" for value in line[1:])] for line in table.values.tolist()]
+    console.table(["", "ours, ms", "obvious, ms", "limit, ms", "obvious / ours", "ours / limit"], text, title="all, per clip")
+    path = Path(place.figures) / "bench.csv"
+    write_text(path, table.to_csv(index=False))
+    print(f"\n{path}")
+
+
+def _benches(batches: int) -> "dict[str, Callable[[Material], list[Row]]]":
+    from tla.bench import results, train
+    from tla.bench.attribution import bench_attribution
+    from tla.bench.pictures import bench_pictures
+    from tla.bench.similarity import bench_similarity
+
+    return {
+        "pictures": lambda material: bench_pictures(material.dataset, material.store.picture),
+        "train": lambda material: train.bench_train(material, batches=batches),
+        "freeze": lambda material: train.bench_freeze(material, batches=batches),
+        "cut": lambda material: train.bench_cut(material, batches=batches),
+        "similarity": lambda material: bench_similarity(material, batches=batches),
+        "ig": lambda material: bench_attribution(material, turns=max(1, batches // 3)),
+        "ensemble": results.bench_ensemble,
+        "page": results.bench_page,
+    }
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Integrated Gradients as `tla.ig` takes them, beside captum as it comes, of the same clip at the same number of steps.
 
-captum    the network as it is, float32, contiguous, all steps in one batch, which is captum's default
+obvious   captum as it comes: the network as it is, float32, contiguous, all steps in one batch, which is captum's default
 in parts  the same, CHUNK steps at a time
 exact     ours in single precision
 ours      as `tla.ig` does it: bf16 behind the stem if that leaves the first clip's map as it is
+limit     the network's forward and backward passes to as many pictures, in the run's precision, and nothing else
 
 The ways take turns, a clip each, and the quickest counts; the first turn, in which memory grows, is in the notes only. On a
 machine that does other things too, the ratio of the processor's time says more. Norms have heard a batch of clips.
@@ -12,18 +13,19 @@ machine that does other things too, the ratio of the processor's time says more.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from captum.attr import IntegratedGradients
 from scipy.stats import spearmanr
 
+from tla.bench.memory import forget_peak, held_gb
 from tla.bench.rows import Row, clock, wait
 from tla.console import progress
 from tla.measures.attribution import CHUNK, Explainer, Target, baselines
-from tla.nets import transfer
-from tla.runs.feed import Feed
+from tla.nets import lean, transfer
+from tla.nets.stages import StagedNet
+from tla.runs.feed import Feed, autocast
 from tla.runs.infer import Listener
 from tla.runs.launch import Material, list_runs
 
@@ -61,38 +63,42 @@ class _Way:
 
 def bench_attribution(material: Material, *, turns: int, memory: float = 1.0) -> list[Row]:
     """Seconds per clip of each way, the quickest of `turns` clips."""
-    listener, feed = _listener(material)
+    listener, feed = untrained(material)
     silence = baselines("silence", material.store.clean.shape[1:])
     rows = np.resize(feed.train, turns + 1)
     ours, exact = Explainer(listener, memory=memory), Explainer(listener, memory=memory, arithmetic="fp32")
+    bare = lean.copy_of(listener.net)
     ways = {  # the frugal ones first, so that their peaks are theirs
         "ours": _Way(lambda x: ours.attribute(x, WHAT, silence, steps=STEPS).map),
         "exact": _Way(lambda x: exact.attribute(x, WHAT, silence, steps=STEPS).map),
         "in parts": _Way(lambda x: _captum(listener, x, silence, CHUNK)),
+        "bare": _Way(lambda x: _bare(listener, bare, x)),
         "captum": _Way(lambda x: _captum(listener, x, silence, None)),
     }
-    before = _held(material.device)
+    before = held_gb(material.device)
     with progress("measuring", len(rows) * len(ways)) as watch:
         for row in rows:
             picture = np.asarray(material.store.clean[row], dtype=np.float32)
             for way in ways.values():
                 _measure(way, picture, material.device, before)
                 watch.advance()
-    captum, theirs = ways["captum"], ways["captum"].per_clip
-    mine, busy = ways["ours"].per_clip, captum.busy_per_clip / ways["ours"].busy_per_clip
-    about = f"{listener.net.name}, {STEPS} steps, {material.device}"
+    captum, mine = ways["captum"], ways["ours"]
+    times = (
+        f"{captum.per_clip / mine.per_clip:.1f} times slower, {captum.busy_per_clip / mine.busy_per_clip:.1f} by processor time"
+    )
+    about = f"{listener.net.name}, {STEPS} steps, {material.device}; {times}; {captum.note()}"
     bf16 = "bf16 behind the stem" if ours.arithmetic == "bf16" else "single precision: bf16 changes the map"
     parts, single = ways["in parts"], ways["exact"]
     return [
-        Row("captum as it comes", theirs, 1.0, f"{about}; {captum.note()}"),
-        Row("captum in parts", parts.per_clip, parts.per_clip / theirs, f"{CHUNK} steps at a time; {parts.note()}"),
-        Row("ours, single precision", single.per_clip, single.per_clip / theirs, single.note(captum)),
-        Row("ours", mine, mine / theirs, f"{bf16}; budget {memory:g} GB, {ways['ours'].note(captum)}"),
-        Row("captum / ours", mine, theirs / mine, f"how many times faster, both warm; of the processor's time {busy:.2f}"),
+        Row("attribution", "captum as it comes", captum.per_clip, "obvious", about),
+        Row("attribution", "captum in parts", parts.per_clip, "", f"{CHUNK} steps at a time; {parts.note()}"),
+        Row("attribution", "ours, single precision", single.per_clip, "", single.note(captum)),
+        Row("attribution", "ours", mine.per_clip, "ours", f"{bf16}; budget {memory:g} GB, {mine.note(captum)}"),
+        Row("attribution", "bare forward and backward", ways["bare"].per_clip, "limit", "of as many pictures, the same way"),
     ]
 
 
-def _listener(material: Material) -> tuple[Listener, Feed]:
+def untrained(material: Material) -> tuple[Listener, Feed]:
     """The network that a run of the study starts from."""
     run = list_runs(material)[0]
     feed = Feed(material.store, run, material.dataset.split(run.fold, run.protocol).train, material.device)
@@ -112,6 +118,18 @@ def _captum(listener: Listener, picture: np.ndarray, silence: np.ndarray, chunk:
     return made[0].detach().cpu().numpy()
 
 
+def _bare(listener: Listener, net: StagedNet, picture: np.ndarray) -> np.ndarray:
+    """The gradient of as many copies of the picture as there are steps; their mean."""
+    total = np.zeros(picture.shape, np.float32)
+    for start in range(0, STEPS, CHUNK):
+        batch = listener.batch(np.repeat(picture[None], min(CHUNK, STEPS - start), axis=0)).requires_grad_()
+        with autocast(listener.device, listener.run.precision):
+            logits = net(batch).float()
+        (slope,) = torch.autograd.grad(logits[:, WHAT.of].sum(), batch)
+        total += slope.sum(dim=0).cpu().numpy() / STEPS
+    return total
+
+
 def _measure(way: _Way, picture: np.ndarray, device: torch.device, before: float | None) -> None:
     """Time one clip; the first also for its peak of memory."""
 
@@ -120,27 +138,10 @@ def _measure(way: _Way, picture: np.ndarray, device: torch.device, before: float
         wait(device)
 
     if not way.seconds:
-        _forget_peak(device)
+        forget_peak(device)
     busy = time.process_time()
     way.seconds.append(clock(explain))
     way.busy.append(time.process_time() - busy)
     if len(way.seconds) == 1 and before is not None:
-        peak = _held(device, peak=True)
+        peak = held_gb(device, peak=True)
         way.peak = None if peak is None else peak - before
-
-
-def _held(device: torch.device, *, peak: bool = False) -> float | None:
-    """GB that this process holds, or has held since `_forget_peak`; None where the system does not say."""
-    if device.type == "cuda":
-        return (torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)) / 1e9
-    status, name = Path("/proc/self/status"), "VmHWM:" if peak else "VmRSS:"
-    if not status.is_file():
-        return None
-    return next(int(line.split()[1]) * 1024 / 1e9 for line in status.read_text().splitlines() if line.startswith(name))
-
-
-def _forget_peak(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    elif (forget := Path("/proc/self/clear_refs")).exists():
-        forget.write_text("5")

@@ -54,13 +54,13 @@ def bench_pictures(dataset: Dataset, options: Picture, *, clips: int = 400, work
     copy, our_copy = seconds["obvious copy"], seconds["our copy"]
     one_by_one = seconds["decode"] + obvious
     return [
-        Row("decode", seconds["decode"] / n, seconds["decode"] / obvious, f"{n} clips; in neither of the next two"),
-        Row("three pictures, librosa", obvious / n, 1.0, "one core"),
-        Row("three pictures, ours", ours / n, ours / obvious, f"one core; differs by {difference:.1e} at most"),
-        Row("decode and pictures, librosa", one_by_one / n, 1.0, "one core"),
-        Row("the whole store, ours", whole / n, whole / one_by_one, f"{workers} processes, from their start to files on disk"),
-        Row("augmented copy, librosa", copy / varied, 1.0, f"one core; {varied} clips, without the picture"),
-        Row("augmented copy, ours", our_copy / varied, our_copy / copy, "one core"),
+        Row("pictures", "three pictures, librosa", obvious / n, "obvious", "one core"),
+        Row("pictures", "three pictures, ours", ours / n, "ours", f"one core; differs by {difference:.1e} at most"),
+        Row("store", "decoding alone", seconds["decode"] / n, "", f"{n} clips, one core"),
+        Row("store", "decoding and pictures, librosa", one_by_one / n, "obvious", "one core"),
+        Row("store", "the whole store, ours", whole / n, "ours", f"{workers} processes, from their start to files on disk"),
+        Row("augmentation", "copy, librosa", copy / varied, "obvious", f"one core; {varied} clips, without the picture"),
+        Row("augmentation", "copy, ours", our_copy / varied, "ours", "one core"),
     ]
 
 

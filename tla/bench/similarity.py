@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tla.bench.memory import held_gb
 from tla.bench.rows import Row, wait
 from tla.console import progress
 from tla.measures.moments import Moments, fold
@@ -119,14 +119,14 @@ def bench_similarity(material: Material, *, batches: int) -> list[Row]:
     pretrained = material.pretrained if run.weights != "random" else None
     net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0)
     pictures, rows = material.store.clean, np.arange(batches * BATCH) % len(material.dataset.clips)
-    pair = _pair(run, net, pictures.shape[1:], material.device)
+    pair = pair_of(run, net, pictures.shape[1:], material.device)
     measured = _measure(pair, [pictures[np.sort(part)] for part in np.split(rows, batches)])
     with crew(1) as pool:
         measured.peaks = pool.submit(_peaks, run, pictures.shape[1:], batches).result()
     return _rows(pair, measured, len(rows))
 
 
-def _pair(run: Run, net: StagedNet, shape: Shape, device: torch.device) -> Pair:
+def pair_of(run: Run, net: StagedNet, shape: Shape, device: torch.device, which: str | None = None) -> Pair:
     """The network, and a copy whose weights are moved at random by some of their spread."""
     other, generator = copy.deepcopy(net), torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -135,7 +135,7 @@ def _pair(run: Run, net: StagedNet, shape: Shape, device: torch.device) -> Pair:
                 weights.add_(weights.std() * torch.randn(weights.shape, generator=generator), alpha=MOVED)
     nets = (one.to(device).to(memory_format=torch.channels_last).eval() for one in (net, other))
     before, after = (Listener(run, [], one, device, None) for one in nets)
-    which = DENSENET if run.backbone.startswith("densenet") else STAGE_LAYERS
+    which = which or (DENSENET if run.backbone.startswith("densenet") else STAGE_LAYERS)
     return Pair(before, after, shared_layers(before.net, after.net, which, shape))
 
 
@@ -188,49 +188,43 @@ def _inverse_root(matrix: np.ndarray) -> np.ndarray:
 
 
 def _peaks(run: Run, shape: Shape, batches: int) -> tuple[float, float] | None:
-    """Peak memory in bytes above the two networks, of the bare passes and of all of ours; None where the system hides it."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return None
-
-    def resident(what: str) -> float:  # VmRSS: now, VmHWM: at most so far
-        return next(1024.0 * int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(what))
-
-    pair = _pair(run, backbones.build(run.backbone, run.classes, seed=0), shape, torch.device("cpu"))
+    """Peak memory in GB above the two networks, of the bare passes and of all of ours; None where the system hides it."""
+    pair = pair_of(run, backbones.build(run.backbone, run.classes, seed=0), shape, torch.device("cpu"))
     rng = np.random.default_rng(0)
     gc.collect()
-    networks = resident("VmRSS")
+    networks = held_gb(pair.before.device)
     pair.bare(rng.standard_normal((BATCH, *shape)))
-    bare, sums = resident("VmHWM"), Sums(pair)
+    bare, sums = held_gb(pair.before.device, peak=True), Sums(pair)
     for _ in range(batches):
         pair.gather(rng.standard_normal((BATCH, *shape)), sums.take)
     for name in list(sums):
         svcca(sums.pop(name), forced="allow")
-    return bare - networks, resident("VmHWM") - networks
+    whole = held_gb(pair.before.device, peak=True)
+    return None if networks is None or bare is None or whole is None else (bare - networks, whole - networks)
 
 
 def _rows(pair: Pair, measured: Measured, clips: int) -> list[Row]:
-    seconds, run = measured.seconds, pair.before.run
-    bare, work, theirs = seconds["bare"], seconds["moments"] + seconds["scores"], seconds["keeping"] + seconds["obvious"]
-    study = (seconds["moments"] + seconds["scores"] * clips / STUDY) / bare  # the scores cost the same for any number of clips
-    peaks = (
-        "unknown"
-        if measured.peaks is None
-        else "{1:.2f} GB, of the passes alone {0:.2f}".format(*(p / 1e9 for p in measured.peaks))
-    )
+    """Per clip; the scores, which cost the same for any number of clips, are shared out among those of a study."""
+    seconds, run = {what: spent / clips for what, spent in measured.seconds.items()}, pair.before.run
+    bare, theirs = seconds["bare"], seconds["keeping"] + seconds["obvious"]
+    work = seconds["moments"] + seconds["scores"] * clips / STUDY
+    peaks = "unknown" if measured.peaks is None else "{1:.2f} GB, of the passes alone {0:.2f}".format(*measured.peaks)
     ranks = f"{min(measured.ranks)} to {max(measured.ranks)} directions"
     what = f"{run.backbone}, {run.precision}, {pair.before.device}, {clips} clips, batch {BATCH}, {len(pair.couples)} layers"
-    rows = [
-        ("two forward passes", bare, bare, what),
-        ("the same with moments", seconds["one pass"], bare, f"peak memory above the networks: {peaks}"),
-        ("moments alone", seconds["moments"], bare, "float32 products, float64 sums"),
-        ("SVCCA of all layers, once", seconds["scores"], bare, f"over {STUDY} clips, moments and SVCCA: {study:.2f}"),
-        (
+    kept = f"keeps {measured.kept / 1e9:.2f} GB; {STUDY} clips: {measured.kept * STUDY / clips / 1e9:.2f} GB"
+    agree = f"scores differ by {measured.difference:.1e}; {ranks}"
+    share = f"of {STUDY} clips; moments and SVCCA are {work / bare:.2f} of the passes; {agree}"
+    return [
+        Row("similarity", "two forward passes", bare, "limit", what),
+        Row("similarity", "the same with moments", seconds["one pass"], "", f"peak memory above the networks: {peaks}"),
+        Row("similarity", "moments alone", seconds["moments"], "", "float32 products, float64 sums"),
+        Row("similarity", "SVCCA of all layers, once", seconds["scores"], "", f"shared out among {clips} clips"),
+        Row("similarity", "passes, moments and SVCCA", bare + work, "ours", share),
+        Row(
+            "similarity",
             "obvious way",
-            theirs,
-            bare,
-            f"keeps {measured.kept / 1e9:.2f} GB; {STUDY} clips: {measured.kept * STUDY / clips / 1e9:.2f} GB",
+            bare + theirs,
+            "obvious",
+            f"{theirs / work:.1f} times the work beside the passes; {kept}",
         ),
-        ("obvious way / ours", theirs, work, f"how many times faster; scores differ by {measured.difference:.1e}; {ranks}"),
     ]
-    return [Row(name, spent / clips, spent / reference, note) for name, spent, reference, note in rows]

@@ -13,9 +13,9 @@ from matplotlib.image import AxesImage
 
 from tla import console
 from tla.draw import style
-from tla.files import write_text
 from tla.measures import explained as measured
 from tla.measures.explained import Explained, Shown
+from tla.seals import write_table
 from tla.sound.render import SMOOTH_CELLS, STRONGEST, strength
 from tla.sound.spectrograms import WINDOWS_S
 
@@ -56,10 +56,10 @@ def show(table: pd.DataFrame) -> None:
 def publish_listening(heard: pd.DataFrame, folder: Path, name: str) -> None:
     """Write and print what the network hears in what it listened to, and in the rest."""
     path = folder / f"{name}_listen.csv"
-    write_text(path, heard.to_csv(index=False))
+    write_table(path, heard)
     print()
     shown = heard.assign(
-        level=heard["level_db"].map("{:.1f}".format),
+        level=heard["level_db"].map("{:.1f}".format).where(heard["level_db"].notna(), "silent"),
         energy=(100 * heard["energy"]).map("{:.1f}".format),
         sure=(100 * heard["probability"]).map("{:.1f}".format),
         meant=(100 * heard["target_probability"]).map("{:.1f}".format),

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from tla import console
 from tla.draw import style
 from tla.measures.audit import Audit
+from tla.measures.statistics import between
 from tla.options import STAGES
 from tla.runs.run import Run
 
@@ -24,6 +25,8 @@ MAPS = {
     "shifted": "shifted in time",
     "permuted": "cells permuted",
 }
+STRENGTH = "of |map|"
+ENDS = ["value", "low", "high"]
 RANKINGS = {"attribution": "-", "loudness": "--", "random": ":"}
 
 
@@ -48,6 +51,7 @@ def about(audit: Audit, run: Run) -> str:
         "Integrated Gradients of the logit of the class that the run hears, from silence, summed over the three windows;",
         f"completeness error: median {error.median():.2f} %, 95th percentile {error.quantile(0.95):.2f} %.",
         "Randomised down to none: the same network with fewer steps, the most that maps can agree. Grey: other recordings.",
+        f"Hollow: {STRENGTH}, whatever its sign.",
         "Bars and bands: mean and 95 % interval over clips resampled by source.",
     ]
     return " ".join(filter(None, parts))
@@ -56,14 +60,17 @@ def about(audit: Audit, run: Run) -> str:
 def show(summary: pd.DataFrame) -> None:
     """One line per number, with its interval over clips."""
     rows = [
-        [row["part"], row["measure"], row["variant"], row["clips"], f"{row['value']:.3f}", _interval(row)]
+        [
+            row["part"],
+            row["measure"],
+            row["variant"],
+            row["clips"],
+            f"{row['value']:.3f}",
+            between(row["low"], row["high"], ".3f"),
+        ]
         for row in summary.to_dict("records")
     ]
     console.table(["part", "measure", "of", "clips", "mean", "95 % interval"], rows)
-
-
-def _interval(row: dict[Any, Any]) -> str:
-    return f"{row['low']:.3f} to {row['high']:.3f}"
 
 
 def figure(summary: pd.DataFrame, curves: pd.DataFrame, note: str) -> Figure:
@@ -80,8 +87,9 @@ def figure(summary: pd.DataFrame, curves: pd.DataFrame, note: str) -> Figure:
         insertion.tick_params(labelleft=False)
         _legend(deletion)
         chance = summary[summary["part"] == "position"]
-        _stages(stages, summary[summary["part"] == "stages"], chance)
-        _agreement(agreement, summary[summary["part"].isin(["baselines", "runs"])], chance)
+        strength = summary[summary["part"] == "strength"].set_index("variant")
+        _stages(stages, summary[summary["part"] == "stages"], strength, chance)
+        _agreement(agreement, summary[summary["part"].isin(["baselines", "runs"])], strength, chance)
         style.caption(whole, note)
     return whole
 
@@ -93,7 +101,7 @@ def _energy(axes: Axes, rows: pd.DataFrame) -> None:
     for i, variant in enumerate(variants):
         mine = rows[rows["variant"] == variant].set_index("measure").loc[measures]
         x = np.arange(len(measures)) + 0.16 * (i - (len(variants) - 1) / 2)
-        _points(axes, x, 100 * mine[["value", "low", "high"]], style.COLOURS[i], style.MARKERS[i], MAPS[variant])
+        _points(axes, x, 100 * mine[ENDS], style.COLOURS[i], style.MARKERS[i], MAPS[variant])
     axes.set_xticks(range(len(measures)), [MEASURES[measure] for measure in measures])
     axes.set(ylabel="share of |map| (%)", xlim=(-0.5, len(measures) - 0.5), ylim=(0, None))
     _legend(axes)
@@ -109,45 +117,61 @@ def _tiles(axes: Axes, rows: pd.DataFrame, curve: str) -> None:
     axes.set(xlabel={"deletion": "tiles deleted (%)", "insertion": "tiles inserted (%)"}[curve], xlim=(0, 100))
 
 
-def _stages(axes: Axes, rows: pd.DataFrame, chance: pd.DataFrame) -> None:
+def _stages(axes: Axes, rows: pd.DataFrame, strength: pd.DataFrame, chance: pd.DataFrame) -> None:
     """How like the trained network's map is that of one randomised from the head down to a stage."""
     stages = [stage for stage in HEAD_DOWN if stage in set(rows["variant"])]
-    mine = rows.set_index("variant").loc[stages]
+    mine, x = rows.set_index("variant").loc[stages], np.arange(len(stages))
     _chance(axes, chance)
-    _points(axes, np.arange(len(stages)), mine[["value", "low", "high"]], style.COLOURS[0], "o", "", line=True)
-    axes.set_xticks(range(len(stages)), stages, rotation=0)
+    _points(axes, x, mine[ENDS], style.COLOURS[0], "o", "", line=True)
+    if len(strength):
+        _points(axes, x, strength.loc[stages, ENDS], style.COLOURS[0], "o", STRENGTH, hollow=True)
+        axes.legend(loc="best")
+    axes.set_xticks(x, stages, rotation=0)
     axes.set(xlabel="randomised from the head down to", ylabel="rank correlation of maps", xlim=(-0.5, len(stages) - 0.5))
 
 
-def _agreement(axes: Axes, rows: pd.DataFrame, chance: pd.DataFrame) -> None:
+def _agreement(axes: Axes, rows: pd.DataFrame, strength: pd.DataFrame, chance: pd.DataFrame) -> None:
     """How like two maps of a clip are, from other baselines and from other networks."""
     _chance(axes, chance, across=False)
     mine = rows.iloc[::-1]
-    y = np.arange(len(mine))
-    ends = np.stack([mine["value"] - mine["low"], mine["high"] - mine["value"]])
-    colours = mine["part"].map({"baselines": style.COLOURS[0], "runs": style.COLOURS[1]})
-    for i in y:
-        axes.errorbar(
-            mine["value"].iloc[i], i, xerr=ends[:, i : i + 1], color=colours.iloc[i], marker="o", markersize=4, capsize=2
-        )
-    axes.set_yticks(y, mine["variant"])
+    for y, (part, variant) in enumerate(zip(mine["part"], mine["variant"], strict=True)):
+        colour = style.COLOURS[0] if part == "baselines" else style.COLOURS[1]
+        _points(axes, y, mine.iloc[[y]][ENDS], colour, "o", "", across=True)
+        if len(strength):
+            _points(axes, y - 0.25, strength.loc[[variant], ENDS], colour, "o", "", across=True, hollow=True)
+    axes.set_yticks(range(len(mine)), mine["variant"])
     axes.grid(axis="x", visible=True)
     axes.grid(axis="y", visible=False)
     axes.set(xlabel="rank correlation of maps", ylim=(-0.6, len(mine) - 0.4))
 
 
-def _points(axes: Axes, x: np.ndarray, rows: pd.DataFrame, colour: str, marker: str, label: str, *, line: bool = False) -> None:
-    """Means with their intervals."""
+def _points(
+    axes: Axes,
+    at: Any,
+    rows: pd.DataFrame,
+    colour: str,
+    marker: str,
+    label: str,
+    *,
+    line: bool = False,
+    hollow: bool = False,
+    across: bool = False,
+) -> None:
+    """Means with their intervals, upwards or across."""
     ends = np.stack([rows["value"] - rows["low"], rows["high"] - rows["value"]])
-    look: Any = {"linestyle": "-" if line else "none", "markersize": 4, "capsize": 2, "elinewidth": 0.9}
-    axes.errorbar(x, rows["value"], ends, color=colour, marker=marker, label=label, **look)
+    look: Any = {"linestyle": "-" if line else "none", "markersize": 4, "capsize": 2, "elinewidth": 0.9, "label": label}
+    look |= {"color": colour, "marker": marker} | ({"markerfacecolor": "white"} if hollow else {})
+    look |= {"x": rows["value"], "y": at, "xerr": ends} if across else {"x": at, "y": rows["value"], "yerr": ends}
+    texts = [f"{row['value']:.3g} {between(row['low'], row['high'], '.3g')}" for row in rows.to_dict("records")]
+    style.hover(axes.errorbar(**look).lines[0], texts)
 
 
 def _chance(axes: Axes, chance: pd.DataFrame, *, across: bool = True) -> None:
     """Where the maps of two clips that have nothing to do with each other lie."""
     for row in chance.to_dict("records"):
         band, line = (axes.axhspan, axes.axhline) if across else (axes.axvspan, axes.axvline)
-        band(row["low"], row["high"], color="#dddddd", zorder=0)
+        if not np.isnan(row["low"]):
+            band(row["low"], row["high"], color="#dddddd", zorder=0)
         line(row["value"], color=style.FAINT, linestyle="--", linewidth=0.9, zorder=1, label=row["variant"])
     if len(chance) and across:
         axes.legend(loc="best")

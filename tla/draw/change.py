@@ -55,7 +55,7 @@ def figure(change: Change) -> Figure:
             mine = [table[table["measure"] == measure] for table in (change.points, change.runs)]
             _panel(axes, *mine, narrow=columns > 1)
             if measure == WEIGHTS:
-                axes.set_ylim(0, 1.1 * mine[0][["score", "high"]].max().max())
+                axes.set_ylim(0, 1.1 * mine[0][["score", "high"]].max().max() or 1.0)  # where nothing moved, all are 0
             axes.set_ylabel(LABELS[measure])
             bare = columns > 1 and i + columns < len(measures)  # another panel below has the same axis
             axes.tick_params(labelbottom=not bare)
@@ -148,7 +148,7 @@ def _early_late(raw: pd.Series, above: pd.Series | None, measure: str) -> str:
     ]
     where = f"early layers ({raw['early']}) less late ones ({raw['late']}) {', above their floors '.join(told)}"
     if np.isnan(raw["low"]):
-        return f"{where}; without an interval (it takes two runs)"
+        return f"{where}; {_alone(measure)}"
     signs = {int(np.sign(gap["low"])) if gap["low"] * gap["high"] > 0 else 0 for gap in gaps}
     if signs in ({1}, {-1}):
         early = (signs == {1}) == (measure != WEIGHTS)
@@ -159,7 +159,7 @@ def _early_late(raw: pd.Series, above: pd.Series | None, measure: str) -> str:
 def _starts(gaps: pd.DataFrame, random: pd.DataFrame, measure: str) -> str:
     seen = f"from a random start the {'change' if measure == WEIGHTS else 'similarity'} is {_between(random['score'])}"
     if gaps["low"].isna().all():
-        return f"{seen}; without an interval (it takes two runs)"
+        return f"{seen}; {_alone(measure)}"
     less, more = gaps["low"] > 0, gaps["high"] < 0
     told = [
         f"{word} than from pretrained weights at {_layers(gaps, which)}"
@@ -168,6 +168,10 @@ def _starts(gaps: pd.DataFrame, random: pd.DataFrame, measure: str) -> str:
     ]
     unclear = f"at {_layers(gaps, ~(less | more))} it cannot be told apart" if not (less | more).all() else ""
     return f"{seen}: {'; '.join(filter(None, [*told, unclear]))}"
+
+
+def _alone(measure: str) -> str:
+    return f"without an interval (it takes two {'runs' if measure == WEIGHTS else 'recordings'})"
 
 
 def _layers(gaps: pd.DataFrame, which: pd.Series) -> str:

@@ -9,10 +9,14 @@ import pandas as pd
 from tla.console import say
 from tla.draw.page import Claim, Measured, Page, Part, Plate, Table, write
 from tla.draw.report import NAMES, typeset
+from tla.errors import Damaged
 from tla.measures import claims
 from tla.measures.claims import FAILS, HOLDS, OPEN, Finding
 from tla.measures.listening import Room
 from tla.measures.report import Report
+from tla.measures.statistics import between
+from tla.measures.tables import parsed
+from tla.seals import vouched
 
 TITLE = "What a network trained on photographs brings to sound"
 FIGURES = {  # how a figure's file begins -> its title, in the order of the page
@@ -89,9 +93,9 @@ def _found(report: Report) -> str:
 def _gain(row: Mapping) -> str:
     way = "gain" if row["value"] >= 0 else "lose"
     low, high = sorted((abs(row["low"]), abs(row["high"])))
-    between = f"{low:.1f} to {high:.1f}" if row["low"] * row["high"] > 0 else f"{row['low']:+.1f} to {row['high']:+.1f}"
+    ends = between(low, high, ".1f") if row["low"] * row["high"] > 0 else between(row["low"], row["high"], "+.1f")
     data = NAMES.get(row["data"], row["data"])
-    size = f"{abs(row['value']):.1f} points on {data} with {row['backbone']} (95 % interval {between})"
+    size = f"{abs(row['value']):.1f} points on {data} with {row['backbone']} (95 % interval {ends})"
     return f"Pretrained weights {way} {size} over random ones."
 
 
@@ -141,8 +145,8 @@ def _measured(row: dict) -> Measured:
         verdict=f"{row['verdict']} ({claims.region_words(region)})" if region else "",
         basis=claims.basis(row),
         value=row["value"],
-        low=row["low"],
-        high=row["high"],
+        low=row["value"] if pd.isna(row["low"]) else row["low"],  # without an interval a mark alone is drawn
+        high=row["value"] if pd.isna(row["high"]) else row["high"],
         region=region,
         paper=row["paper"] if compared else None,
         size=_compared(row) if compared else "",
@@ -171,17 +175,30 @@ def _plate(folder: Path, stem: str) -> Plate | None:
         return None
     kin = max((known for known in FIGURES if stem.startswith(known)), key=len, default="")
     more = stem.removeprefix(kin).strip("_")
+    drawn = _as_written(svg)
+    if drawn is None:
+        return None
     title = ": ".join(filter(None, (FIGURES.get(kin), MORE.get(more, more.replace("_", " ")))))
-    return Plate(title=title, svg=svg.read_text(encoding="utf-8"), table=_numbers(folder, stem))
+    return Plate(title=title, svg=drawn.decode(), table=_numbers(folder, stem))
 
 
 def _numbers(folder: Path, stem: str) -> Table | None:
     """A figure's own table, where it is short enough to be read."""
     for name in (f"{stem}_points.csv", f"{stem}_summary.csv", f"{stem}.csv"):
         if (folder / name).is_file():
-            frame = pd.read_csv(folder / name)
-            return Table(title=name, frame=frame) if len(frame) <= MOST_ROWS else None
+            table = _as_written(folder / name)
+            frame = None if table is None else parsed(table)
+            return Table(title=name, frame=frame) if frame is not None and len(frame) <= MOST_ROWS else None
     return None
+
+
+def _as_written(path: Path) -> bytes | None:
+    """What a file holds; None, and said, if it was damaged."""
+    try:
+        return vouched(path)
+    except Damaged as error:
+        say(f"not on the page: {error}")
+        return None
 
 
 # How it was made

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from tla import console
 from tla.draw import style
 from tla.measures.ensembles import ALL, HOWS, Ensemble
 from tla.measures.paper import TABLE2
+from tla.measures.statistics import between, bracketed
 
 EPOCHS = {
     "last": "last epoch",
@@ -75,9 +77,9 @@ def show(ensemble: Ensemble) -> None:
                 f"{row['single']:.1f} ±{row['spread']:.1f}",
                 f"{row['ensemble']:.1f}",
                 f"{row['gain']:+.1f}",
-                f"{row['gain_low']:+.1f} to {row['gain_high']:+.1f}",
+                between(row["gain_low"], row["gain_high"], "+.1f"),
                 f"{row['disagreement']:.1f}",
-                f"{row['error_correlation']:.2f}",
+                "" if np.isnan(row["error_correlation"]) else f"{row['error_correlation']:.2f}",
                 f"{row['nll_single']:.3f} > {row['nll_ensemble']:.3f}",
                 f"{100 * row['ece_single']:.1f} > {100 * row['ece_ensemble']:.1f}",
             ]
@@ -104,7 +106,7 @@ def show(ensemble: Ensemble) -> None:
 def finding(ensemble: Ensemble) -> str:
     """What averaging brought, in a sentence."""
     row = _whole(ensemble, "softmax")
-    points = f"{row['gain']:+.1f} points [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}]"
+    points = f"{row['gain']:+.1f} points {bracketed(row['gain_low'], row['gain_high'], '+.1f')}"
     told = f"{row['members']} runs averaged against one ({EPOCHS[ensemble.rule]}): {points}"
     if row["gain_low"] > 0 or row["gain_high"] < 0:
         return f"{told}, 95 % interval over {row['clips']} clips."
@@ -170,4 +172,4 @@ def _calibration(axes: Axes, ensemble: Ensemble, column: str, label: str, scale:
         floor = scale * _whole(ensemble, "softmax")["ece_ensemble_if_calibrated"]
         axes.axhline(floor, color="#444444", linewidth=0.8, linestyle=":", zorder=1)
     axes.set_ylabel(label)
-    axes.set_ylim(0, 1.15 * scale * table[column].max())
+    axes.set_ylim(0, 1.15 * scale * table[column].max() or 1.0)  # runs that are sure and right have none

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from tla import console
 from tla.draw import style
 from tla.measures.grid import Found
+from tla.measures.statistics import between, bracketed
 
 SPREAD = 0.4  # of the distance between two values, over which lines are spread
 NAMES = {
@@ -60,7 +61,8 @@ def _line(axes: Axes, points: pd.DataFrame, place: dict[Any, float], across: str
     if len(ended):
         ends = np.stack([mean - ended["low"], ended["high"] - mean])
         line = axes.errorbar(x, mean, ends, color=colour, label=name or "trained to the end", **bars, zorder=3).lines[0]
-        style.hover(line, [f"{p.accuracy:.1f} % [{p.low:.1f}, {p.high:.1f}]" for p in ended.itertuples()])
+        rows = zip(mean, ended["low"], ended["high"], strict=True)
+        style.hover(line, [f"{score:.1f} % {bracketed(low, high, '.1f')}" for score, low, high in rows])
     if len(stopped):
         at = stopped[across].map(place).to_numpy(dtype=float)
         hollow: Any = {"marker": marker, "markersize": 4.5, "markerfacecolor": "white", "linestyle": "none"}
@@ -106,12 +108,13 @@ def show(found: Found) -> None:
         if row["stopped"]:
             rows.append([*values, *about, "", "stopped early"])
             continue
-        interval = f"{row['low']:.1f} to {row['high']:.1f}"
+        interval = between(row["low"], row["high"], ".1f")
         if row["best"]:
             rows.append([*values, *about, interval, "best"])
             continue
-        rows.append([*values, *about, interval, f"{row['behind']:+.1f} [{row['behind_low']:+.1f}, {row['behind_high']:+.1f}]"])
-        if row["behind_low"] <= 0 <= row["behind_high"]:
+        behind = f"{row['behind']:+.1f} {bracketed(row['behind_low'], row['behind_high'], '+.1f')}"
+        rows.append([*values, *about, interval, behind])
+        if not (row["behind_low"] > 0 or row["behind_high"] < 0):
             level.append(label(tuple(row[option] for option in found.options), found.options))
     headings = [NAMES.get(option, option) for option in found.options]
     console.table([*headings, "runs", "epochs", "validation %", "95 % interval", "to the best"], rows)

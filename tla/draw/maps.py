@@ -12,8 +12,8 @@ from matplotlib.image import AxesImage
 from tla import console
 from tla.draw import layers, style
 from tla.draw.change import NAMES
-from tla.files import write_text
 from tla.runs.pairs import SEEDS
+from tla.seals import write_table
 
 AXES = {SEEDS: ("one seed", "another seed")}  # else before and after
 
@@ -21,7 +21,7 @@ AXES = {SEEDS: ("one seed", "another seed")}  # else before and after
 def publish(table: pd.DataFrame, folder: Path, name: str) -> None:
     """Write the table, draw the figure, and print what it shows."""
     path = folder / f"{name}.csv"
-    write_text(path, table.to_csv(index=False))
+    write_table(path, table)
     paths = [path, *style.save(figure(table), folder / name)]
     show(table)
     print("\n" + "  ".join(str(path) for path in paths))
@@ -74,8 +74,9 @@ def show(table: pd.DataFrame) -> None:
         for stage in stages:
             here = mine[mine["before_stage"] == stage].groupby("after_stage", sort=False)["cka"].mean()
             same = own[own["before_stage"] == stage]["cka"]
-            span = f"{same.min():.2f} to {same.max():.2f}" if len(same) else ""
-            rows.append([NAMES.get(str(curve), curve), stage, span, f"{here.idxmax()} ({here.max():.2f})"])
+            span = f"{same.min():.2f} to {same.max():.2f}" if same.notna().any() else ""
+            nearest = f"{here.idxmax()} ({here.max():.2f})" if here.notna().any() else ""
+            rows.append([NAMES.get(str(curve), curve), stage, span, nearest])
     console.table(["", "stage", "CKA of its layers with themselves", "nearest stage of the other, on average"], rows)
 
 

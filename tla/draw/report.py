@@ -18,7 +18,9 @@ from tla.files import write_text
 from tla.measures.claims import FAILS, HOLDS, Finding, number, region_words
 from tla.measures.paper import DATA, TABLE1, TABLE2
 from tla.measures.report import GAP, OPTIMISM, Report
+from tla.measures.statistics import bracketed
 from tla.measures.studies import RANDOM
+from tla.seals import write_table
 
 NONE = "–"
 POINT_IN = 1 / 72
@@ -64,7 +66,7 @@ def publish(report: Report, folder: Path) -> list[Path]:
     paths = []
     for name, table in tidy.items():
         paths.append(folder / f"{name}.csv")
-        write_text(paths[-1], table.to_csv(index=False))
+        write_table(paths[-1], table)
     for name, (title, table, note) in typeset(report).items():
         paths.append(folder / f"{name}.tex")
         write_text(paths[-1], latex(table, title, note, name))
@@ -127,7 +129,7 @@ def table2(tidy: pd.DataFrame) -> pd.DataFrame:
             ours, stands_on = [NONE] * 4, [NONE] * 4
             if each:
                 row, of_logits = each["softmax"], each["logits"]
-                gain = f"{row['gain']:+.1f} [{row['gain_low']:+.1f}, {row['gain_high']:+.1f}]"
+                gain = f"{row['gain']:+.1f} {bracketed(row['gain_low'], row['gain_high'], '+.1f')}"
                 ours = [
                     f"{row['single']:.1f} ±{row['spread']:.1f}",
                     f"{row['ensemble']:.1f}",
@@ -332,7 +334,7 @@ def _spaced(folds: object) -> str:
 def _interval(row: dict | None, signed: str = "") -> str:
     if row is None:
         return NONE
-    return f"{row['accuracy']:{signed}.1f} [{row['low']:{signed}.1f}, {row['high']:{signed}.1f}]"
+    return f"{row['accuracy']:{signed}.1f} {bracketed(row['low'], row['high'], f'{signed}.1f')}"
 
 
 def _thin(table: pd.DataFrame, columns: int = 2) -> pd.DataFrame:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from tla.draw import style
 from tla.draw.change import NAMES
 from tla.draw.ensembles import basis
-from tla.files import write_text
 from tla.measures.controls import ALL, CLASS, FREQUENCY, TIME
+from tla.seals import write_table
 
 HERTZ = {500: "500", 1000: "1k", 2000: "2k", 5000: "5k", 10000: "10k", 20000: "20k"}
 ABREAST = 12  # classes that stand beside time and frequency; more get a row of their own
@@ -23,7 +23,7 @@ SPREAD = 0.6  # of the distance between two classes, over which layers are sprea
 def publish(table: pd.DataFrame, runs: pd.DataFrame, folder: Path, name: str) -> None:
     """Write the table and draw the figure."""
     path = folder / f"{name}.csv"
-    write_text(path, table.to_csv(index=False))
+    write_table(path, table)
     paths = [path, *style.save(figure(table, runs), folder / name)]
     print("\n" + "  ".join(str(path) for path in paths))
 

@@ -16,6 +16,7 @@ from tla import console
 from tla.draw import style
 from tla.measures.paper import REPLICATION, TEXT
 from tla.measures.stages import Sweep
+from tla.measures.statistics import between, bracketed
 from tla.options import STAGES
 from tla.runs.sweeps import ENDS
 
@@ -91,7 +92,7 @@ def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) 
             _curve(axes, runs[runs["curve"] == curve], mine, place, rule, i, curve)
             _paper(axes, runs, kind, place)
             for row in mine.itertuples():
-                at = (place[row.point], row.high)
+                at = (place[row.point], row.accuracy if np.isnan(row.high) else row.high)
                 axes.annotate(f"up to {row.point}", at, (0, 4), textcoords="offset points", ha="center", fontsize=7)
         axes.margins(x=0.15, y=0.15)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -158,7 +159,8 @@ def show(sweep: Sweep, kind: Kind) -> None:
     steps = sweep.steps.assign(
         interval=_interval(sweep.steps, "+.1f"), step=sweep.steps["before"] + " > " + sweep.steps["after"]
     )
-    shown = steps[["curve", "step", "accuracy", "interval", "p_holm"]].round({"accuracy": 1, "p_holm": 3})
+    p_values = ["" if np.isnan(p) else f"{p:.3g}" for p in steps["p_holm"].round(3)]
+    shown = steps.assign(p=p_values)[["curve", "step", "accuracy", "interval", "p"]].round({"accuracy": 1})
     console.table(["", "step", "points gained", "95 % interval", "p (Holm)"], shown.itertuples(index=False))
     print()
     for curve, mine in steps.groupby("curve", sort=False):
@@ -176,7 +178,7 @@ def _stages_between(before: str, after: str) -> str:
 
 
 def _interval(table: pd.DataFrame, form: str) -> list[str]:
-    return [f"{low:{form}} to {high:{form}}" for low, high in zip(table["low"], table["high"], strict=True)]
+    return [between(low, high, form) for low, high in zip(table["low"], table["high"], strict=True)]
 
 
 def _curve(
@@ -187,7 +189,8 @@ def _curve(
     ends = np.stack([mean - points["low"], points["high"] - mean])
     bars: Any = {"marker": marker, "markersize": 4.5, "capsize": 2, "elinewidth": 0.9}
     line = axes.errorbar(x, mean, ends, color=colour, label=label, **bars, zorder=3).lines[0]
-    style.hover(line, [f"{label}, {p.point}: {p.accuracy:.1f} % [{p.low:.1f}, {p.high:.1f}]" for p in points.itertuples()])
+    rows = zip(points["point"], mean, points["low"], points["high"], strict=True)
+    style.hover(line, [f"{label}, {point}: {score:.1f} % {bracketed(low, high, '.1f')}" for point, score, low, high in rows])
     dots: Any = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.7, "markersize": 3}
     (line,) = axes.plot([place[p] for p in runs["point"]], 100 * runs[rule], "o", **dots, zorder=4)
     each = zip(runs["point"], runs["fold"], runs["seed"], 100 * runs[rule], strict=True)

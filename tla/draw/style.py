@@ -4,6 +4,7 @@ PDF has Type-42 fonts. SVG has text as text, says the numbers behind its markers
 file, so that several can stand in one page.
 """
 
+import io
 import json
 import re
 import textwrap
@@ -16,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from tla.files import replacing
+from tla.seals import vouching
 
 COLUMN_IN = 3.5  # a column of a two-column paper, in inches
 PAGE_IN = 7.2
@@ -45,6 +46,7 @@ RC: Any = {
     "lines.linewidth": 1.2,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a class may be called $
 }
 
 
@@ -55,8 +57,10 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     with rc_context(RC):
         for suffix, metadata in undated.items():
             paths.append(stem.with_suffix(suffix))
-            with replacing(paths[-1]) as temporary:
-                figure.savefig(temporary, dpi=200, metadata=metadata, bbox_inches="tight", pad_inches=0.04)
+            drawn = io.BytesIO()  # so that it is Python that writes: to matplotlib, a full disk is a mistake in the figure
+            figure.savefig(drawn, format=suffix[1:], dpi=200, metadata=metadata, bbox_inches="tight", pad_inches=0.04)
+            with vouching(paths[-1]) as temporary:
+                temporary.write_bytes(drawn.getvalue())
                 if suffix == ".svg":
                     _finish(temporary, re.sub(r"[^\w-]", "_", stem.name))
     return paths

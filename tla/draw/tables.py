@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from tla import console
-from tla.files import write_text
+from tla.measures.statistics import between, bracketed
+from tla.seals import write_table
 
 RULES = ("best", "last", "test")
 
@@ -14,8 +15,8 @@ RULES = ("best", "last", "test")
 def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     """Print the runs and the numbers made of them, and keep both as CSV."""
     summary_path = path.with_name(f"{path.stem}_summary.csv")
-    write_text(path, runs.to_csv(index=False))
-    write_text(summary_path, summary.to_csv(index=False))
+    write_table(path, runs)
+    write_table(summary_path, summary)
     show_runs(runs)
     print()
     show_summary(summary)
@@ -30,15 +31,15 @@ def finding(summary: pd.DataFrame, rule: str) -> str:
     rows = summary[summary["rule"] == rule].set_index("arm")
     first, second, gap = rows.index[0], rows.index[1], rows.iloc[2]
     seen = f"{first} {rows['accuracy'].iloc[0]:.1f} %, {second} {rows['accuracy'].iloc[1]:.1f} % ({rule} epoch)"
-    points = f"{gap['accuracy']:+.1f} points [{gap['low']:.1f}, {gap['high']:.1f}]"
-    if gap["low"] <= 0 <= gap["high"]:
+    points = f"{gap['accuracy']:+.1f} points {bracketed(gap['low'], gap['high'], '.1f')}"
+    if not (gap["low"] > 0 or gap["high"] < 0):
         return f"{seen}. The difference, {points}, cannot be told from none on these clips."
     return f"{seen}. {first if gap['accuracy'] > 0 else second} is ahead: {points}, 95 % interval over these clips."
 
 
 def file_name(what: str, runs: pd.DataFrame) -> str:
     """The CSV's name: the command, the data set, the backbone."""
-    return f"{what}_{runs['data'][0]}_{runs['backbone'][0].replace(':', '_').replace('/', '_')}.csv"
+    return f"{what}_{runs['data'][0]}_{runs['backbone'][0]}.csv".replace(":", "_").replace("/", "_")
 
 
 def show_runs(runs: pd.DataFrame) -> None:
@@ -63,7 +64,7 @@ def show_summary(summary: pd.DataFrame) -> None:
     rows = []
     for row in summary.to_dict("records"):
         spread = "" if math.isnan(row["spread"]) else f"±{row['spread']:.1f} over {row['spread_over']}"
-        interval = f"{row['low']:.1f} to {row['high']:.1f}"
+        interval = between(row["low"], row["high"], ".1f")
         paper = [f"{row['paper']:.1f}" if not math.isnan(row["paper"]) else ""] if has_paper else []
         rows.append([row["arm"], row["rule"], row["runs"], f"{row['accuracy']:.1f}", interval, spread, *paper])
     console.table(headings, rows)

@@ -16,6 +16,7 @@ picture's map is made both ways, and bf16 is kept if they agree.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from tla.nets import lean
 from tla.runs.feed import autocast
 from tla.runs.infer import Listener
 from tla.runs.launch import choose_precision
+from tla.sound.rows import Rows
 from tla.sound.spectrograms import SILENCE
 
 SILENT = float(np.float16(SILENCE))  # a silent cell as pictures are kept: in half precision
@@ -119,7 +121,7 @@ def baselines(
     kind: str,
     shape: Sequence[int],
     *,
-    pictures: np.ndarray | None = None,
+    pictures: np.ndarray | Rows | None = None,
     rows: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
@@ -151,8 +153,8 @@ class Explainer:
 
     def __init__(self, listener: Listener, *, memory: float = 1.0, arithmetic: Arithmetic = "auto") -> None:
         """memory: in GB, for the gradients and what they need, beside the network and the pictures."""
-        if not memory > 0:
-            raise UserError(f"--memory is {memory} GB; it has to be above 0")
+        if not 0 < memory < math.inf:
+            raise UserError(f"--memory is {memory} GB; it has to be above 0, and a number")
         self.listener, self.memory, self.arithmetic = listener, memory, arithmetic
         if arithmetic == "auto" and choose_precision("auto", listener.device) == "fp32":
             self.arithmetic = "fp32"

@@ -43,7 +43,6 @@ from torch import nn
 
 from tla.console import Progress, progress, say
 from tla.errors import UserError
-from tla.files import write_text
 from tla.measures import tiles
 from tla.measures.attribution import SILENT, TOLERANCE, Attribution, Explainer, Target, baselines
 from tla.measures.statistics import clustered_mean
@@ -53,9 +52,11 @@ from tla.options import Transfer
 from tla.runs import infer
 from tla.runs.folder import RunFolder
 from tla.runs.infer import Listener
+from tla.seals import write_table
 from tla.sound.store import Store
 
-BASELINE, OTHER_BASELINES = "silence", ("mean", "zero", "clips:8")
+BASELINE, OTHER_BASELINES = "silence", ("mean", "zero")
+DRAWN = 8  # training clips that are a baseline too, or as many as there are
 LOUDEST = 0.2
 STEPS = 32  # gradients of a map that a clip's own is compared with
 CALIBRATION = 32  # clean training clips that give randomised batch norms their statistics
@@ -84,7 +85,7 @@ class Audit:
         tables = {"": self.clips, "_summary": self.summary, "_curves": self.curves, "_maps": self.maps}
         paths = {folder / f"{name}{suffix}.csv": table for suffix, table in tables.items()}
         for path, table in paths.items():
-            write_text(path, table.to_csv(index=False))
+            write_table(path, table)
         return list(paths)
 
 
@@ -150,9 +151,9 @@ def audit(
     others: runs that held out the same clips. before: the network that the run's training began with.
     """
     listener, split = infer.load(folder, device), store.dataset.split(folder.run.fold, folder.run.protocol)
-    rivals = _rivals(folder, listener, others, before, store.clean[evenly(split.train, CALIBRATION)])
-    shape, kinds = store.clean.shape[1:], (BASELINE, *OTHER_BASELINES)
-    starts = {kind: baselines(kind, shape, pictures=store.clean, rows=split.train) for kind in kinds}
+    shape, kinds = store.clean.shape[1:], (*OTHER_BASELINES, f"clips:{min(DRAWN, len(split.train))}")
+    rivals = _rivals(folder, listener, others, before, store.clean[evenly(split.train, CALIBRATION)], kinds)
+    starts = {kind: baselines(kind, shape, pictures=store.clean, rows=split.train) for kind in (BASELINE, *kinds)}
     rows = evenly(split.test, clips)
     with progress(f"auditing {folder.key}", len(rows) * (2 + len(rivals))) as watch:
         every = _own_maps(listener, store, rows, starts[BASELINE], tolerance, memory, watch)
@@ -272,7 +273,12 @@ def headed(before: StagedNet, listener: Listener) -> Listener:
 
 
 def _rivals(
-    folder: RunFolder, listener: Listener, others: Sequence[RunFolder], before: StagedNet | None, calibration: np.ndarray
+    folder: RunFolder,
+    listener: Listener,
+    others: Sequence[RunFolder],
+    before: StagedNet | None,
+    calibration: np.ndarray,
+    kinds: Sequence[str],
 ) -> list[_Rival]:
     """All that the clips' own maps are compared with."""
     key, seed, device = folder.key, folder.run.seed, listener.device
@@ -281,7 +287,7 @@ def _rivals(
         load = partial(randomised, listener, stage, calibration)
         network, is_random = f"randomised down to {stage}", stage == listener.net.stages[0]
         rivals.append(_Rival("stages", stage, key, network, BASELINE, load, is_random))
-    for kind in OTHER_BASELINES:
+    for kind in kinds:
         rivals.append(_Rival("baselines", f"{BASELINE} / {kind}", key, TRAINED, kind, lambda: listener))
     by_seed = len({seed, *(other.run.seed for other in others)}) > len(others)
     for other in others:

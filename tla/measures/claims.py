@@ -27,6 +27,7 @@ from typing import Literal
 import pandas as pd
 
 from tla.measures.paper import CLAIMS, TABLE1, TABLE2, Claim
+from tla.measures.statistics import bracketed
 
 Verdict = Literal["holds", "does not hold", "not enough evidence"]
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough evidence"
@@ -210,7 +211,7 @@ def _scope(parts: pd.DataFrame) -> pd.DataFrame:
 def number(row: dict, value: str = "value", low: str = "low", high: str = "high") -> str:
     """A part's number with its interval."""
     form, unit = {POINTS: ("+.1f", " points"), LEVEL: (".1f", " %"), SIMILARITY: ("+.2f", "")}[row["unit"]]
-    return f"{row[value]:{form}}{unit} [{row[low]:{form}}, {row[high]:{form}}]"
+    return f"{row[value]:{form}}{unit} {bracketed(row[low], row[high], form)}"
 
 
 def basis(row: dict) -> str:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tla.files import write_text
 from tla.measures.statistics import Estimate, jackknife
 from tla.runs.pairs import PRETRAINED, RANDOM, SEEDS
+from tla.seals import write_table
 
 EARLY, LATE = ("stem", "block1"), ("block3", "block4")
 EARLY_LATE, EARLY_LATE_ABOVE = "early - late", "early - late, above floor"  # the contrasts
@@ -47,7 +47,7 @@ class Change:
         paths = []
         for suffix in ("", "points", "contrasts"):
             paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
-            write_text(paths[-1], getattr(self, suffix or "runs").to_csv(index=False))
+            write_table(paths[-1], getattr(self, suffix or "runs"))
         return paths
 
 

@@ -18,10 +18,10 @@ import pandas as pd
 from scipy.special import log_softmax, logsumexp
 
 from tla.errors import UserError
-from tla.files import write_text
 from tla.measures.statistics import Estimate, clustered_mean
 from tla.measures.tables import runs_table
 from tla.runs.folder import RunFolder
+from tla.seals import write_table
 
 How = Literal["softmax", "logits"]
 HOWS: tuple[How, ...] = get_args(How)
@@ -74,7 +74,7 @@ class Ensemble:
         paths = []
         for suffix in ("", "subsets", "pairs", "missed", "runs"):
             paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
-            write_text(paths[-1], getattr(self, suffix or "scores").to_csv(index=False))
+            write_table(paths[-1], getattr(self, suffix or "scores"))
         return paths
 
 

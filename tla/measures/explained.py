@@ -5,6 +5,7 @@ where the last window overlaps the one before, the mean of both is shown. The nu
 can be held against its own output difference.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from tla import seals
 from tla.console import progress
-from tla.files import replacing, write_text
+from tla.files import replacing
 from tla.sound import render, spectrograms
 
 if TYPE_CHECKING:  # figures are drawn from here without torch
     from tla.measures.attribution import Attribution, Target
     from tla.runs.infer import Listener, Sound
+
+
+WORDS = ("clip", "file", "true", "part", "predicted", "target", "run")  # columns that stay words: a class may be called 007
 
 
 @dataclass(frozen=True)
@@ -54,20 +59,21 @@ class Explained:
     def write(self, folder: Path, name: str) -> list[Path]:
         """The table as `name.csv`, the images as `name.npz`."""
         table, images = folder / f"{name}.csv", folder / f"{name}.npz"
-        write_text(table, self.table.to_csv(index=False))
+        seals.write_table(table, self.table)
         arrays: dict[str, np.ndarray] = {"hertz": self.hertz}
         for i, clip in enumerate(self.shown):
             arrays |= {f"{i}_picture": clip.picture, f"{i}_attribution": clip.attribution}
             arrays[f"{i}_seconds"] = np.array(clip.seconds)
-        with replacing(images) as temporary:
+        with seals.vouching(images) as temporary:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
         return [table, images]
 
 
 def read(folder: Path, name: str) -> Explained:
     """What `write` wrote."""
-    table = pd.read_csv(folder / f"{name}.csv", keep_default_na=False, dtype={"clip": str, "run": str})
-    with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+    kept = io.BytesIO(seals.vouched(folder / f"{name}.csv"))
+    table = pd.read_csv(kept, keep_default_na=False, dtype=dict.fromkeys(WORDS, str))
+    with np.load(io.BytesIO(seals.vouched(folder / f"{name}.npz")), allow_pickle=False) as file:
         shown = [
             Shown(file[f"{i}_picture"], file[f"{i}_attribution"], tuple(file[f"{i}_seconds"].tolist()))
             for i in range(table["clip"].nunique())
@@ -172,14 +178,16 @@ def _seconds(span: tuple[int, int], listener: "Listener") -> tuple[float, float]
 def _write_sound(path: Path, samples: np.ndarray, listener: "Listener") -> None:
     import soundfile
 
+    sound = io.BytesIO()  # so that it is Python that writes, and a full disk is an OSError
+    soundfile.write(sound, samples, spectrograms.resolved(listener.run.picture)[0], subtype="FLOAT", format="WAV")
     with replacing(path) as temporary:
-        soundfile.write(temporary, samples, spectrograms.resolved(listener.run.picture)[0], subtype="FLOAT")
+        temporary.write_bytes(sound.getvalue())
 
 
 def _levels(samples: np.ndarray, clip: np.ndarray) -> dict[str, float]:
-    """Root mean square level below full scale in decibels, and the share of the clip's energy."""
+    """Root mean square level below full scale in decibels (NaN for silence), and the share of the clip's energy."""
     power, whole = (float(np.square(x, dtype=np.float64).mean()) for x in (samples, clip))
-    return {"level_db": 10 * np.log10(power) if power else -np.inf, "energy": power / whole if whole else 0.0}
+    return {"level_db": 10 * np.log10(power) if power else np.nan, "energy": power / whole if whole else 0.0}
 
 
 def _said(listener: "Listener", odds: np.ndarray, wanted: "Target") -> dict[str, Any]:

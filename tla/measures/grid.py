@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
-from tla.files import write_text
 from tla.measures.statistics import Estimate
 from tla.measures.tables import mean_of, minus
 from tla.runs.infer import load
 from tla.runs.launch import Material
 from tla.runs.tuning import Trial
+from tla.seals import write_table
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Found:
         """Both as CSV."""
         paths = [stem.with_suffix(".csv"), stem.with_name(f"{stem.name}_points.csv")]
         for path, table in zip(paths, (self.runs, self.points), strict=True):
-            write_text(path, table.to_csv(index=False))
+            write_table(path, table)
         return paths
 
 

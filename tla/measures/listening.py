@@ -12,6 +12,7 @@ clip of ESC-10 it moved the probability from 0.90 to 0.53.
 """
 
 import csv
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,9 +23,9 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from tla import seals
 from tla.console import progress, say
-from tla.errors import UserError
-from tla.files import replacing
+from tla.errors import Damaged, UserError
 from tla.options import Picture, Place, Study
 from tla.sound import render
 from tla.sound.spectrograms import resolved
@@ -94,13 +95,13 @@ class Room:
             arrays |= {f"{i}_{field}": value for field, value in vars(clip).items() if isinstance(value, np.ndarray)}
             about["clips"].append({field: value for field, value in vars(clip).items() if not isinstance(value, np.ndarray)})
         arrays["about"] = np.array(json.dumps(about))
-        with replacing(path) as temporary:
+        with seals.vouching(path) as temporary:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> Room:
     """What `write` kept."""
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(io.BytesIO(seals.vouched(path)), allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         if about.pop("format") != FORMAT:
             raise ValueError(f"{path} is of another version of tla")
@@ -135,22 +136,22 @@ def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS
 
 
 def best(runs: pd.DataFrame, root: Path) -> "RunFolder":
-    """The most accurate run, wholly pretrained if there is one, whose weights are on disk; of equals the first."""
+    """The best of a table's runs whose weights are on disk."""
+    from tla.runs.best import pick
     from tla.runs.folder import RunFolder
 
-    whole = (runs["pretrained_upto"] == "block4") & (runs["frozen_upto"] == "none") & (runs["kept_upto"] == "block4")
-    scores = runs.assign(whole=whole, score=runs.reindex(columns=["test", "last"]).bfill(axis=1).iloc[:, 0])
-    for key in scores.sort_values(["whole", "score"], ascending=False, kind="stable")["key"]:
-        if (folder := RunFolder(root / key)).weights.is_file():
-            return folder
-    raise UserError(f"none of the runs has its weights in {root}")
+    found = [folder for key in runs["key"] if (folder := RunFolder(root / key)).weights.is_file()]
+    if not found:
+        raise UserError(f"none of the runs has its weights in {root}")
+    return pick(found)
 
 
 def _kept(path: Path) -> Room | None:
     """The room that was kept; None if there is none that can be read."""
     try:
-        return read(path)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile):
+        return read(path) if path.is_file() else None
+    except (Damaged, OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        say(f"{error.what if isinstance(error, Damaged) else path}: the listening room is made again")
         return None
 
 

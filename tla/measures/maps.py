@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tla.console import Progress, progress
+from tla.console import Progress, progress, say
 from tla.errors import UserError
 from tla.measures.statistics import deal, reach
 from tla.nets.taps import Layer, layers, tapped
@@ -50,7 +50,16 @@ def layer_map(pairs: Sequence[Pair], store: Store, which: str, device: torch.dev
         half = reach([whole + (without - mean) / len(means) for mean, without in means])
         clips = sum(len(pair.clips(store)) for pair in {pair.run.fold: pair for pair in mine}.values())
         tables.append(_table(mapped[0][1], whole, half).assign(curve=curve, runs=len(mine), clips=clips, **_about(mine)))
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    names = list(table["before"].unique())
+    unknown = [layer for layer in names if table.loc[table["before"] == layer, "cka"].isna().all()]
+    if unknown == names:
+        raise UserError(
+            "nothing can be mapped: to every layer all held-out clips are equally far apart; are they all the same?"
+        )
+    if unknown:
+        say(f"left out: {', '.join(unknown)}: to them all held-out clips are equally far apart")
+    return table
 
 
 def unbiased(first: Tensor, second: Tensor) -> Tensor:

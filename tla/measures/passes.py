@@ -19,12 +19,14 @@ import torch
 from torch import Tensor
 
 from tla.errors import UserError
+from tla.files import scratch
 from tla.measures.moments import Batch, Cross, Moments, fold
 from tla.measures.statistics import deal
 from tla.nets.stages import StagedNet
 from tla.nets.taps import STAGE_LAYERS, Layer, layers, outputs, tapped
 from tla.runs.feed import autocast
 from tla.runs.infer import Listener
+from tla.sound.rows import Rows
 
 GROUPS = 10
 BATCH = 8  # clips; one network's outputs of a batch are held at a time: at 16, DenseNet-201 would need 0.8 GB instead of 0.4
@@ -183,8 +185,8 @@ def _joined(total: Cross, part: Cross) -> Cross:
 @contextmanager
 def spooled() -> Iterator[Spool]:
     """A spool in the system's folder for temporary files (TMPDIR)."""
-    with tempfile.TemporaryDirectory(prefix="tla-sums-") as folder:
-        yield Spool(Path(folder))
+    with scratch(Path(tempfile.gettempdir()), "tla-sums-") as folder:
+        yield Spool(folder)
 
 
 def grouped(sources: Sequence[str]) -> list[np.ndarray]:
@@ -202,7 +204,7 @@ def accumulate(
     before: Listener,
     after: Listener,
     couples: Sequence[Couple],
-    pictures: np.ndarray,
+    pictures: np.ndarray | Rows,
     groups: Sequence[np.ndarray],
     spool: Spool,
     *,

@@ -21,11 +21,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from tla import seals
+from tla.console import say
+from tla.errors import Damaged
 from tla.measures import studies
 from tla.measures.claims import COLUMNS, GAINS, POINTS, SIMILARITY, Region
 from tla.measures.evidence import Contexts, head, make, percent, stands_on
 from tla.measures.statistics import clustered_mean
 from tla.measures.studies import RANDOM, Case
+from tla.measures.tables import parsed
 from tla.runs.folder import RunFolder
 
 CHANGES, AUDIT = "fig2a_svcca", "fig3_ig_audit"
@@ -153,6 +157,10 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame | str:
     """A table, or why it cannot be read."""
     if not path.is_file():
         return f"no table {path.name}"
-    table = pd.read_csv(path)
+    try:
+        table = parsed(seals.vouched(path))
+    except Damaged as error:
+        say(str(error))
+        return error.what
     lacking = [name for name in columns if name not in table]
     return f"{path.name} is of another version of tla (no column {', '.join(lacking)})" if lacking else table

@@ -29,6 +29,7 @@ from tla.measures.statistics import reach
 from tla.options import Picture
 from tla.runs.infer import Listener
 from tla.sound import spectrograms
+from tla.sound.rows import Rows
 
 STILL = 1e-6  # variance per point and variate (1 on average) below which nothing varies but rounding
 
@@ -110,7 +111,7 @@ def resolve(
     after: Listener,
     couples: Sequence[Couple],
     sides: dict[str, tuple[Side, Side]],
-    pictures: np.ndarray,
+    pictures: np.ndarray | Rows,
     groups: Sequence[np.ndarray],
     labels: np.ndarray,
     *,

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
-from tla.files import write_text
 from tla.measures import tables
 from tla.measures.statistics import Estimate, clustered_mean, holm, sign_flip_test
 from tla.options import Study
 from tla.runs.folder import RunFolder
 from tla.runs.sweeps import ENDS
+from tla.seals import write_table
 
 LEVEL = 0.05  # what a corrected p-value has to be below
 
@@ -42,7 +42,7 @@ class Sweep:
         for suffix in ("", "points", "steps", "epochs"):
             table = getattr(self, suffix or "runs")
             paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
-            write_text(paths[-1], table.to_csv(index=False))
+            write_table(paths[-1], table)
         return paths
 
 

@@ -4,7 +4,8 @@ Clips cut from one recording are not independent, so what is resampled is the re
 clips. Intervals are percentile bootstrap intervals; resampling counts come from a generator that is passed in or fixed, so
 that a table redrawn is the same table. Numbers that are too dear to be computed ten thousand times are computed without each of
 a few groups of recordings instead (jackknife). An interval over clips says how far the number would move with other recordings
-of the same kind; how far it moves with another seed is the spread over runs, reported beside it.
+of the same kind; how far it moves with another seed is the spread over runs, reported beside it. One recording says nothing of
+others: there is no interval then, and no p-value (NaN, an empty cell in a table).
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import numpy as np
 
 RESAMPLES = 10_000
 CHUNK = 500  # resamples drawn at once, to bound memory
+ALONE = "none: one recording"  # what stands where an interval would
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,32 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+        return f"{100 * self.mean:.1f} {bracketed(100 * self.low, 100 * self.high, '.1f')}"
 
     @property
     def excludes_zero(self) -> bool:
         return self.low > 0 or self.high < 0
 
 
+def between(low: float, high: float, form: str) -> str:
+    """An interval as a table has it: `1.0 to 2.0`, or why there is none."""
+    return ALONE if np.isnan(low) else f"{low:{form}} to {high:{form}}"
+
+
+def bracketed(low: float, high: float, form: str) -> str:
+    """An interval behind its number: `[1.0, 2.0]`, or why there is none."""
+    return f"[{ALONE}]" if np.isnan(low) else f"[{low:{form}}, {high:{form}}]"
+
+
 def clustered_mean(
     values: np.ndarray, clusters: np.ndarray, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> Estimate:
-    """Mean of values (clips,) with an interval from resampling whole clusters (clips,), a label per clip."""
+    """Mean of values (clips,) with an interval from resampling whole clusters (clips,), a label per clip; NaN for one."""
     values = np.asarray(values, dtype=np.float64)
     _, index = np.unique(clusters, return_inverse=True)
     sums, sizes = np.bincount(index, weights=values), np.bincount(index)  # (clusters,)
+    if len(sums) < 2:
+        return Estimate(float(values.mean()), np.nan, np.nan)
     rng, means = np.random.default_rng(seed), []
     for start in range(0, resamples, CHUNK):
         draws = min(CHUNK, resamples - start)
@@ -91,10 +105,13 @@ def reach(without: Sequence[np.ndarray]) -> np.ndarray:
 def sign_flip_test(values: np.ndarray, clusters: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> float:
     """Two-sided p-value for a mean of zero: the signs of whole clusters' sums are flipped at random.
 
-    Exact in expectation if a cluster's difference is as likely to fall one way as the other where there is no effect.
+    Exact in expectation if a cluster's difference is as likely to fall one way as the other where there is no effect. NaN for
+    one cluster.
     """
     _, index = np.unique(clusters, return_inverse=True)
     sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64))
+    if len(sums) < 2:
+        return np.nan
     rng, observed, beyond = np.random.default_rng(seed), abs(sums.sum()), 0
     for start in range(0, resamples, CHUNK):
         signs = rng.choice([-1.0, 1.0], size=(min(CHUNK, resamples - start), len(sums)))
@@ -103,10 +120,10 @@ def sign_flip_test(values: np.ndarray, clusters: np.ndarray, *, resamples: int =
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number, step by step from the smallest (Holm 1979)."""
-    order = np.argsort(p_values)
-    corrected, least = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+    """p-values corrected for their number, step by step from the smallest (Holm 1979); one that is NaN counts for none."""
+    tests = int(np.isfinite(p_values).sum())
+    corrected, least = [np.nan] * len(p_values), 0.0
+    for rank, index in enumerate(np.argsort(p_values)[:tests]):  # NaN comes last
+        least = max(least, min(1.0, (tests - rank) * p_values[index]))
         corrected[index] = least
     return corrected

@@ -7,6 +7,7 @@
     runs.groupby(["data", "backbone", "pretrained_upto"])["last"].agg(["mean", "std", "count"])
 """
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,12 +16,19 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from tla.console import say
 from tla.errors import UserError
 from tla.measures.paper import TABLE1
 from tla.measures.statistics import Estimate, clustered_mean
 from tla.runs.folder import RunFolder
 from tla.runs.folder import folders as all_folders
+
+WORDS = ("key", "run", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted", "target", "name")
+
+
+def parsed(content: bytes) -> pd.DataFrame:
+    """A table that was written as CSV. What is a word stays one: a run's key may look like a number, 12e456789012 for one."""
+    words = dict.fromkeys(WORDS, str)
+    return pd.read_csv(io.BytesIO(content), dtype=words, keep_default_na=False, na_values=[""])
 
 
 def load_runs(runs: str | Path = "runs") -> pd.DataFrame:
@@ -56,14 +64,8 @@ def load_epochs(runs: str | Path = "runs") -> pd.DataFrame:
 
 
 def finished(runs: str | Path) -> list[RunFolder]:
-    """The finished runs below a folder; one that cannot be read is named and passed over."""
-    found = []
-    for folder in all_folders(Path(runs)):
-        try:
-            if folder.finished and folder.run and folder.result and folder.predictions:
-                found.append(folder)
-        except UserError as error:
-            say(f"passed over: {error}")
+    """The finished runs below a folder; one that is damaged is named and passed over."""
+    found = [folder for folder in all_folders(Path(runs)) if folder.usable()]
     if not found:
         raise UserError(
             f"there is no finished run in {runs}: --runs says where they are kept; "

@@ -38,7 +38,7 @@ def kept(forward: Callable[[Tensor], Tensor], picture: Tensor, net: StagedNet) -
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in fixed:
             pieces[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # a node that holds its own output whole, with its way back to the node, is never freed
 
     with torch.enable_grad(), saved_tensors_hooks(note, lambda tensor: tensor):
         logits = forward(picture.clone().requires_grad_())  # holds every piece, so that no two have had the same place

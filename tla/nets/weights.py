@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from tla.errors import UserError
 from tla.files import replacing
 from tla.nets.backbones import build, timm_name
 from tla.nets.stages import CUT_HEAD, HEAD
+from tla.seals import digest_of
 
 COUNTER = "num_batches_tracked"  # a batch norm's integer buffer, which old files lack
 _STATE = "save net.state_dict() alone"
@@ -63,7 +65,8 @@ def save(net_state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str
     length = 8 + int.from_bytes(blob[:8], "little")
     header = json.dumps({"__metadata__": dict(sorted(metadata.items())), **json.loads(blob[8:length])}).encode()
     header += b" " * (-len(header) % 8)
-    _write(path, [len(header).to_bytes(8, "little"), header, blob[length:]])
+    with replacing(path) as new, new.open("wb") as file:
+        file.writelines([len(header).to_bytes(8, "little"), header, blob[length:]])
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -78,18 +81,19 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(f"{path}: cannot be read as safetensors, the file is broken or cut off ({error})") from None
 
 
+def into(net: torch.nn.Module, path: Path) -> None:
+    """Give a network the tensors of a file that `save` wrote for one like it; `UserError` names what does not fit."""
+    tensors, own = read(path)[0], net.state_dict()
+    odd = sorted(tensors.keys() ^ own.keys()) or [name for name in own if tensors[name].shape != own[name].shape]
+    if odd:
+        raise UserError(f"{path}: does not fit the run's network in {_some(odd)}; it is another network's, or damaged")
+    net.load_state_dict(tensors)
+
+
 def _plain(tensor: Tensor) -> Tensor:
     """On the CPU, apart from the graph, and of full precision; integers stay as they are."""
     tensor = tensor.detach().cpu()
     return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _write(path: Path, parts: list[bytes]) -> None:
-    try:
-        with replacing(path) as new, new.open("wb") as file:
-            file.writelines(parts)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
@@ -170,6 +174,7 @@ def _file(path: Path) -> dict[str, Tensor]:
 def _torch_file(path: Path) -> dict[str, Tensor]:
     import warnings
 
+    _must_not_swell(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle dialects; what matters becomes an error
@@ -184,6 +189,17 @@ def _torch_file(path: Path) -> dict[str, Tensor]:
         held = f"a dictionary of {_some(list(map(str, content)))}" if isinstance(content, Mapping) else type(content).__name__
         raise UserError(f"{path}: holds {held}, not tensors by name; {_STATE}")
     return dict(content)
+
+
+def _must_not_swell(path: Path) -> None:
+    """torch packs nothing, so a packed file is not its own; it could fill the memory out of next to nothing."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            swells = any(info.file_size > info.compress_size for info in packed.infolist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return  # of the older kind, or broken: torch will say
+    if swells:
+        raise UserError(f"{path}: refused, because it is packed, which torch's own files are not; {_STATE}")
 
 
 # --- ImageNet ---------------------------------------------------------------------------------------------------------
@@ -222,6 +238,8 @@ def _from_torchvision(backbone: str) -> dict[str, Tensor]:
     url = _torchvision(backbone).url
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     had = cached.exists()
+    if had and not digest_of(cached).startswith(cached.stem.rpartition("-")[2]):
+        raise UserError(f"{cached}: is broken (it is not the file that its name says); delete it, and it is downloaded again")
     try:
         with redirect_stdout(sys.stderr):  # torch announces a download on stdout, which is for results
             return torch.hub.load_state_dict_from_url(

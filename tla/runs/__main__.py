@@ -29,6 +29,7 @@ def main(
         raise UserError(f"there is no folder {runs}; --runs says where runs are kept (`python -m tla.train` makes some)")
     if show:
         folder = find(Path(runs), show)
+        _ = folder.run, folder.result  # what is damaged is not shown
         print((folder.path / "run.json").read_text() + (folder.path / "result.json").read_text(), end="")
         return
     readable, finished = [], []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tla.console import say
 from tla.errors import UserError
-from tla.options import Augment, Place, Study
+from tla.options import Augment, Place, Study, Transfer
 from tla.runs.folder import RunFolder, find, folders
 from tla.runs.launch import ensure, list_runs, prepare
 from tla.sound import clips, spectrograms, store
@@ -31,20 +31,28 @@ def accuracy(folder: RunFolder) -> float:
 
 
 def finished(study: Study, place: Place, key: str | None = None) -> RunFolder | None:
-    """The run that `key` begins, or the best finished one of the study's data, backbone and folds, if there is any.
-
-    The best is the most accurate; of equals the one of the first fold, then seed, then key.
-    """
+    """The run that `key` begins, or the best finished one of the study's data, backbone and folds, if there is any."""
     if key is not None:
         return find(Path(place.runs), key)
     dataset = usable(study, place)
     found = [folder for folder in folders(Path(place.runs)) if _fits(folder, study, dataset)]
     if not found:
         return None
-    best = min(found, key=lambda folder: (-accuracy(folder), folder.run.fold, folder.run.seed, folder.key))
+    best = pick(found)
     rule = f"the most accurate of {len(found)} runs" if len(found) > 1 else "the only run"
     say(f"looking into {best.key}, {rule} on {dataset.name} with {study.backbone} in {place.runs} ({_scored(best)})")
     return best
+
+
+def pick(found: Sequence[RunFolder]) -> RunFolder:
+    """The most accurate; of equals the one of the first fold, then seed, then key.
+
+    A network of which no stage is cut off, frozen or left at random comes before one that is an answer to another question.
+    """
+    return min(
+        found,
+        key=lambda folder: (not _whole(folder.run.transfer), -accuracy(folder), folder.run.fold, folder.run.seed, folder.key),
+    )
 
 
 def trained(study: Study, place: Place) -> RunFolder:
@@ -134,7 +142,7 @@ def siblings(folder: RunFolder) -> list[RunFolder]:
     """The finished runs beside a run that differ from it in the seed alone."""
     run, runs = folder.run, folder.path.parent
     others = (RunFolder(runs / replace(run, seed=seed).key) for seed in range(MOST_SEEDS) if seed != run.seed)
-    return [other for other in others if other.finished]
+    return [other for other in others if other.usable()]
 
 
 def beginning(folder: RunFolder) -> "StagedNet | None":
@@ -152,14 +160,15 @@ def beginning(folder: RunFolder) -> "StagedNet | None":
     return transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
 
 
+def _whole(plan: Transfer) -> bool:
+    """Whether every stage is there, free to move, and pretrained in full if any is."""
+    return plan in (Transfer(), replace(Transfer(), pretrained_upto="none"))
+
+
 def _fits(folder: RunFolder, study: Study, dataset: Dataset) -> bool:
-    try:
-        if not folder.finished or (folder.run.data_digest, folder.run.backbone) != (dataset.digest, study.backbone):
-            return False
-        return accuracy(folder) >= 0 and (study.folds == "all" or folder.run.fold in study.folds)
-    except UserError as error:
-        say(f"passed over: {error}")
+    if not folder.usable() or (folder.run.data_digest, folder.run.backbone) != (dataset.digest, study.backbone):
         return False
+    return study.folds == "all" or folder.run.fold in study.folds
 
 
 def _scored(folder: RunFolder) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tla.options import Stage
 from tla.runs.run import Run
+from tla.sound.rows import Rows
 from tla.sound.store import Store
 
 EVALUATION_BATCH = 64
@@ -35,7 +36,7 @@ class Feed:
         self._standard = None if self.standard is None else tuple(torch.from_numpy(x).to(device) for x in self.standard)
         self._resident = self._on_gpu()
 
-    def behind(self, banks: list[np.ndarray], after: Stage) -> "Feed":
+    def behind(self, banks: list[Rows], after: Stage) -> "Feed":
         """The same feed of a stage's outputs in place of pictures."""
         other = copy.copy(self)
         other.banks, other.after = banks, after
@@ -68,6 +69,13 @@ class Feed:
             index = torch.from_numpy(which * len(self.banks[0]) + rows).to(self.device, non_blocking=True)
             return self._finish(self._resident[index])
         return self._finish(_tensor(np.stack([self.banks[k][row] for row, k in zip(rows, which, strict=True)])))
+
+    def broken(self, rows: np.ndarray) -> str | None:
+        """The first of these clips of which something that is fed holds NaN or infinity, by its name."""
+        for row in rows:
+            if not all(bool(torch.isfinite(_tensor(np.array(bank[row]))).all()) for bank in self.banks):
+                return self.store.dataset.clips[row].name
+        return None
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Clips and variants (0: clean) of an epoch, in order."""
@@ -122,7 +130,7 @@ def count_batches(run: Run, clips: int) -> int:
     return len(_cuts(clips * (1 + augmented(run)), run.recipe.batch))
 
 
-def standard_of(pictures: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standard_of(pictures: np.ndarray | Rows, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and spread (3, mels, 1) of each band of each channel over clips and frames."""
     total = square = np.zeros(())
     for start in range(0, len(rows), STATISTICS_CLIPS):
@@ -131,7 +139,8 @@ def standard_of(pictures: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.
         square = square + np.square(values).sum(axis=(0, 3))
     count = len(rows) * pictures.shape[3]
     mean = total / count
-    spread = np.sqrt(np.maximum(square / count - np.square(mean), 0.0))
+    with np.errstate(invalid="ignore"):  # of an infinite picture, which training will name
+        spread = np.sqrt(np.maximum(square / count - np.square(mean), 0.0))
     spread[spread < 1e-3] = 1.0  # a band that never changes (above a low-rate file's range) stays at 0
     return mean[:, :, None].astype(np.float32), spread[:, :, None].astype(np.float32)
 

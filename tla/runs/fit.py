@@ -7,6 +7,7 @@ number, so the continued run takes the very steps that the uninterrupted one wou
 import json
 import math
 import time
+import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from tla.runs.feed import EVALUATION_BATCH, Feed, augmented, autocast
 from tla.runs.folder import Predictions, RunFolder
 from tla.runs.run import Run, learning_rate
 from tla.runs.scores import accuracy, macro_accuracy
+from tla.seals import CHANGED
 from tla.sound.store import Store
 
 
@@ -70,6 +72,7 @@ def fit(
         feed = prefix.behind(feed, net, after)
     state = State(net, make_optimizer(run, net))
     _restore(state, folder)
+    folder.write_log(state.history)  # the last attempt's may say more, or less, or be damaged
     watch.advance(len(state.history) * feed.batches)
     epochs = run.recipe.epochs or 0
     with ExitStack() as stack:
@@ -94,10 +97,8 @@ def run_epoch(state: State, feed: Feed, run: Run, choosing: np.ndarray, epoch: i
     labels = feed.store.dataset.labels[choosing]
     heldout_loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
     if not (math.isfinite(loss) and math.isfinite(heldout_loss)):
-        raise UserError(
-            f"run {run.key} diverged: in epoch {epoch + 1} the loss is {loss} in training, {heldout_loss} on held-out clips; "
-            f"--recipe.lr {run.recipe.lr:g} is likely too high"
-        )
+        losses = f"in epoch {epoch + 1} the loss is {loss:.3g} in training, {heldout_loss:.3g} on held-out clips"
+        raise _diverged(losses, feed, run, np.concatenate([feed.train, choosing]))
     row = {
         "epoch": epoch + 1,
         "lr": learning_rate(run.recipe, epoch),
@@ -142,6 +143,21 @@ def train_epoch(
     return float(loss_sum) / seen, float(right) / seen
 
 
+def _diverged(seen: str, feed: Feed, run: Run, rows: np.ndarray) -> UserError:
+    """What is told where numbers are no numbers any more: the clip whose picture began it, or the options that may have."""
+    clip = feed.broken(rows)
+    if clip is not None:
+        return UserError(
+            f"run {run.key} cannot be trained: what its network is fed of {clip} holds NaN or infinity; listen to that clip, "
+            f"mend it or leave it out, and delete {feed.store.folder} to have the pictures made again"
+        )
+    recipe = run.recipe
+    suspects = [f"--recipe.lr {recipe.lr:g}"]
+    suspects += [f"--recipe.weight-decay {recipe.weight_decay:g}"] * (recipe.weight_decay > 1)
+    suspects += [f"--recipe.drop-factor {recipe.drop_factor:g}"] * (recipe.drop_factor > 1)
+    return UserError(f"run {run.key} diverged: {seen}; {' or '.join(suspects)} is likely too high")
+
+
 def predict(net: StagedNet, feed: Feed, rows: np.ndarray, precision: str) -> np.ndarray:
     """Logits (clips, classes), float32, of clean clips in inference mode."""
     net.eval()
@@ -173,7 +189,17 @@ def save_checkpoint(state: State, folder: RunFolder) -> None:
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if value is not None}
     packed = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(folder.checkpoint) as temporary:
-        temporary.write_bytes(save(packed, {"history": json.dumps(state.history)}))
+        history = json.dumps(state.history)
+        temporary.write_bytes(save(packed, {"history": history, "sum": _sum(packed, history)}))
+
+
+def _sum(tensors: dict[str, Tensor], history: str) -> str:
+    """What a checkpoint says of its own content."""
+    total = zlib.crc32(history.encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
+        total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, total)
+    return f"{total:08x}"
 
 
 def _restore(state: State, folder: RunFolder) -> None:
@@ -182,10 +208,12 @@ def _restore(state: State, folder: RunFolder) -> None:
         return
     try:
         with safe_open(folder.checkpoint, framework="pt") as file:
-            history = json.loads(file.metadata()["history"])
+            about = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
-        say(f"the checkpoint of run {folder.key} is damaged ({error}); the run starts over")
+        if about["sum"] != _sum(tensors, about["history"]):
+            raise ValueError(CHANGED)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        say(f"{folder.checkpoint} is damaged ({error}); run {folder.key} starts over")
         return
     parts: dict[str, dict[str, Tensor]] = {"net": {}, "kept": {}, "optimizer": {}}
     for name, tensor in tensors.items():
@@ -201,7 +229,7 @@ def _restore(state: State, folder: RunFolder) -> None:
         for slot, value in slots.items():
             if value.shape == parameter.shape:
                 slots[slot] = torch.empty_like(parameter).copy_(value)
-    state.history, state.kept = history, parts["kept"]
+    state.history, state.kept = json.loads(about["history"]), parts["kept"]
 
 
 def _tensorboard(folder: RunFolder, epochs_done: int) -> Any:
@@ -221,6 +249,8 @@ def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.nd
         logits = {"test": predict(state.net, feed, test, run.precision)}
     else:
         logits = {"best": state.kept["logits"].cpu().numpy(), "last": predict(state.net, feed, test, run.precision)}
+    if not all(np.isfinite(values).all() for values in logits.values()):  # of clips that no loss was taken of
+        raise _diverged("of some test clips the outputs are no numbers", feed, run, test)
     names, sources = np.array([clip.name for clip in clips]), np.array([clip.source for clip in clips])
     folder.write_predictions(Predictions(names, labels, sources, logits))
     if feed.standard is not None:

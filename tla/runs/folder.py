@@ -6,29 +6,40 @@
     predictions.npz      names, labels, sources and logits of the held-out clips, by selection rule
     weights.safetensors  the trained network by its original tensor names (last epoch; nested: the chosen one)
     standard.npz         mean and spread of the training pictures, where the recipe standardises
-    result.json          what the run scored; written last, so that its presence says finished
+    result.json          what the run scored, and digests of the files above; written last, so that its presence says finished
     error.txt            why the last attempt failed; only there if it did
 
 Selection rules: under `paper`, `best` (epoch picked on the held-out clips themselves) and `last`; under `nested`,
 `test` (epoch picked on the validation fold).
+
+What is read is held against the seals of the two JSON files and against those digests: a finished run that was damaged
+raises `Damaged`, or is as good as none.
 """
 
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from tla.errors import UserError
-from tla.files import held, replacing, take, write_json, write_text
+from tla import seals
+from tla.console import say
+from tla.errors import Damaged, UserError
+from tla.files import held, replacing, take, write_text
+from tla.runs import checked
 from tla.runs.run import Run, from_json
 
 if TYPE_CHECKING:
     from filelock import FileLock
+
+
+Told = TypeVar("Told")
+
+LOG, PREDICTIONS, STANDARD, WEIGHTS = "log.jsonl", "predictions.npz", "standard.npz", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,7 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        return self.path / "weights.safetensors"
+        return self.path / WEIGHTS
 
     @property
     def checkpoint(self) -> Path:
@@ -65,66 +76,126 @@ class RunFolder:
 
     @property
     def run(self) -> Run:
-        try:
-            return from_json(self._json("run.json")["run"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise self._odd("run.json", error) from None
+        run = self._told("run.json", "run", from_json)
+        if run.key != self.key:
+            raise self._odd("run.json", f"its options are those of run {run.key}")
+        return run
 
     @property
     def classes(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
-        return self._json("run.json")["classes"]
+        names = self._told("run.json", "classes", checked.names)
+        if len(names) != self.run.classes:
+            raise self._odd("run.json", f"it names {len(names)} classes, and says that there are {self.run.classes}")
+        return names
 
     @property
     def made(self) -> dict[str, Any]:
-        return self._json("run.json")["made"]
+        return self._told("run.json", "made", checked.facts)
 
     @property
     def result(self) -> dict[str, Any]:
-        result = self._json("result.json")
-        if not isinstance(result, dict) or "scores" not in result:
-            raise self._odd("result.json", "it holds no scores")
-        return result
+        return self._told("result.json", None, checked.result)
 
     @property
     def log(self) -> list[dict[str, Any]]:
         """One row per epoch so far."""
-        path = self.path / "log.jsonl"
+        content = self._content(LOG)
         try:
-            return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-        except json.JSONDecodeError as error:
-            raise self._odd("log.jsonl", error) from None
+            return [checked.facts(json.loads(line)) for line in (content or b"").splitlines()]
+        except (ValueError, RecursionError) as error:
+            raise self._odd(LOG, error) from None
+
+    @property
+    def epochs(self) -> int:
+        """How many there have been so far, for all that the log says."""
+        path = self.path / LOG
+        return path.read_bytes().count(b"\n") if path.is_file() else 0
 
     @property
     def predictions(self) -> Predictions:
+        content = self._content(PREDICTIONS)
+        if content is None:
+            raise UserError(f"{self.path} is not a finished run: it has no {PREDICTIONS}")
         try:
-            with np.load(self.path / "predictions.npz", allow_pickle=False) as file:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 logits = {name.removesuffix("_logits"): file[name] for name in file.files if name.endswith("_logits")}
+                checked.predictions(file, len(self.classes))
                 return Predictions(file["names"], file["labels"], file["sources"], logits)
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise self._odd("predictions.npz", error) from None
+        except (*checked.BROKEN, KeyError) as error:
+            raise self._odd(PREDICTIONS, error) from None
 
     @property
     def standard(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Mean and spread (3, mels, 1) that pictures are standardised with, if they are."""
-        path = self.path / "standard.npz"
-        if not path.is_file():
+        content = self._content(STANDARD)
+        if content is None:
             return None
-        with np.load(path, allow_pickle=False) as file:
-            return file["mean"], file["spread"]
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                return checked.standard(file["mean"], file["spread"], self.run.picture.mels)
+        except (*checked.BROKEN, KeyError) as error:
+            raise self._odd(STANDARD, error) from None
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with a finished run, its weights aside: they are large, and looked at when they are read."""
+        try:
+            _ = self.run, self.classes, self.made, self.log, self.predictions, self.standard
+        except Damaged as error:
+            return error.what
+        except UserError as error:
+            return str(error)
+        return None
+
+    @property
+    def intact(self) -> bool:
+        """Whether the run is finished and, its weights aside, not damaged."""
+        return self.finished and self.damage is None
+
+    def usable(self) -> bool:
+        """Whether the run is intact; one that is finished and damaged is named and passed over."""
+        damage = self.damage if self.finished else None
+        if damage:
+            say(f"passed over: {damage}")
+        return self.finished and not damage
+
+    def trained_weights(self) -> Path:
+        """The file of the weights, known to be what training wrote."""
+        self._must_be_as_written(WEIGHTS, seals.digest_of(self.weights) if self.weights.is_file() else None)
+        return self.weights
+
+    def _content(self, name: str) -> bytes | None:
+        """What a file holds, if it is there; once the run is finished, only if it is what was there then."""
+        path = self.path / name
+        content = path.read_bytes() if path.is_file() else None
+        self._must_be_as_written(name, None if content is None else seals.digest(content))
+        return content
+
+    def _must_be_as_written(self, name: str, found: str | None) -> None:
+        if self.finished and found != self.result["files"].get(name):
+            raise self._odd(name, seals.CHANGED if found else "it is gone")
+
+    def _told(self, name: str, part: str | None, check: Callable[[Any], Told]) -> Told:
+        """A file, or a part of it, that says what it should."""
+        value = self._json(name)
+        try:
+            return check(value[part] if part else value)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._odd(name, error) from None
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            return json.loads(path.read_text())
+            return seals.read_json(path)
         except FileNotFoundError:
             raise UserError(f"{self.path} is not a finished run: it has no {name}") from None
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # no JSON, no text, a number of a million digits, a million brackets
             raise self._odd(name, error) from None
 
-    def _odd(self, name: str, why: object) -> UserError:
+    def _odd(self, name: str, why: object) -> Damaged:
         what = f"{self.path / name} is damaged or of another version of tla ({why})"
-        return UserError(f"{what}; delete {self.path} to have the run made again")
+        return Damaged(what, f"delete {self.path} to have the run made again")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -146,10 +217,13 @@ class RunFolder:
 
     def describe(self, run: Run, classes: list[str], made: dict[str, Any]) -> None:
         """Write what the run is and how it is made."""
-        write_json(self.path / "run.json", {"key": run.key, "run": asdict(run), "classes": classes, "made": made})
+        seals.write_json(self.path / "run.json", {"key": run.key, "run": asdict(run), "classes": classes, "made": made})
 
     def write_log(self, rows: list[dict[str, Any]]) -> None:
-        write_text(self.path / "log.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        """Have the log say this; one that does is left as it is."""
+        path, text = self.path / LOG, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
+        if (path.read_bytes() if path.is_file() else b"") != text.encode():
+            write_text(path, text)
 
     def write_predictions(self, predictions: Predictions) -> None:
         logits = {f"{rule}_logits": values for rule, values in predictions.logits.items()}
@@ -159,17 +233,23 @@ class RunFolder:
             "sources": predictions.sources,
             **logits,
         }
-        with replacing(self.path / "predictions.npz") as temporary:
+        with replacing(self.path / PREDICTIONS) as temporary:
             np.savez(temporary, **arrays)
 
     def write_standard(self, mean: np.ndarray, spread: np.ndarray) -> None:
-        with replacing(self.path / "standard.npz") as temporary:
+        with replacing(self.path / STANDARD) as temporary:
             np.savez(temporary, mean=mean, spread=spread)
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Mark the run as finished. Everything else has to be on disk before."""
-        write_json(self.path / "result.json", result)
+        """Mark the run as finished. Everything else has to be on disk before: it is vouched for here."""
+        there = [self.path / name for name in (LOG, PREDICTIONS, STANDARD, WEIGHTS) if (self.path / name).is_file()]
+        files = {path.name: seals.digest_of(path) for path in there}
+        seals.write_json(self.path / "result.json", {**result, "files": files})
         self.checkpoint.unlink(missing_ok=True)
+
+    def reopen(self) -> None:
+        """Mark the run as not finished."""
+        (self.path / "result.json").unlink(missing_ok=True)
 
 
 def folders(runs: Path) -> list[RunFolder]:
@@ -191,6 +271,6 @@ def find(runs: Path, prefix: str) -> RunFolder:
         raise UserError(f"{prefix!r} fits {len(found)} runs: {', '.join(folder.key for folder in found)}; give more of the key")
     if not found[0].finished:
         raise UserError(
-            f"run {found[0].key} is not finished ({len(found[0].log)} epochs so far); repeat the command that began it"
+            f"run {found[0].key} is not finished ({found[0].epochs} epochs so far); repeat the command that began it"
         )
     return found[0]

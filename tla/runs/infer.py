@@ -53,7 +53,7 @@ def load(folder: RunFolder, device: torch.device) -> Listener:
     run = folder.run
     shape_only = replace(run.transfer, pretrained_upto="none", rest="random", parts="all")  # its weights come from the run
     net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0)
-    net.net.load_state_dict(weights.read(folder.weights)[0])
+    weights.into(net.net, folder.trained_weights())
     net = net.to(device).to(memory_format=torch.channels_last).eval()
     return Listener(run, folder.classes, net, device, folder.standard)
 

@@ -1,7 +1,8 @@
 """A list of runs, executed: what a study needs is made ready once, runs that exist are kept, the others are trained."""
 
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tla.console import progress, say, table
 from tla.errors import Planned, RunsFailed, UserError
 from tla.options import Place, Study, Transfer
-from tla.runs.folder import RunFolder, find
+from tla.runs.folder import WEIGHTS, RunFolder, find
 from tla.runs.local import InProcess, Processes, deal
 from tla.runs.queue import Batches, Board, Launcher, work_off
 from tla.runs.run import Run, resolve_recipe
@@ -46,6 +47,8 @@ def prepare(study: Study, place: Place) -> Material:
     device = choose_device(place.device)
     for folder in (place.runs, place.figures):  # found out now, not after the training
         Path(folder).mkdir(parents=True, exist_ok=True)
+    if not os.access(place.figures, os.W_OK):  # runs that are finished may lie where only reading is allowed
+        raise UserError(f"{place.figures}: figures cannot be written there; choose another folder with --figures")
     net = backbones.build(study.backbone, 2, seed=0)
     dataset = clips.load(study.data, place.data)
     held_out(study, dataset)
@@ -117,7 +120,7 @@ def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
 
 
 def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: bool = True) -> list[RunFolder]:
-    """The finished folders of the runs, trained where they are missing, continued where they were interrupted.
+    """The finished folders of the runs, trained where they are missing or damaged, continued where they were interrupted.
 
     Runs that fail do not keep the others from being trained; they are named at the end, and `RunsFailed` is raised. With
     `--dry-run` nothing is trained: `Planned` is raised, and says what would be. Without `scores` it is not said what a run
@@ -125,7 +128,11 @@ def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: boo
     """
     folders = {run.key: RunFolder(Path(place.runs) / run.key) for run in runs}
     wanted = {run.key: run for run in runs}
-    missing = [(run, folders[key]) for key, run in wanted.items() if not folders[key].finished]
+    missing = [(wanted[key], folders[key]) for key in to_train(folders)]
+    for folder in folders.values():
+        if folder.finished and folder.checkpoint.is_file():  # it was killed in its very last step
+            with suppress(OSError):  # where that may not be written it may stay
+                folder.checkpoint.unlink(missing_ok=True)
     if runs:
         begun = sum(folder.checkpoint.is_file() for _, folder in missing)
         say(f"{len(wanted)} runs: {len(wanted) - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train")
@@ -143,6 +150,14 @@ def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: boo
         if failed:
             raise failure(failed, wanted, folders)
     return [folders[run.key] for run in runs]
+
+
+def to_train(folders: Mapping[str, RunFolder]) -> list[str]:
+    """The keys of the runs that are not finished, or finished and damaged, which is said."""
+    damaged = {key: folder.damage for key, folder in folders.items() if folder.finished}
+    for damage in filter(None, damaged.values()):
+        say(f"{damage}; the run is trained again")
+    return [key for key in folders if damaged.get(key, "not finished")]
 
 
 def launcher(material: Material, place: Place, board: Board, runs: int) -> Launcher:
@@ -190,7 +205,7 @@ def batches_of(run: Run, folder: RunFolder, material: Material) -> Batches:
     from tla.runs.feed import count_batches
 
     epoch = count_batches(run, len(material.dataset.split(run.fold, run.protocol).train))
-    return Batches(epoch=epoch, all=epoch * (run.recipe.epochs or 0), before=epoch * len(folder.log))
+    return Batches(epoch=epoch, all=epoch * (run.recipe.epochs or 0), before=epoch * folder.epochs)
 
 
 def failure(failed: Sequence[Outcome], runs: Mapping[str, Run], folders: Mapping[str, RunFolder]) -> RunsFailed:
@@ -241,6 +256,9 @@ def _cpu_has_bf16() -> bool:
 
 def _weights_source(study: Study, place: Place) -> str:
     """A file's path or `imagenet` as they are; the key of a run becomes its weights file."""
-    if study.weights == "imagenet" or Path(study.weights).exists() or "." in study.weights or "/" in study.weights:
+    path = Path(study.weights)
+    if path.name == WEIGHTS and (folder := RunFolder(path.parent)).finished:
+        return str(folder.trained_weights())
+    if study.weights == "imagenet" or path.exists() or "." in study.weights or "/" in study.weights:
         return study.weights
-    return str(find(Path(place.runs), study.weights).weights)
+    return str(find(Path(place.runs), study.weights).trained_weights())

@@ -121,7 +121,7 @@ def _from_start(curve: str, run: Run, folder: RunFolder, material: Material) -> 
 
 def _announce(runs: Sequence[Run], place: Place) -> None:
     for run in runs:
-        if not RunFolder(Path(place.runs) / run.key).finished:
+        if not RunFolder(Path(place.runs) / run.key).intact:
             start = RANDOM if run.weights == RANDOM else PRETRAINED
             say(f"to train: {run.key} {start}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
 

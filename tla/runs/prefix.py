@@ -6,17 +6,20 @@ The files lie below the pictures, named by all that decides them: the prefix's t
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from tla.console import Progress, progress, say
-from tla.files import held, replacing
+from tla.files import held
 from tla.nets.stages import StagedNet
 from tla.options import Stage
-from tla.runs.feed import Feed, autocast
+from tla.runs.feed import EVALUATION_BATCH, Feed, autocast
+from tla.sound.rows import RowFile, Rows, opened
 
 FORMAT = 1  # raised when a change to the code alters what the files hold
 
@@ -26,47 +29,66 @@ def behind(feed: Feed, net: StagedNet, after: Stage) -> Feed:
     stem = f"{after}-{_key(feed, net, after)}"
     folder = feed.store.folder / "stages"
     paths = [folder / f"{stem}-{bank}.npy" for bank in range(len(feed.banks))]
-    rows = np.arange(len(feed.store.clean))
-    with held(folder / f"{stem}.lock", f"another process is computing {after} of {feed.store.dataset.name}; waiting for it"):
-        missing = [bank for bank, path in enumerate(paths) if not _usable(path, len(rows))]
-        if missing:
-            with progress(f"{after} of {feed.store.dataset.name}", len(rows) * len(missing)) as watch:
+    rows = len(feed.store.clean)
+    if _lacking(paths, rows):  # else nothing is written, not even a lock: the pictures may lie where only reading is allowed
+        busy = f"another process is computing {after} of {feed.store.dataset.name}; waiting for it"
+        with held(folder / f"{stem}.lock", busy):
+            missing = _lacking(paths, rows)  # by now the other one may have made it
+            for wrong in filter(None, missing.values()):
+                say(f"{wrong}; it is made again")
+            with progress(f"{after} of {feed.store.dataset.name}", rows * len(missing)) as watch:
                 for bank in missing:
-                    _write(paths[bank], _outputs(feed, net, after, rows, bank), len(rows), watch)
-    return feed.behind([np.load(path, mmap_mode="r") for path in paths], after)
+                    parts = (_outputs(feed, net, after, start, bank) for start in range(0, rows, EVALUATION_BATCH))
+                    _write(paths[bank], parts, rows, watch)
+    again = [partial(_again, feed, net, after, bank) for bank in range(len(paths))]
+    return feed.behind([Rows(path, one) for path, one in zip(paths, again, strict=True)], after)
 
 
-def _outputs(feed: Feed, net: StagedNet, after: Stage, rows: np.ndarray, bank: int) -> Iterator[np.ndarray]:
-    """The stage's outputs (clips, channels, height, width), batch by batch; bfloat16 as its bits."""
+def _outputs(feed: Feed, net: StagedNet, after: Stage, start: int, bank: int) -> np.ndarray:
+    """The stage's outputs (clips, channels, height, width) for a batch of clips; bfloat16 as its bits."""
+    chosen, was = np.arange(start, min(start + EVALUATION_BATCH, len(feed.store.clean))), net.training
     net.eval()
     with torch.inference_mode(), autocast(feed.device, feed.run.precision):
-        for start in range(0, len(rows), feed.run.recipe.batch):
-            chosen = rows[start : start + feed.run.recipe.batch]
-            output = net.prefix(feed.pictures(chosen, np.full(len(chosen), bank)), after).cpu().contiguous()
-            yield (output.view(torch.uint16) if output.dtype == torch.bfloat16 else output).numpy()
+        output = net.prefix(feed.pictures(chosen, np.full(len(chosen), bank)), after).cpu().contiguous()
+    net.train(was)
+    return (output.view(torch.uint16) if output.dtype == torch.bfloat16 else output).numpy()
+
+
+def _again(feed: Feed, net: StagedNet, after: Stage, bank: int, row: int) -> np.ndarray:
+    """A clip's output once more, in the batch in which it was computed, as others round otherwise."""
+    return _outputs(feed, net, after, row - row % EVALUATION_BATCH, bank)[row % EVALUATION_BATCH]
 
 
 def _write(path: Path, parts: Iterator[np.ndarray], rows: int, watch: Progress) -> None:
     first = next(parts)
-    with replacing(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=first.dtype, shape=(rows, *first.shape[1:]))
-        done = 0
-        for part in (first, *parts):
-            array[done : done + len(part)] = part
-            done += len(part)
-            watch.advance(len(part))
-        array.flush()
-
-
-def _usable(path: Path, rows: int) -> bool:
-    """Whether a file is there and whole."""
-    if not path.is_file():
-        return False
+    file, done = RowFile(path, first.shape[1:], first.dtype.str), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return len(np.load(path, mmap_mode="r")) == rows
-    except ValueError:
-        say(f"{path} is damaged; it is made again")
-        return False
+        file.begin(rows)
+        with file.writing() as write:
+            for part in chain([first], parts):
+                for values in part:
+                    write(done, values)
+                    done += 1
+                watch.advance(len(part))
+        file.finish()
+    except OSError as error:
+        file.part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk does not say for which file
+
+
+def _lacking(paths: Sequence[Path], rows: int) -> dict[int, str]:
+    """The files, by number, that are not there or not whole, and what is wrong with those."""
+    wrong = {}
+    for number, path in enumerate(paths):
+        try:
+            if not path.is_file():
+                wrong[number] = ""
+            elif (found := opened(path)[1]) != rows:
+                wrong[number] = f"{path} has {found} rows instead of {rows}"
+        except ValueError as error:
+            wrong[number] = f"{path} is damaged ({error})"
+    return wrong
 
 
 def _key(feed: Feed, net: StagedNet, after: Stage) -> str:

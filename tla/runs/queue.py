@@ -121,7 +121,7 @@ class _Queue:
             lock = folder.reserve()
             if lock is None:
                 self.waiting.append(key)
-            elif folder.finished:  # by another study
+            elif folder.intact:  # by another study
                 lock.release()
                 self.board.end(key, "done")
             else:

@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tla.errors import UserError
 from tla.options import Augment, Picture, Protocol, Recipe, Transfer
+from tla.runs import checked
 
 FORMAT = 1  # raised when a change to the code alters what a run of the same options gives
 
@@ -41,12 +43,9 @@ class Run:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def from_json(value: dict[str, Any]) -> Run:
-    """The run that `dataclasses.asdict` and JSON made `value` of."""
-    inner = {"picture": Picture, "augment": Augment, "transfer": Transfer, "recipe": Recipe}
-    fields: dict[str, Any] = {**value, **{name: group(**value[name]) for name, group in inner.items()}}
-    recipe = dataclasses.replace(fields["recipe"], drops=tuple(fields["recipe"].drops))  # JSON has no tuples
-    return Run(**{**fields, "recipe": recipe})
+def from_json(value: Any) -> Run:
+    """The run that `dataclasses.asdict` and JSON made `value` of; `ValueError` if it says what no run can be."""
+    return checked.run(checked.typed(Run, value))
 
 
 def resolve_recipe(recipe: Recipe, *, scratch: bool) -> Recipe:
@@ -54,10 +53,10 @@ def resolve_recipe(recipe: Recipe, *, scratch: bool) -> Recipe:
     if recipe.batch < 2:
         raise UserError(f"--recipe.batch is {recipe.batch}; batch norm needs 2 clips at least")
     for name in ("lr", "drop_factor"):
-        if not getattr(recipe, name) > 0:
-            raise UserError(f"--recipe.{name.replace('_', '-')} is {getattr(recipe, name)}; it has to be above 0")
-    if recipe.weight_decay < 0:
-        raise UserError(f"--recipe.weight-decay is {recipe.weight_decay}; it cannot be negative")
+        if not 0 < getattr(recipe, name) < math.inf:
+            raise UserError(f"--recipe.{name.replace('_', '-')} is {getattr(recipe, name)}; it has to be a number above 0")
+    if not 0 <= recipe.weight_decay < math.inf:
+        raise UserError(f"--recipe.weight-decay is {recipe.weight_decay}; it has to be a number, and not negative")
     epochs, drops = recipe.epochs, recipe.drops
     if epochs is None:
         epochs = PAPER_EPOCHS_SCRATCH if scratch else PAPER_EPOCHS

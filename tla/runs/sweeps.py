@@ -53,7 +53,7 @@ def selffer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[
     merged: dict[str, list[Run]] = {point: [] for point in plans}
     donors = list_runs(material, scratch=True)
     for donor, folder in zip(donors, ensure(donors, material, place), strict=True):
-        own = replace(material, pretrained=weights.load(str(folder.weights), donor.backbone))
+        own = replace(material, pretrained=weights.load(str(folder.trained_weights()), donor.backbone))
         mine = {point: _of(list_runs(own, plan=plan), donor) for point, plan in plans.items()}
         ensure([run for point in wanted for run in mine[point]], own, place)
         for point, runs in mine.items():
@@ -68,4 +68,4 @@ def _of(runs: Sequence[Run], donor: Run) -> list[Run]:
 def _finished(runs: Mapping[str, Sequence[Run]], place: Place) -> Points:
     """Points all of whose runs are finished; a point with some of its folds missing would not be comparable."""
     found = {point: [RunFolder(Path(place.runs) / run.key) for run in these] for point, these in runs.items()}
-    return {point: folders for point, folders in found.items() if all(folder.finished for folder in folders)}
+    return {point: folders for point, folders in found.items() if all(folder.usable() for folder in folders)}

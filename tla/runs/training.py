@@ -144,8 +144,9 @@ def _train(order: Order, store: Store, pretrained: "Pretrained | None", watch: P
 
     folder, run = RunFolder(order.folder), order.run
     with folder.locked(), _threads(order.threads):
-        if folder.finished:  # by the process that we waited for
+        if folder.intact:  # by the process that we waited for
             return
+        folder.reopen()
         folder.describe(run, list(store.dataset.classes), provenance(order.device))
         start = pretrained if run.weights != "random" else None
         fit(run, store, start, folder, torch.device(order.device), watch, tensorboard=order.tensorboard)

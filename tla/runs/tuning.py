@@ -18,7 +18,7 @@ from tla.console import progress, say
 from tla.errors import UserError
 from tla.options import Grid, Place, Search, Study
 from tla.runs.folder import RunFolder
-from tla.runs.launch import Material, batches_of, check_launch, ensure, failure, list_runs
+from tla.runs.launch import Material, batches_of, check_launch, ensure, failure, list_runs, to_train
 from tla.runs.queue import LOSSES, Board
 from tla.runs.run import Run
 from tla.runs.training import Outcome, Parcel, pack
@@ -93,7 +93,8 @@ def search_grid(material: Material, search: Search, place: Place) -> list[Trial]
 def _with_tune(runs: Sequence[Run], material: Material, search: Search, place: Place) -> dict[str, list[float]]:
     """Train the runs as trials of Ray Tune; returns the accuracies of those that were stopped early."""
     folders = {run.key: RunFolder(Path(place.runs) / run.key) for run in runs}
-    missing = {run.key: run for run in runs if not folders[run.key].finished}
+    wanted = {run.key: run for run in runs}
+    missing = {key: wanted[key] for key in to_train(folders)}
     say(f"{len(folders)} runs: {len(folders) - len(missing)} finished, {len(missing)} to train or continue")
     if not missing:
         return {}
@@ -113,8 +114,8 @@ def _with_tune(runs: Sequence[Run], material: Material, search: Search, place: P
     named = {outcome.key for outcome in failed}
     failed += [outcome for outcome in dead if outcome.key not in named]
     if failed:
-        raise failure(failed, {run.key: run for run in runs}, folders)
-    return {key: heard[key] for key in mine if not folders[key].finished}
+        raise failure(failed, wanted, folders)
+    return {key: heard[key] for key in mine if not folders[key].intact}
 
 
 def _tune(
@@ -139,12 +140,12 @@ def _tune(
             key = trial.config["key"]
             if key in cluster.watched:
                 cluster.watched.discard(key)
-                cluster.board.end(key, "done" if folders[key].finished else "stopped")
+                cluster.board.end(key, "done" if folders[key].intact else "stopped")
 
         def on_step_end(self, iteration: int, trials: Any, **_: Any) -> None:
             cluster.hear()
 
-    known = {run.key: [row["accuracy"] for row in folders[run.key].log] for run in runs if folders[run.key].finished}
+    known = {run.key: [row["accuracy"] for row in folders[run.key].log] for run in runs if folders[run.key].intact}
     errands = {run.key: cluster.errand(run) for run in mine}
     cluster.watched = set(errands)
     scheduler = FIFOScheduler()
@@ -204,7 +205,7 @@ def _reserved(runs: Mapping[str, Run], folders: Mapping[str, RunFolder]) -> Iter
     """Keep the runs for this study that no other one trains; yields their keys."""
     locks = {key: folders[key].reserve() for key in runs}
     try:
-        yield [key for key, lock in locks.items() if lock is not None and not folders[key].finished]
+        yield [key for key, lock in locks.items() if lock is not None and not folders[key].intact]
     finally:
         for lock in locks.values():
             if lock is not None:

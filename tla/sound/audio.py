@@ -2,24 +2,36 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tla.console import UNPRINTABLE, printable
 from tla.errors import UserError
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 DECODED = frozenset(
     [".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"]
 )
 SUFFIXES = DECODED | {".m4a", ".aac", ".wma"}  # these cannot be decoded, so they are named as bad and not passed over
 STREAMED = (0x7FFFFFFF, 0xFFFFFFFF)  # what a header says whose writer did not know the length
+UNKNOWN = (1 << 63) - 1  # what libsndfile says where a file does not say how many samples it has
 OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the largest Ogg page
+MOST_SAMPLES = (
+    1 << 28
+)  # of a clip, 101 minutes at 44.1 kHz: a header may promise, and a packed file hold, more than fits in memory
+MOST_BYTES = 1 << 32  # of a file: more would be read for minutes only to be refused
+LOWEST_HZ = 100  # a slower file is no sound, and brought to the rate of one would be hundreds of times as long
+_BLOCK = 1 << 22  # values decoded at a time
 
 
 class BadClip(UserError):
     """A sound file that cannot be used; the message names it and says what is wrong."""
 
     def __init__(self, path: Path, wrong: str) -> None:
-        super().__init__(f"{path}: {wrong}")
+        super().__init__(f"{printable(str(path))}: {wrong}")
         self.path, self.wrong = path, wrong
 
     def __reduce__(self) -> tuple[type, tuple[Path, str]]:  # so that it crosses from a worker process whole
@@ -30,23 +42,78 @@ def read(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
     """Samples (mono mean of the channels) and their rate; `BadClip` if missing, unreadable, empty, cut off or not finite."""
     import soundfile
 
-    if not path.is_file():
-        raise BadClip(path, "there is no such file" if not path.exists() else "is not a file")
-    if path.stat().st_size == 0:
-        raise BadClip(path, "is empty (0 bytes)")
+    _must_be_file(path)
     try:
         with soundfile.SoundFile(path) as file:
             promised, own_rate, about, kind = file.frames, file.samplerate, file.extra_info, file.format
-            samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
-    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError) as error:
-        raise BadClip(path, f"cannot be decoded ({str(error).rstrip('.')})") from None
+            _must_be_sound(path, promised, own_rate, rate or own_rate)
+            samples = _mono(file)
+    except soundfile.LibsndfileError as error:
+        raise BadClip(path, f"cannot be decoded ({printable(error.error_string.rstrip('.'))})") from None
+    except (RuntimeError, OSError, ValueError) as error:
+        raise BadClip(path, f"cannot be decoded ({printable(str(error).rstrip('.'))})") from None
     if len(samples) == 0:
         raise BadClip(path, "holds no samples")
+    _must_be_sound(path, len(samples), own_rate, rate or own_rate)
     if len(samples) < promised or _is_cut_off(path, kind, about):
         raise BadClip(path, f"is cut off after {len(samples) / own_rate:.2f} s")
-    if not np.isfinite(samples).all():
+    if np.isfinite(samples).all():
+        samples = resample(samples, own_rate, rate or own_rate)
+    if not np.isfinite(samples).all():  # numbers near the largest there are become infinite when they are resampled
         raise BadClip(path, "holds NaN or infinite samples")
-    return resample(samples, own_rate, rate or own_rate), rate or own_rate
+    return samples, rate or own_rate
+
+
+def header(path: Path) -> tuple[int, float] | None:
+    """Rate and seconds of a sound file, as it says itself; None if it does not say, or cannot be opened."""
+    import soundfile
+
+    try:
+        _must_be_file(path)
+        with soundfile.SoundFile(path) as file:
+            frames, rate = file.frames, file.samplerate
+        _must_be_sound(path, frames, rate, rate)
+    except (BadClip, soundfile.LibsndfileError, RuntimeError, OSError, ValueError):
+        return None
+    return (rate, frames / rate) if frames > 0 else None
+
+
+def _must_be_file(path: Path) -> None:
+    """Refuse what is no file with something in it, such as a pipe, which would be waited at for ever."""
+    if UNPRINTABLE.search(path.name):
+        raise BadClip(path, "has a name with control characters, or one that is not UTF-8; rename it")
+    try:
+        if not path.is_file():
+            raise BadClip(path, "there is no such file" if not path.exists() else "is not a file")
+        if path.stat().st_size == 0:
+            raise BadClip(path, "is empty (0 bytes)")
+        if path.stat().st_size > MOST_BYTES:
+            raise BadClip(path, f"has {path.stat().st_size} bytes, and a clip {MOST_BYTES} at most; cut it up")
+    except OSError as error:
+        raise BadClip(path, f"cannot be opened ({error.strerror})") from None
+
+
+def _must_be_sound(path: Path, length: int, own_rate: int, rate: int) -> None:
+    """Refuse a rate or a length that no clip has."""
+    if length == UNKNOWN:
+        raise BadClip(path, "does not say how long it is, as a sent stream may; convert it to a file that does")
+    if own_rate < LOWEST_HZ:
+        raise BadClip(path, f"is sampled at {own_rate} Hz, and a sound takes {LOWEST_HZ} at least")
+    if length * max(1.0, rate / own_rate) > MOST_SAMPLES:
+        hours, most = length / own_rate / 3600, MOST_SAMPLES / max(rate, own_rate) / 3600
+        raise BadClip(
+            path, f"is {hours:.1f} h long, or says so, and at {own_rate} Hz a clip has {most:.1f} h at most; cut it up"
+        )
+
+
+def _mono(file: "SoundFile") -> np.ndarray:
+    """The mean of the channels, decoded block by block and no further than a clip may go."""
+    blocks, length, frames = [np.zeros(0, np.float32)], 0, max(1, _BLOCK // file.channels)
+    with np.errstate(over="ignore", invalid="ignore"):  # a mean that is not finite is for the caller to refuse
+        while length <= MOST_SAMPLES and len(block := file.read(frames, dtype="float32", always_2d=True)):
+            blocks.append(block.mean(axis=1))
+            length += len(block)
+    return blocks[1] if len(blocks) == 2 else np.concatenate(blocks)
 
 
 def _is_cut_off(path: Path, kind: str, about: str) -> bool:

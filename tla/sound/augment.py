@@ -21,6 +21,7 @@ STRETCH = (0.9, 1.2)  # rate: above 1 is faster and shorter
 
 # semitones -> FFT lengths in and out: 2^(n/12) by small numbers. An FFT length is four times a multiple of them.
 _RATIOS = {-2: (49, 55), -1: (17, 18), 0: (128, 128), 1: (18, 17), 2: (55, 49)}
+_LOUDEST = 1e9  # times full scale, beyond which single precision may overflow
 _FRAME_S = 0.0464  # about 2048 samples at 44.1 kHz, librosa's choice
 _OVERLAP = 4  # frames over each sample
 
@@ -60,6 +61,9 @@ def draw(rng: np.random.Generator) -> Variation:
 
 def vary(samples: np.ndarray, rate: int, variation: Variation, length: Literal["resize", "keep"] = "resize") -> np.ndarray:
     """The mono samples, varied, float32; with `keep` their middle, or all between silence, at the old length."""
+    peak = float(np.abs(samples).max(initial=0))
+    if peak > _LOUDEST:  # no sound, but a picture can be made of it; float64, for it may become a little louder still
+        return vary(samples / np.float32(peak), rate, variation, length) * np.float64(peak)
     size_in, size_out = _sizes(variation.semitones, rate)
     count = round(len(samples) / variation.stretch)
     spectrum = _advance(_stft(samples, size_in), variation.stretch * size_out / size_in)

@@ -18,9 +18,9 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from tla import console
+from tla import console, seals
 from tla.errors import UserError
-from tla.files import replacing, write_json
+from tla.files import replacing
 from tla.options import Augment, Picture
 from tla.sound.audio import BadClip, read
 from tla.sound.augment import Variation, draw, parse_kind, vary
@@ -160,9 +160,9 @@ class _Journal:
         """Whether there is one under this very plan; its shards are then `done`."""
         if not self.path.is_file():
             return False
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]  # a last line without an end was cut off
+        lines = self.path.read_bytes().split(b"\n")[:-1]  # a last line without an end was cut off
         try:
-            plan, *done = [json.loads(line) for line in lines]
+            plan, *done = [seals.unsealed(json.loads(line)) for line in lines]
         except ValueError:
             return False
         self.done = done
@@ -178,7 +178,7 @@ class _Journal:
 
     def _write(self, mode: str, value: dict[str, Any]) -> None:
         with self.path.open(mode, encoding="utf-8") as file:
-            file.write(json.dumps(value) + "\n")
+            file.write(json.dumps(seals.sealed(value)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -227,14 +227,14 @@ class Build:
         self.skipped = self._recall()
         if self.skipped is None:
             return dict.fromkeys(self.files)
-        shape = (len(self.dataset.clips) - len(self.skipped), *self.shape)
+        rows = len(self.dataset.clips) - len(self.skipped)
         there = {name: (self.place / name).is_file() for name in self.files}
-        wrong = {name: damage(self.place / name, shape) if there[name] else None for name in self.files}
+        wrong = {name: damage(self.place / name, rows, self.shape) if there[name] else None for name in self.files}
         return {name: wrong[name] for name in self.files if wrong[name] or not there[name]}
 
     def size(self, files: int) -> int:
         """Bytes of so many files, at most."""
-        return files * (nbytes((len(self.dataset.clips), *self.shape)) + 4096)
+        return files * RowFile(self.place / CLEAN, self.shape).size(len(self.dataset.clips))
 
     def run(self) -> None:
         """Make what is lacking; the caller holds the lock. The description comes first: files without one mean nothing."""
@@ -242,6 +242,8 @@ class Build:
         for name, wrong in lacking.items():
             if wrong:
                 console.say(f"{self.place / name}: {wrong}; it is made again")
+        if self.skipped is None and (self.place / DESCRIPTION).is_file():
+            console.say(f"{self.place / DESCRIPTION} is damaged; it and all that it describes are made again")
         if lacking:
             known = self.skipped
             clips = [row for row in range(len(self.dataset.clips)) if row not in known] if known else None
@@ -344,17 +346,17 @@ class Build:
             "clips": CLIPS,
             "skipped": [{"row": row, "name": clips[row].name, "wrong": wrong} for row, wrong in sorted(skipped.items())],
         }
-        write_json(self.place / DESCRIPTION, description)
+        seals.write_json(self.place / DESCRIPTION, description)
 
     def _recall(self) -> Wrong | None:
-        """The rows that were left out when the store was made; None if nothing (readable) says so."""
+        """The rows that were left out when the store was made; None if nothing (undamaged) says so."""
         path = self.place / DESCRIPTION
         if not path.is_file():
             return None
         try:
-            return {int(entry["row"]): str(entry["wrong"]) for entry in json.loads(path.read_bytes())["skipped"]}
+            return {int(entry["row"]): str(entry["wrong"]) for entry in seals.read_json(path)["skipped"]}
         except (ValueError, KeyError, TypeError):
-            return None  # damaged: as good as none
+            return None
 
 
 def _put(shard: Shard, sent: Sent, files: Sequence[RowFile]) -> Wrong:

@@ -30,7 +30,12 @@ _NAMES = {  # layout: what a file's name says
     "esc50": re.compile(r"(?P<fold>\d+)-(?P<source>\d+)-[A-Z]+-(?P<number>\d+)"),
     "urbansound8k": re.compile(r"(?P<source>\d+)-(?P<number>\d+)-\d+-\d+"),
 }
-_WRONG = {"holds no samples": "empty", "holds NaN or infinite samples": "not finite", "is empty (0 bytes)": "empty"}
+_WRONG = {
+    "there is no such file": "missing",
+    "holds no samples": "empty",
+    "holds NaN or infinite samples": "not finite",
+    "is empty (0 bytes)": "empty",
+}
 _PARTS = ("esc10", "gtzan-filtered")  # asked for by name, these leave files of their folder out
 _READERS = 4
 
@@ -126,8 +131,6 @@ def _listen(listing: Listing) -> list[_Heard]:
 
 
 def _hear(path: Path) -> _Heard:
-    if not path.is_file():
-        return _Heard(wrong="missing", text="there is no such file")
     try:
         samples, rate = audio.read(path)
     except audio.BadClip as error:

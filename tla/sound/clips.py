@@ -5,8 +5,11 @@ Official folds are used as they are. Protocols: `paper` trains on all folds but 
 """
 
 import difflib
+import errno
 import hashlib
 import json
+import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,12 +21,11 @@ from typing import Literal
 
 import numpy as np
 
-from tla import console
+from tla import console, seals
 from tla.errors import UserError
-from tla.files import write_text
 from tla.options import Protocol
+from tla.sound import audio, layouts
 from tla.sound import folds as make
-from tla.sound import layouts
 
 NAMES = tuple(layouts.SHAPES)
 FOLDERS = {  # where a named set may lie below the data root; the first is where a download puts it
@@ -40,6 +42,7 @@ MEASURED = 500  # own data: clips whose length and rate are looked at, evenly sp
 _READERS = 8
 _READ_AT_ONCE = 1024  # files
 _SAVE_EVERY_S = 300.0
+SETTLED_NS = 3_000_000_000  # two changes within a tick of a file system's clock, 2 s on the coarsest, look like one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +143,11 @@ class Dataset:
     def without(self, names: Iterable[str]) -> "Dataset":
         """The data set less some clips."""
         left_out = set(names)
-        return replace(self, clips=tuple(clip for clip in self.clips if clip.name not in left_out))
+        kept = [row for row, clip in enumerate(self.clips) if clip.name not in left_out]
+        other = replace(self, clips=tuple(self.clips[row] for row in kept))
+        if "contents" in self.__dict__:  # known: the files are not read for it again, and may be others by now
+            other.__dict__["contents"] = tuple(self.contents[row] for row in kept)
+        return other
 
 
 def load(data: str, data_root: Path) -> Dataset:
@@ -240,74 +247,73 @@ def _folds(listing: layouts.Listing, sources: Sequence[str]) -> tuple[Literal["g
 
 def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
     """Own data: rate, length and picture width from the files' headers; files that cannot be opened have no say."""
-    import soundfile
-
-    rates, lengths = [], []
-    for path in paths[:: -(-len(paths) // MEASURED)]:
-        try:
-            header = soundfile.info(path)
-        except (soundfile.LibsndfileError, OSError):
-            continue
-        if header.frames > 0:
-            rates.append(header.samplerate)
-            lengths.append(header.frames / header.samplerate)
-    if not rates:
+    headers = list(filter(None, map(audio.header, paths[:: -(-len(paths) // MEASURED)])))
+    if not headers:
         raise UserError(
             f"none of the {len(paths)} sound files ({paths[0]}, ...) can be opened; they need to be wav, flac, ogg or mp3"
         )
-    seconds = max(0.1, round(float(np.median(lengths)), 2))
+    rates = [rate for rate, _ in headers]
+    seconds = max(0.1, round(float(np.median([length for _, length in headers])), 2))
     frames = min(MOST_COLUMNS, max(FEWEST_COLUMNS, round(seconds * COLUMNS_PER_SECOND)))
     commonest = max(Counter(rates).items(), key=lambda item: (item[1], item[0]))[0]
     return min(RATE, commonest), seconds, frames
 
 
 def _digests(paths: Sequence[Path], memory: Path | None) -> tuple[str, ...]:
-    """A digest of each file's bytes, from memory where size and time of change are those of last time."""
+    """A digest of each file's bytes, from memory where size and times of change are those of last time."""
     known, digests, unsaved, saved = _recall(memory), [], 0, time.monotonic()
+    settled = time.time_ns() - SETTLED_NS
+    fresh: set[str] = set()  # keys of files that may yet be changed without a sign of it: they are not remembered
     try:
         with console.progress("reading clips", len(paths)) as bar, ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(paths), _READ_AT_ONCE):
                 some = paths[start : start + _READ_AT_ONCE]
-                marks = [(stat.st_size, stat.st_mtime_ns) for stat in map(Path.stat, some)]
+                marks = [(found.st_size, found.st_mtime_ns, found.st_ctime_ns) for found in map(_stat, some)]
                 keys = [str(path.absolute()) for path in some]
-                new = [i for i, key in enumerate(keys) if tuple(known.get(key, ())[:2]) != marks[i]]
+                new = [i for i, key in enumerate(keys) if tuple(known.get(key, ())[:3]) != marks[i]]
                 for i, digest in zip(new, pool.map(digest_of, [some[i] for i in new]), strict=True):
                     known[keys[i]] = (*marks[i], digest)
-                digests += [known[key][2] for key in keys]
+                digests += [known[key][3] for key in keys]
                 bar.advance(len(some))
-                unsaved += len(new)
+                fresh |= {keys[i] for i in new if max(marks[i][1:]) > settled}
+                unsaved += sum(keys[i] not in fresh for i in new)
                 if unsaved and memory is not None and time.monotonic() - saved > _SAVE_EVERY_S:
-                    _remember(known, memory)  # reading a million files takes hours, and may be interrupted
+                    _remember(known, fresh, memory)  # reading a million files takes hours, and may be interrupted
                     unsaved, saved = 0, time.monotonic()
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
     if unsaved and memory is not None:
-        _remember(known, memory)
+        _remember(known, fresh, memory)
     return tuple(digests)
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Of a file that can be read to its end: a pipe would be waited at, and a device read, for ever."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > audio.MOST_BYTES:
+        wrong = "is too large for a clip" if stat.S_ISREG(found.st_mode) else "is not a file"
+        raise OSError(errno.EINVAL, wrong, str(path))
+    return found
 
 
 def digest_of(path: Path) -> str:
     """What tells a file's bytes apart from all others."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:32]
+    return seals.digest_of(path)[:32]
 
 
 def _recall(memory: Path | None) -> dict[str, Sequence]:
     if memory is None or not memory.is_file():
         return {}
     try:
-        known = json.loads(memory.read_bytes())
-        good = isinstance(known, dict) and all(isinstance(entry, list) and len(entry) == 3 for entry in known.values())
+        known = seals.read_json(memory)
+        good = all(isinstance(entry, list) and len(entry) == 4 for entry in known.values())
     except (OSError, ValueError):
         good = False
     return known if good else {}  # it only saves work: a broken one is made anew
 
 
-def _remember(known: dict[str, Sequence], memory: Path) -> None:
+def _remember(known: dict[str, Sequence], fresh: set[str], memory: Path) -> None:
     try:
-        write_text(memory, json.dumps(known))
+        seals.write_json(memory, {key: entry for key, entry in known.items() if key not in fresh}, indent=None)
     except OSError as error:
         console.say(f"{memory} cannot be written ({error.strerror}), so the clips will be read again next time")

@@ -8,11 +8,11 @@ import errno
 import gzip
 import hashlib
 import http.client
+import lzma
 import shutil
 import ssl
 import stat
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -28,11 +28,13 @@ from urllib.parse import urlsplit
 
 from tla import console
 from tla.errors import UserError
-from tla.files import held
+from tla.files import held, scratch
 from tla.sound import clips, layouts
 
 TIMEOUT_S = 60.0
 TRIES = 4  # connections for one download, each going on where the last one broke off
+
+MOST_MEMBERS = 100_000  # of an archive: empty files take no room, but fill a disk too
 
 _BLOCK = 1 << 18
 _MB = 1_000_000
@@ -154,7 +156,8 @@ def _download(archive: Archive, file: Path) -> None:
             _complete(url, part, archive)
             _verify(part, archive)
         except _NETWORK as error:
-            faults.append(f"{urlsplit(url).netloc}: {getattr(error, 'reason', None) or error}")
+            why = " ".join(str(getattr(error, "reason", None) or error).split())  # it may quote the server
+            faults.append(f"{urlsplit(url).netloc}: {console.printable(why)}")
         else:
             part.replace(file)
             return
@@ -179,13 +182,13 @@ def _complete(url: str, part: Path, archive: Archive) -> None:
             if before == archive.size:
                 return
             try:
-                return _connect(url, part, bar)
+                return _connect(url, part, bar, archive.size + archive.size // 10 + _BLOCK)
             except _NETWORK:
                 if not tries_left or _size(part) <= before:  # it is not getting anywhere
                     raise
 
 
-def _connect(url: str, part: Path, bar: console.Progress) -> None:
+def _connect(url: str, part: Path, bar: console.Progress, most: int) -> None:
     """Read on from where `part` ends; a server that cannot do that sends all of it again."""
     have = _size(part)
     ranged = {"Range": f"bytes={have}-"} if have else {}
@@ -208,6 +211,11 @@ def _connect(url: str, part: Path, bar: console.Progress) -> None:
             while block := response.read(_BLOCK):
                 file.write(block)
                 bar.advance(file.tell() // _MB - bar.done)
+                if file.tell() > most:  # a server may go on for ever
+                    break
+    if _size(part) > most:
+        part.unlink()
+        raise _NotTheFile(f"sent more than the {most / _MB:.0f} MB that it may be; what came was deleted")
     expected = int(length) + have * resumed if length else _size(part)
     if _size(part) < expected:
         raise ConnectionError(f"broke off after {_size(part)} of {expected} bytes")
@@ -239,12 +247,13 @@ class _Member:
 
 
 def _unpack(archive: Archive, file: Path, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpack-") as temporary:
-        new = Path(temporary)
+    with scratch(folder.parent, ".unpack-") as new:
         try:
             with console.progress(f"unpacking {archive.name} (MB)", archive.unpacked // _MB) as bar:
                 written = 0
-                for member in _members(file):
+                for number, member in enumerate(_members(file)):
+                    if number == MOST_MEMBERS:
+                        raise _Refused(f"has more than {MOST_MEMBERS} files and folders in it")
                     written += _extract(member, new, room=2 * archive.unpacked - written)
                     bar.advance(written // _MB - bar.done)
         except _Refused as error:
@@ -260,7 +269,7 @@ class _Refused(Exception):
     """An archive that tries something that no data set needs."""
 
 
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError)
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 def _members(file: Path) -> Iterator[_Member]:
@@ -286,6 +295,8 @@ def _extract(member: _Member, into: Path, room: int) -> int:
     if member.kind == "other":
         raise _Refused(f"its member {member.name!r} is a link or a device")
     target = into.joinpath(*place.parts)
+    if target.exists() and not (member.kind == "folder" and target.is_dir()):
+        raise _Refused(f"its member {member.name!r} is there twice")
     if member.kind == "folder":
         target.mkdir(parents=True, exist_ok=True)
         return 0

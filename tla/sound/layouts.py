@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tla.console import UNPRINTABLE, printable
 from tla.errors import UserError
 from tla.sound.audio import SUFFIXES
 
@@ -94,6 +95,8 @@ def recognise(folder: Path) -> str:
 def read(path: Path, name: str | None = None) -> Listing:
     """List the clips at `path`; `name` asks for one of the known sets, or for a part of it."""
     path = path.resolve()
+    if UNPRINTABLE.search(path.name):  # it would stand in tables, figures and names of files
+        raise UserError(f"{printable(str(path))}: its name holds control characters, or is not UTF-8; rename it")
     if path.is_file():
         return _csv_listing(path)
     if not path.is_dir():
@@ -206,6 +209,8 @@ def _csv_listing(table: Path) -> Listing:
 
 def _folder(root: Path) -> Listing:
     folders = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    for folder in folders:
+        _must_be_printable(root, folder.name)
     if not folders:
         loose = any(entry.suffix.lower() in SUFFIXES for entry in root.iterdir())
         has = "sound files but no sub-folders" if loose else "no sub-folders" if any(root.iterdir()) else "nothing in it"
@@ -230,9 +235,14 @@ def sounds(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(where, name) for name in files if not name.startswith(".")]
     for path in found:
-        if path.name != path.name.encode(errors="replace").decode():
-            raise UserError(f"{folder}: the file name {path.name!a} is not UTF-8, and cannot be opened; rename it")
+        _must_be_printable(folder, path.name)
     return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+
+
+def _must_be_printable(folder: Path, name: str) -> None:
+    if UNPRINTABLE.search(name):
+        why = "is not UTF-8" if name != name.encode(errors="replace").decode() else "holds control characters"
+        raise UserError(f"{folder}: the file name {name!a} {why}, and cannot be used; rename it")
 
 
 def _table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str], Problem | None]]:
@@ -240,6 +250,10 @@ def _table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, s
     try:
         reader = csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
         header = [cell.strip() for cell in next(reader, [])]
+        used = (*needed, "fold", "source")
+        twice = [column for column in used if header.count(column) > 1]
+        if twice:
+            raise UserError(f"{path}: has the column {twice[0]} more than once")
         lacking = [column for column in needed if column not in header]
         if lacking:
             has = ",".join(header) or "no header"
@@ -249,7 +263,10 @@ def _table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, s
             )
         for cells in reader:
             if len(cells) == len(header):
-                yield reader.line_num, dict(zip(header, map(str.strip, cells), strict=True)), None
+                row = dict(zip(header, map(str.strip, cells), strict=True))
+                odd = any(UNPRINTABLE.search(row.get(column, "")) for column in used)  # as in names of files
+                wrong = _bad_row(path, reader.line_num, "holds control characters") if odd else None
+                yield reader.line_num, {} if wrong else row, wrong
             elif any(map(str.strip, cells)):
                 yield reader.line_num, {}, _bad_row(path, reader.line_num, f"has {len(cells)} cells, the header {len(header)}")
     except UnicodeDecodeError as error:
@@ -278,13 +295,20 @@ def _sorted(
         if row.path in first:
             text = f"{table} line {line}: {row.path} is listed already in line {first[row.path]}"
             problems.append(Problem(what="listed twice", text=text))
-        elif not row.path.is_file():
+        elif not _is_file(row.path):
             problems.append(Problem(what="missing file", text=f"{table} line {line}: there is no file {row.path}"))
         first.setdefault(row.path, line)
         classes.setdefault((row.label, row.number), line)
     problems += _contradictions(table, classes)
     rows = tuple(sorted((row for _, row in lined), key=lambda row: row.path))
     return Listing(name=name, layout=layout, root=root, rows=rows, problems=tuple(problems))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long to be one, a folder that may not be looked into
+        return False
 
 
 def _contradictions(table: Path, classes: dict[tuple[str, int], int]) -> Iterator[Problem]:

@@ -8,14 +8,13 @@ swelling waves, slow siren and fast trill), so that a mean over time does not te
 import csv
 import io
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tla.errors import UserError
-from tla.files import held
+from tla.files import held, scratch
 
 VERSION = 1  # raised when the sounds change, so that a set made by an older version is made anew
 RATE = 22050
@@ -52,15 +51,15 @@ def _is_current(folder: Path) -> bool:
 def make(folder: Path, seed: int = 0, clips_per_class: int = 40) -> None:
     """Make the toy set: sound files, their list `toy.csv`, and `toy.json`, which says that it is synthetic."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".toy-") as made:
-        new = Path(made) / "new"
+    with scratch(folder.parent, ".toy-") as made:
+        new = made / "new"
         _write(new, seed, clips_per_class)
         if folder.exists() and not (folder / "toy.json").exists() and any(folder.iterdir()):
             raise UserError(
                 f"{folder}: is in the way of the toy set and holds something else; move it, or give another --data-root"
             )
         if folder.exists():
-            folder.rename(Path(made) / "old")
+            folder.rename(made / "old")
         new.rename(folder)
 
 
