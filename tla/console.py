@@ -56,7 +56,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: s
 class Progress:
     """Counts finished parts of a long piece of work; `advance` moves it, `note` says how it stands."""
 
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int | None) -> None:
         self.what, self.total, self.done, self.text = printable(what), total, 0, ""
         self._start = self._said = time.monotonic()
 
@@ -70,14 +70,17 @@ class Progress:
 
     def _show(self) -> None:
         now = time.monotonic()
-        if self.total and now - self._said >= PLAIN_EVERY_S:
-            self._said = now
+        if self.total == 0 or now - self._said < PLAIN_EVERY_S:
+            return
+        self._said, of = now, ""
+        if self.total:
             left = (now - self._start) / max(self.done, 1) * (self.total - self.done)
-            say(f"{self.what}: {self.done} of {self.total}, {left:.0f} s left {self.text}".rstrip())
+            of = f" of {self.total}, {left:.0f} s left"
+        say(f"{self.what}: {self.done}{of} {self.text}".rstrip())
 
 
 class _Bar(Progress):
-    def __init__(self, what: str, total: int) -> None:
+    def __init__(self, what: str, total: int | None) -> None:
         super().__init__(what, total)
         from rich import progress
         from rich.console import Console
@@ -93,12 +96,12 @@ class _Bar(Progress):
         self.task = self.bar.add_task(self.what, total=total, text="")
 
     def _show(self) -> None:
-        self.bar.update(self.task, completed=self.done, text=self.text)
+        self.bar.update(self.task, total=self.total, completed=self.done, text=self.text)
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Progress]:
-    """A progress display for `total` parts of `what`."""
+def progress(what: str, total: int | None) -> Iterator[Progress]:
+    """A progress display for `total` parts of `what`; None: how many is not known yet."""
     if sys.stderr.isatty():
         bar = _Bar(what, total)
         with bar.bar:

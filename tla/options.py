@@ -14,6 +14,7 @@ Stage = Literal["none", "stem", "block1", "block2", "block3", "block4"]
 STAGES: tuple[Stage, ...] = get_args(Stage)[1:]  # from the input to the output; the head is always there and always new
 
 Protocol = Literal["paper", "nested"]
+Arithmetic = Literal["fp32", "bf16", "mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +78,23 @@ class Transfer:
 class Recipe:
     """How a network is trained."""
 
+    until: Literal["epochs", "plateau"] | None = None
+    """epochs: a fixed number of them. plateau: the rate falls when the training loss no longer does, and at the third rate
+    the run ends; the same rule for every arm, so that arms differ in epochs and not in how finished they are. By default the
+    paper's epochs on the paper's data sets under its protocol, or where epochs are given; plateau otherwise."""
     epochs: int | None = None
-    """By default 70 from pretrained weights and 450 from random ones, as in the paper."""
+    """--recipe.until epochs: by default 70 from pretrained weights and 450 from random ones, as in the paper."""
+    cap: int | None = None
+    """--recipe.until plateau: steps (batches) after which a run ends in any case; by default 10000."""
+    times: float = 1.0
+    """Train so many times as long as these rules say: 2 is the control that tells whether a finding hangs on the budget."""
     lr: float = 1e-4
     """The learning rate at the start."""
+    head_lr: float | None = None
+    """The learning rate of the head, which is always new; by default that of the rest."""
     drops: tuple[int, ...] | None = None
-    """Epochs after which the rate falls. By default the paper's 30,60 (300,350 from scratch), or, with epochs
-    given, after 3/7 and 6/7 of them, whatever the start."""
+    """--recipe.until epochs: epochs after which the rate falls. By default the paper's 30,60 (300,350 from scratch), or, with
+    epochs given, after 3/7 and 6/7 of them, whatever the start."""
     drop_factor: float = 0.1
     """What the rate is multiplied by at each drop."""
     weight_decay: float = 1e-3
@@ -104,6 +115,8 @@ class Grid:
     """As in 8,16."""
     lr: tuple[float, ...] = ()
     """As in 1e-3,1e-4,1e-5."""
+    head_lr: tuple[float, ...] = ()
+    """As in 1e-2,1e-3."""
     drops: tuple[tuple[int, ...], ...] = ()
     """As in [[8],[4,8]]."""
     drop_factor: tuple[float, ...] = ()
@@ -146,8 +159,9 @@ class Study:
     protocol: Protocol = "paper"
     """paper: hold one fold out, report its best and last epoch; nested: a validation fold chooses the epoch, the
     test fold is scored once."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the network: auto takes bf16 where the processor has instructions for it."""
+    precision: Literal["auto", "fp32", "bf16", "mixed"] = "auto"
+    """Arithmetic of the network; mixed is bf16 with grouped convolutions in float32. auto takes bf16 where the processor has
+    instructions for it, and mixed on CPUs where the network has grouped convolutions."""
     on_bad_clip: Literal["stop", "skip"] = "stop"
     """A clip that cannot be used: stop and name it, or leave it out and list it."""
     picture: Picture = field(default_factory=Picture)

@@ -81,9 +81,9 @@ def _planned(name: str, command: str, path: Path, options: list[str]) -> Planned
 
 def _show(plans: dict[str, Planned]) -> None:
     forecasts = {name: plan.args[0] for name, plan in plans.items()}
-    rows = [[name, f.runs, f.finished, f"{f.hours:.1f}", f"{f.gigabytes:.2f}"] for name, f in forecasts.items()]
-    console.table(["experiment", "runs", "finished", "hours", "GB"], rows)
-    hours, disk = (sum(getattr(f, what) for f in forecasts.values()) for what in ("hours", "gigabytes"))
+    rows = [[name, f.runs, f.finished, f"{f.hours[1]:.1f}", f"{f.gigabytes:.2f}"] for name, f in forecasts.items()]
+    console.table(["experiment", "runs", "finished", "hours at most", "GB"], rows)
+    hours, disk = sum(f.hours[1] for f in forecasts.values()), sum(f.gigabytes for f in forecasts.values())
     print(f"\nat most {hours:.1f} hours here, one run after another, and {disk:.1f} GB (shared runs count twice)")
 
 

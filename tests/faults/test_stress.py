@@ -26,10 +26,11 @@ from tla.measures.attribution import Explainer, Target
 from tla.measures.moments import Moments
 from tla.nets import transfer
 from tla.options import Augment, Picture, Place, Recipe, Study
+from tla.runs import schedule
 from tla.runs.folder import RunFolder
 from tla.runs.infer import Listener
 from tla.runs.launch import Material, by_start, ensure, list_runs, prepare
-from tla.runs.run import Run, resolve_recipe
+from tla.runs.run import Run
 from tla.sound.store import Store
 
 RATE, LENGTH = 8000, 3200
@@ -157,7 +158,7 @@ def test_what_is_extreme_but_possible_leaves_numbers(fit_for_all: tuple[Material
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_options_that_are_no_numbers_are_refused(name: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"--recipe\.{name.replace('_', '-')} is {value}; it has to be a number"):
-        resolve_recipe(replace(QUICK, **{name: value}), scratch=False)
+        schedule.resolve(replace(QUICK, **{name: value}), scratch=False, paper=False)
 
 
 @pytest.mark.parametrize("keep", [math.nan, math.inf])

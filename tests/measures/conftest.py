@@ -14,7 +14,7 @@ RUN = Run(
     backbone="densenet201",
     weights="imagenet:x",
     transfer=Transfer(),
-    recipe=Recipe(epochs=1, drops=()),
+    recipe=Recipe(until="epochs", epochs=1, drops=()),
     protocol="paper",
     fold=1,
     seed=0,

@@ -239,7 +239,7 @@ def test_memory_decides_how_many_steps_are_taken_at_once(tiny: StagedNet, hears:
 def test_bf16_is_kept_where_the_map_stays_as_it_is(
     rounding: float, chosen: str, tiny: StagedNet, hears: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attribution, "choose_precision", lambda asked, device: "bf16")
+    monkeypatch.setattr(attribution, "choose", lambda asked, device, net: "bf16")
     monkeypatch.setattr(attribution, "ROUNDING", rounding)
     (x,), silence = pictures(1), baselines("silence", (3, 32, 40))
     found = Explainer(hears(tiny)).attribute(x, AGAINST, silence, steps=16)
@@ -252,7 +252,7 @@ def test_bf16_is_kept_where_the_map_stays_as_it_is(
 def test_without_the_processors_bf16_it_is_not_tried(
     tiny: StagedNet, hears: Callable[..., Listener], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attribution, "choose_precision", lambda asked, device: "fp32")
+    monkeypatch.setattr(attribution, "choose", lambda asked, device, net: "fp32")
     assert Explainer(hears(tiny)).arithmetic == "fp32"
 
 

@@ -250,7 +250,7 @@ def listener() -> Listener:
         backbone="densenet_tiny",
         weights="random",
         transfer=Transfer(pretrained_upto="none"),
-        recipe=Recipe(epochs=1, drops=()),
+        recipe=Recipe(until="epochs", epochs=1, drops=()),
         protocol="paper",
         fold=1,
         seed=0,

@@ -118,7 +118,7 @@ def test_tables_of_other_runs_of_other_versions_or_none_are_no_evidence(case: Ca
 
 
 def test_a_table_is_read_for_the_study_that_it_speaks_of(written, run: Run, case: Case, tmp_path: Path) -> None:
-    quick = replace(run, recipe=Recipe(epochs=8, drops=(3, 7)))
+    quick = replace(run, recipe=Recipe(until="epochs", epochs=8, drops=(3, 7)))
     (other,) = cases([written(tmp_path / "runs", replace(quick, seed=seed), [1] * 30) for seed in range(9)])
     audit(tmp_path, case.arm("pretrained")[0].key, gain=0.1)
     rows = from_tables(tmp_path, {HERE: [other, case]})

@@ -17,7 +17,8 @@ from tla.options import Augment, Picture, Recipe
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
 
-PAPER, SCRATCH = Recipe(epochs=70, drops=(30, 60)), Recipe(epochs=450, drops=(300, 350))
+PAPER = Recipe(until="epochs", epochs=70, drops=(30, 60))
+SCRATCH = Recipe(until="epochs", epochs=450, drops=(300, 350))
 MANY = [1] * 30
 
 
@@ -51,7 +52,7 @@ def test_folds_and_seeds_are_one_arm_and_plans_are_arms_of_one_case(written, bas
 @pytest.mark.parametrize(
     "other",
     [
-        {"recipe": Recipe(epochs=8, drops=(3, 7))},
+        {"recipe": Recipe(until="epochs", epochs=8, drops=(3, 7))},
         {"picture": Picture(rate=44100, seconds=5.0, frames=250, windows="one")},
         {"augment": Augment(kind="none")},
         {"backbone": "resnet50"},
@@ -84,7 +85,7 @@ def test_the_papers_networks_from_scratch_are_trained_longer_and_stand_against_t
 
 
 def test_another_recipe_from_scratch_is_no_control(written, base: Run, tmp_path: Path) -> None:
-    quick = Recipe(epochs=8, drops=(3, 7))
+    quick = Recipe(until="epochs", epochs=8, drops=(3, 7))
     pretrained = written(tmp_path, base, MANY)
     other = written(tmp_path, random(base, recipe=quick), MANY)
     found = cases([pretrained, other])
@@ -93,7 +94,7 @@ def test_another_recipe_from_scratch_is_no_control(written, base: Run, tmp_path:
 
 
 def test_the_case_with_the_arms_then_the_runs_then_the_newest_is_taken(written, base: Run, tmp_path: Path) -> None:
-    quick = replace(base, recipe=Recipe(epochs=8, drops=(3, 7)))
+    quick = replace(base, recipe=Recipe(until="epochs", epochs=8, drops=(3, 7)))
     many = [written(tmp_path, replace(base, seed=seed), MANY) for seed in range(3)]
     both = [written(tmp_path, quick, MANY), written(tmp_path, random(quick), MANY)]
     found = cases([*many, *both])
@@ -120,7 +121,7 @@ def test_the_papers_setting_is_recognised_and_departures_are_named(written, base
     assert apart(replace(base, backbone="resnet50")) == []
     assert apart(replace(base, backbone="resnet50"), claim=2) == ["backbone resnet50"]  # its stages were not looked at
     assert apart(replace(base, data="esc10")) == ["data esc10"]
-    quick = replace(base, recipe=Recipe(epochs=8, drops=(3, 7), lr=1e-3, standardise=True), protocol="nested")
+    quick = replace(base, recipe=Recipe(until="epochs", epochs=8, drops=(3, 7), lr=1e-3, standardise=True), protocol="nested")
     assert apart(quick) == [
         "8 epochs instead of 70",
         "lr 0.001 instead of 0.0001",
@@ -136,7 +137,7 @@ def test_the_papers_setting_is_recognised_and_departures_are_named(written, base
     "change",
     [
         {},
-        {"recipe": Recipe(epochs=8, drops=(3, 7), lr=1e-3, standardise=True)},
+        {"recipe": Recipe(until="epochs", epochs=8, drops=(3, 7), lr=1e-3, standardise=True)},
         {"recipe": Recipe(epochs=8, drops=(2,), weight_decay=0.0, optimizer="sgd")},
         {"augment": Augment(kind="none"), "protocol": "nested", "precision": "bf16"},
         {"picture": Picture(rate=22050, seconds=5.0, frames=250, mels=64)},
@@ -232,9 +233,9 @@ def test_optimism_is_its_own_row_and_paired(written, base: Run, tmp_path: Path) 
 def test_one_study_is_taken_and_the_others_are_listed(written, base: Run, tmp_path: Path) -> None:
     for seed in range(2):
         written(tmp_path, replace(base, seed=seed), [1] * 20 + [0] * 20)
-    quick = written(tmp_path, replace(base, recipe=Recipe(epochs=8, drops=(3, 7))), MANY)
+    quick = written(tmp_path, replace(base, recipe=Recipe(until="epochs", epochs=8, drops=(3, 7))), MANY)
     said = gather(tmp_path, tmp_path)
-    assert list(said.studies["used"]) == [True, False]
+    assert dict(zip(said.studies["runs"], said.studies["used"], strict=True)) == {2: True, 1: False}
     assert said.table1.query("quantity == 'pretrained' and rule == 'last'")["accuracy"].tolist() == [50]
     other = gather(tmp_path, tmp_path, Only(studies=(quick.key[:6],)))
     assert other.table1.query("quantity == 'pretrained' and rule == 'last'")["accuracy"].tolist() == [100]

@@ -24,8 +24,9 @@ from tla.bench.rows import Row, clock, wait
 from tla.console import progress
 from tla.measures.attribution import CHUNK, Explainer, Target, baselines
 from tla.nets import lean, transfer
+from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
-from tla.runs.feed import Feed, autocast
+from tla.runs.feed import Feed
 from tla.runs.infer import Listener
 from tla.runs.launch import Material, list_runs
 
@@ -123,7 +124,7 @@ def _bare(listener: Listener, net: StagedNet, picture: np.ndarray) -> np.ndarray
     total = np.zeros(picture.shape, np.float32)
     for start in range(0, STEPS, CHUNK):
         batch = listener.batch(np.repeat(picture[None], min(CHUNK, STEPS - start), axis=0)).requires_grad_()
-        with autocast(listener.device, listener.run.precision):
+        with computing(listener.device, listener.run.precision):
             logits = net(batch).float()
         (slope,) = torch.autograd.grad(logits[:, WHAT.of].sum(), batch)
         total += slope.sum(dim=0).cpu().numpy() / STEPS

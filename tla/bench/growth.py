@@ -90,10 +90,10 @@ def epoch(folder: Path, *, clips: int = CLIPS, classes: int = CLASSES) -> Work:
     material = _material(folder, clips, classes)
     run = list_runs(material)[0]
     state, feed = ready(material, run)
-    test, into, count = material.dataset.split(run.fold, run.protocol).test, RunFolder(folder), itertools.count()
+    test, into = material.dataset.split(run.fold, run.protocol).test, RunFolder(folder)
 
     def one() -> None:
-        run_epoch(state, feed, run, test, next(count), Progress("", 0))
+        run_epoch(state, feed, run, test, 1.0, Progress("", 0))
         save_checkpoint(state, into)
 
     return one

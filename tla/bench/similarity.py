@@ -26,9 +26,9 @@ from tla.measures.moments import Moments, fold
 from tla.measures.passes import BATCH, Couple, hear, shared_layers
 from tla.measures.similarity import EPSILON, KEEP, svcca
 from tla.nets import backbones, transfer
+from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.nets.taps import STAGE_LAYERS
-from tla.runs.feed import autocast
 from tla.runs.infer import Listener
 from tla.runs.launch import Material, list_runs
 from tla.runs.run import Run
@@ -52,7 +52,7 @@ class Pair:
     def bare(self, pictures: np.ndarray) -> None:
         """The forward passes alone."""
         for listener in (self.before, self.after):
-            with torch.inference_mode(), autocast(listener.device, listener.run.precision):
+            with torch.inference_mode(), computing(listener.device, listener.run.precision):
                 listener.net(listener.batch(pictures))
         wait(self.before.device)
 

@@ -26,9 +26,10 @@ from tla.bench.pictures import obvious_copy, obvious_pictures
 from tla.bench.rows import Row, clock, wait
 from tla.console import Progress, progress
 from tla.nets import backbones, transfer
+from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import STAGES, Stage
-from tla.runs.feed import EVALUATION_BATCH, Feed, augmented, autocast
+from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
 from tla.runs.fit import State, make_optimizer, run_epoch, save_checkpoint, train_epoch
 from tla.runs.folder import RunFolder
 from tla.runs.launch import Material, list_runs
@@ -94,7 +95,7 @@ def ready(material: Material, run: Run) -> tuple[State, Feed]:
 
 def _bare(run: Run, net: StagedNet, inputs: Tensor, labels: Tensor, after: Stage = "none") -> None:
     """Forward and backward, from pictures or from the outputs of a stage."""
-    with autocast(inputs.device, run.precision):
+    with computing(inputs.device, run.precision):
         logits = net(inputs, after=after)
     functional.cross_entropy(logits.float(), labels).backward()
     net.zero_grad(set_to_none=True)
@@ -133,7 +134,7 @@ def _frozen(phase: str, material: Material, run: Run, batches: int) -> list[Row]
     after, size, n = transfer.frozen_prefix(state.net), run.recipe.batch, max(1, len(feed.train) - run.recipe.batch)
 
     def prefix(pictures: Tensor) -> Tensor:
-        with torch.no_grad(), autocast(feed.device, run.precision):
+        with torch.no_grad(), computing(feed.device, run.precision):
             outputs = state.net.eval().prefix(pictures, after)
         wait(feed.device)
         state.net.train()
@@ -197,7 +198,7 @@ def _epoch(run: Run, state: State, feed: Feed) -> tuple[float, float]:
     batch = feed.pictures(split.test[:EVALUATION_BATCH])
 
     def forward() -> None:
-        with torch.inference_mode(), autocast(feed.device, run.precision):
+        with torch.inference_mode(), computing(feed.device, run.precision):
             state.net(batch)
         wait(feed.device)
 
@@ -205,7 +206,7 @@ def _epoch(run: Run, state: State, feed: Feed) -> tuple[float, float]:
         folder = RunFolder(Path(runs))
 
         def epoch() -> None:
-            run_epoch(state, feed, run, split.test, 0, Progress("", 0))
+            run_epoch(state, feed, run, split.test, 1.0, Progress("", 0))
             save_checkpoint(state, folder)
 
         seconds = clock(epoch)

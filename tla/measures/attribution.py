@@ -29,9 +29,8 @@ from torch import Tensor
 from tla.console import say
 from tla.errors import UserError
 from tla.nets import lean
-from tla.runs.feed import autocast
+from tla.nets.arithmetic import choose, computing
 from tla.runs.infer import Listener
-from tla.runs.launch import choose_precision
 from tla.sound.rows import Rows
 from tla.sound.spectrograms import SILENCE
 
@@ -156,7 +155,8 @@ class Explainer:
         if not 0 < memory < math.inf:
             raise UserError(f"--memory is {memory} GB; it has to be above 0, and a number")
         self.listener, self.memory, self.arithmetic = listener, memory, arithmetic
-        if arithmetic == "auto" and choose_precision("auto", listener.device) == "fp32":
+        self._quick = choose("auto", listener.device, listener.net)  # the quickest arithmetic on this device
+        if arithmetic == "auto" and self._quick == "fp32":
             self.arithmetic = "fp32"
         self._nets = {"fp32": lean.copy_of(listener.net)}
         if self.arithmetic != "fp32":
@@ -228,7 +228,7 @@ class Explainer:
             if how == "fp32":
                 return net(pictures)
             stem = net.prefix(pictures, "stem").to(torch.bfloat16)
-            with autocast(self.listener.device, "bf16"):
+            with computing(self.listener.device, "mixed" if self._quick == "mixed" else "bf16"):
                 return net(stem, after="stem").float()
 
     def _choose(self, x: Tensor, what: Target, b: Tensor) -> None:

@@ -17,8 +17,8 @@ from torch import Tensor
 from tla.console import Progress, progress, say
 from tla.errors import UserError
 from tla.measures.statistics import deal, reach
+from tla.nets.arithmetic import computing
 from tla.nets.taps import Layer, layers, tapped
-from tla.runs.feed import autocast
 from tla.runs.pairs import Pair
 from tla.sound.store import Store
 
@@ -99,12 +99,12 @@ def _kernels(listener: "Listener", side: Sequence[Layer], pictures: np.ndarray, 
     found: dict[str, Tensor] = {}
 
     def take(name: str, output: Tensor) -> None:
-        with autocast(listener.device, "fp32"):
+        with computing(listener.device, "fp32"):
             features = output.float().flatten(1)
             features = features - features.mean(0)  # uncentred, float32 would lose the criterion in its rounding
             found[name] = (features @ features.T).to("cpu", torch.float64)
 
-    with torch.inference_mode(), autocast(listener.device, listener.run.precision), tapped(listener.net, side, take):
+    with torch.inference_mode(), computing(listener.device, listener.run.precision), tapped(listener.net, side, take):
         listener.net(listener.batch(pictures))
     watch.advance(len(pictures))
     return torch.stack([found[layer.name] for layer in side])

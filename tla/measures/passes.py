@@ -22,9 +22,9 @@ from tla.errors import UserError
 from tla.files import scratch
 from tla.measures.moments import Batch, Cross, Moments, fold
 from tla.measures.statistics import deal
+from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.nets.taps import STAGE_LAYERS, Layer, layers, outputs, tapped
-from tla.runs.feed import autocast
 from tla.runs.infer import Listener
 from tla.sound.rows import Rows
 
@@ -73,14 +73,14 @@ def hear(
     The networks run in their runs' precision; what `take` computes is in its own.
     """
     with torch.inference_mode():
-        with autocast(before.device, before.run.precision):
+        with computing(before.device, before.run.precision):
             kept = outputs(before.net, before.batch(pictures), [couple.before for couple in couples])
 
         def both(name: str, y: Tensor) -> None:
-            with autocast(after.device, "fp32"):
+            with computing(after.device, "fp32"):
                 take(name, kept.pop(name), y)
 
-        with autocast(after.device, after.run.precision), tapped(after.net, [couple.after for couple in couples], both):
+        with computing(after.device, after.run.precision), tapped(after.net, [couple.after for couple in couples], both):
             after.net(after.batch(pictures))
 
 

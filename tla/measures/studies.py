@@ -12,14 +12,15 @@ the arms that the number needs, has most folds x seeds in common to them, and is
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import pandas as pd
 
 from tla.measures.paper import CLAIMS, Claim
-from tla.options import STAGES, Augment, Picture, Protocol, Recipe, Study, Transfer
+from tla.options import STAGES, Arithmetic, Augment, Picture, Protocol, Recipe, Study, Transfer
+from tla.runs import schedule
 from tla.runs.folder import RunFolder
-from tla.runs.run import PAPER_DROPS, PAPER_DROPS_SCRATCH, PAPER_EPOCHS, PAPER_EPOCHS_SCRATCH, Run, resolve_recipe
+from tla.runs.run import Run
+from tla.runs.schedule import PAPER_DROPS, PAPER_DROPS_SCRATCH, PAPER_EPOCHS, PAPER_EPOCHS_SCRATCH
 from tla.sound.layouts import SHAPES
 
 RANDOM, FILE = "random", "FILE"
@@ -45,7 +46,7 @@ class Setting:
     augment: Augment
     recipe: Recipe
     protocol: Protocol
-    precision: Literal["fp32", "bf16"]
+    precision: Arithmetic
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,12 @@ def departures(case: Case, claim: Claim) -> list[str]:
         f"data {setting.data}": setting.data in claim.data,
         f"backbone {setting.backbone}": setting.backbone in claim.backbones,
         f"weights {case.weights}": case.weights.startswith("imagenet") or scratch_only,
-        f"{recipe.epochs} epochs instead of {epochs}": recipe.epochs == epochs,
+        f"{recipe.epochs} epochs instead of {epochs}": recipe.epochs in (None, epochs),
+        f"trained until the loss is flat instead of {epochs} epochs": recipe.until == "epochs",
+        f"trained {recipe.times:g} times as long": recipe.times == 1,
         "other drops of the rate": recipe.epochs != epochs or recipe.drops == drops,
         f"lr {recipe.lr:g} instead of {Recipe().lr:g}": recipe.lr == Recipe().lr,
+        f"lr of the head {recipe.head_lr}": recipe.head_lr is None,
         f"weight decay {recipe.weight_decay:g}": recipe.weight_decay == Recipe().weight_decay,
         f"batch {recipe.batch}": recipe.batch == Recipe().batch,
         f"optimizer {recipe.optimizer}": recipe.optimizer == Recipe().optimizer,
@@ -184,8 +188,9 @@ def study(case: Case, data: str | None = None, *, folds: Sequence[int] | None = 
     """The options that name a case: with them, its runs are found and further ones made. `data` says where the clips lie."""
     setting, recipe = case.setting, case.setting.recipe
     own = case.folders
-    for shorter in (replace(recipe, epochs=None, drops=None), replace(recipe, drops=None)):
-        if resolve_recipe(shorter, scratch=case.weights == RANDOM) == recipe:
+    open_recipe, paper = replace(recipe, until=None, cap=None), schedule.of_paper(setting.data, setting.protocol)
+    for shorter in (replace(open_recipe, epochs=None, drops=None), replace(open_recipe, drops=None), open_recipe):
+        if schedule.resolve(shorter, scratch=case.weights == RANDOM, paper=paper) == recipe:
             recipe = shorter
             break
     return Study(

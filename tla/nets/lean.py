@@ -17,11 +17,12 @@ def copy_of(net: StagedNet, *, half: bool = False) -> StagedNet:
     """The network in inference mode, channels-last, its parameters without gradients.
 
     With `half`, convolutions and linear layers behind the stem hold bf16: autocast would round them anew for every batch.
+    Grouped convolutions do not, since `mixed` arithmetic computes them in float32.
     """
     lean = copy.deepcopy(net).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     for stage in (*lean.stages[1:], HEAD) if half else ():
         for module in lean.stage_modules(stage):
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
+            if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
                 module.to(torch.bfloat16)
     return lean
 

@@ -14,6 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tla.console import UNPRINTABLE
+from tla.runs.schedule import Training
 
 if TYPE_CHECKING:
     from tla.runs.run import Run
@@ -104,7 +105,8 @@ def result(value: Any) -> dict[str, Any]:
             raise ValueError(f"scores is {_short(value['scores'])}")
     if not isinstance(files := value.get("files"), dict) or not all(_is(str, digest) for digest in files.values()):
         raise ValueError(f"files is {_short(files)}")
-    facts({name: each for name, each in value.items() if name not in ("scores", "files")})
+    typed(Training, value.get("training"))
+    facts({name: each for name, each in value.items() if name not in ("scores", "files", "training")})
     lacking = [name for name in NUMBERS if not _is(float, value.get(name))]
     if lacking:
         raise ValueError(f"{lacking[0]} is {_short(value.get(lacking[0]))}")

@@ -115,11 +115,6 @@ def _tensor(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values).view(torch.bfloat16) if values.dtype == np.uint16 else torch.from_numpy(values)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The arithmetic of a run's network."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
 def augmented(run: Run) -> bool:
     """Whether an epoch holds an augmented copy of each clip beside the clean one."""
     return run.augment.kind != "none"

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,16 +24,20 @@ from tla.console import Progress, say
 from tla.errors import UserError
 from tla.files import replacing
 from tla.nets import transfer, weights
-from tla.nets.stages import StagedNet, describe
+from tla.nets.arithmetic import computing
+from tla.nets.stages import HEAD, StagedNet, describe
 from tla.nets.weights import Pretrained
-from tla.options import Stage
+from tla.options import Arithmetic, Stage
 from tla.runs import prefix
-from tla.runs.feed import EVALUATION_BATCH, Feed, augmented, autocast
+from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
 from tla.runs.folder import Predictions, RunFolder
-from tla.runs.run import Run, learning_rate
+from tla.runs.run import Run
+from tla.runs.schedule import judge, next_rate
 from tla.runs.scores import accuracy, macro_accuracy
 from tla.seals import CHANGED
 from tla.sound.store import Store
+
+SAMPLE = 128  # training clips at most that are scored after each epoch
 
 
 @dataclass
@@ -74,36 +78,41 @@ def fit(
     _restore(state, folder)
     folder.write_log(state.history)  # the last attempt's may say more, or less, or be damaged
     watch.advance(len(state.history) * feed.batches)
-    epochs = run.recipe.epochs or 0
     with ExitStack() as stack:
         board = stack.enter_context(_tensorboard(folder, len(state.history))) if tensorboard else None
-        for epoch in range(len(state.history), epochs):
-            row = run_epoch(state, feed, run, choosing, epoch, watch)
+        while (rate := next_rate(run.recipe, state.history, run.classes)) is not None:
+            row = run_epoch(state, feed, run, choosing, rate, watch)
             save_checkpoint(state, folder)
             folder.write_log(state.history)
-            watch.note(f"epoch {epoch + 1}/{epochs}  loss {row['loss']:.3f}  held out {100 * row['accuracy']:.1f} %")
+            epoch = f"{row['epoch']}{f'/{run.recipe.epochs}' if run.recipe.epochs else ''}"
+            watch.note(f"epoch {epoch}  loss {row['loss']:.3f}  held out {100 * row['accuracy']:.1f} %")
             if board:
-                for name in ("lr", "loss", "train_accuracy", "heldout_loss", "accuracy"):
-                    board.add_scalar(name, row[name], epoch + 1)
+                for name in ("lr", "loss", "train_accuracy", "training_loss", "heldout_loss", "accuracy"):
+                    board.add_scalar(name, row[name], row["epoch"])
     _conclude(state, feed, run, folder, split.test)
 
 
-def run_epoch(state: State, feed: Feed, run: Run, choosing: np.ndarray, epoch: int, watch: Progress) -> dict[str, Any]:
-    """Train one epoch, score the clips that choose, and note both in the state."""
-    started = time.perf_counter()
+def run_epoch(state: State, feed: Feed, run: Run, choosing: np.ndarray, rate: float, watch: Progress) -> dict[str, Any]:
+    """Train one epoch at this share of the recipe's rates, score the clips that choose, and note both in the state."""
+    started, epoch = time.perf_counter(), len(state.history)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate * group["initial_lr"]
     loss, train_accuracy = train_epoch(state, feed.epoch(epoch), run, epoch, watch, after=feed.after)
     trained = time.perf_counter()
+    sample = feed.train[:: math.ceil(len(feed.train) / SAMPLE)]
+    training_loss = _loss(predict(state.net, feed, sample, run.precision), feed, sample)
     logits = predict(state.net, feed, choosing, run.precision)
-    labels = feed.store.dataset.labels[choosing]
-    heldout_loss = float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels)))
+    labels, heldout_loss = feed.store.dataset.labels[choosing], _loss(logits, feed, choosing)
     if not (math.isfinite(loss) and math.isfinite(heldout_loss)):
         losses = f"in epoch {epoch + 1} the loss is {loss:.3g} in training, {heldout_loss:.3g} on held-out clips"
         raise _diverged(losses, feed, run, np.concatenate([feed.train, choosing]))
     row = {
         "epoch": epoch + 1,
-        "lr": learning_rate(run.recipe, epoch),
-        "loss": loss,
+        "lr": rate * run.recipe.lr,
+        "steps": feed.batches,
+        "loss": loss,  # as met, batch by batch
         "train_accuracy": train_accuracy,
+        "training_loss": training_loss,  # after the epoch, in inference mode, of a sample of the training clips
         "heldout_loss": heldout_loss,
         "accuracy": accuracy(logits, labels),
         "train_seconds": round(trained - started, 3),
@@ -115,6 +124,10 @@ def run_epoch(state: State, feed: Feed, run: Run, choosing: np.ndarray, epoch: i
     return row
 
 
+def _loss(logits: np.ndarray, feed: Feed, rows: np.ndarray) -> float:
+    return float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(feed.store.dataset.labels[rows])))
+
+
 def train_epoch(
     state: State, batches: Iterable[tuple[Tensor, Tensor]], run: Run, epoch: int, watch: Progress, after: Stage = "none"
 ) -> tuple[float, float]:
@@ -124,13 +137,11 @@ def train_epoch(
     """
     device = next(state.net.parameters()).device
     loss_sum, right, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate(run.recipe, epoch)
     state.net.train()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):  # dropout draws from the global generator
         torch.manual_seed(run.seed * 1_000_003 + epoch)
         for pictures, labels in batches:
-            with autocast(device, run.precision):
+            with computing(device, run.precision):
                 logits = state.net(pictures, after=after).float()
             loss = functional.cross_entropy(logits, labels)
             state.optimizer.zero_grad(set_to_none=True)
@@ -158,11 +169,11 @@ def _diverged(seen: str, feed: Feed, run: Run, rows: np.ndarray) -> UserError:
     return UserError(f"run {run.key} diverged: {seen}; {' or '.join(suspects)} is likely too high")
 
 
-def predict(net: StagedNet, feed: Feed, rows: np.ndarray, precision: str) -> np.ndarray:
+def predict(net: StagedNet, feed: Feed, rows: np.ndarray, precision: Arithmetic) -> np.ndarray:
     """Logits (clips, classes), float32, of clean clips in inference mode."""
     net.eval()
     outputs = []
-    with torch.inference_mode(), autocast(feed.device, precision):
+    with torch.inference_mode(), computing(feed.device, precision):
         for start in range(0, len(rows), EVALUATION_BATCH):
             outputs.append(net(feed.pictures(rows[start : start + EVALUATION_BATCH]), after=feed.after).float())
     return torch.cat(outputs).cpu().numpy()
@@ -170,11 +181,16 @@ def predict(net: StagedNet, feed: Feed, rows: np.ndarray, precision: str) -> np.
 
 def make_optimizer(run: Run, net: StagedNet) -> torch.optim.Optimizer:
     """The recipe's optimizer over what the transfer plan lets move; fused, so a step is one kernel per few tensors."""
-    recipe, moving = run.recipe, transfer.trainable(net)
+    recipe, head = run.recipe, {id(parameter) for parameter in net.stage_parameters(HEAD)}
+    groups = [
+        {"params": [p for p in transfer.trainable(net) if (id(p) in head) == is_head], "lr": rate, "initial_lr": rate}
+        for is_head, rate in ((False, recipe.lr), (True, recipe.head_lr or recipe.lr))
+    ]
+    groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(moving, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True, fused=True)
+        return torch.optim.SGD(groups, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(moving, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return kind(groups, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _copy_of(net: StagedNet) -> dict[str, Tensor]:
@@ -270,6 +286,7 @@ def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.nd
             "scores": scores,
             "best_epoch": state.best + 1,
             "epochs": len(state.history),
+            "training": asdict(judge(state.history, run.classes)),
             "clips": len(test),
             "parameters": parameters,
             "trainable": trainable,

@@ -9,9 +9,10 @@ from torch.nn import functional
 
 from tla.console import progress
 from tla.nets import transfer
+from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
-from tla.runs.feed import autocast
 from tla.runs.launch import Material
+from tla.runs.queue import Batches
 from tla.runs.run import Run
 
 BATCHES = 2  # timed, after one that warms up
@@ -23,26 +24,30 @@ class Forecast:
 
     runs: int
     finished: int
-    hours: float
+    hours: tuple[float, float]  # at least, at most
     gigabytes: float
 
     def __str__(self) -> str:
-        todo = f"{self.runs - self.finished} to train: about {self.hours:.1f} hours here, one after another"
-        return f"{self.runs} runs, {self.finished} finished, {todo}, and {self.gigabytes:.2f} GB of disk"
+        least, most = self.hours
+        hours = f"about {most:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
+        todo = f"{self.runs - self.finished} to train: {hours} hours here, one after another"
+        why = "" if least == most else " (each run ends by itself when its loss no longer falls; at the latest at --recipe.cap)"
+        return f"{self.runs} runs, {self.finished} finished, {todo}{why}, and {self.gigabytes:.2f} GB of disk"
 
 
-def forecast(missing: Mapping[Run, int], finished: int, material: Material) -> Forecast:
+def forecast(missing: Mapping[Run, Batches], finished: int, material: Material) -> Forecast:
     """What the missing runs, each with the batches that it still needs, will take."""
     kinds: dict[tuple[object, ...], tuple[float, int]] = {}
-    seconds = numbers = 0.0
+    least = most = numbers = 0.0
     with progress("timing", len({_kind(run) for run in missing})) as watch:
         for run, batches in missing.items():
             if _kind(run) not in kinds:
                 kinds[_kind(run)] = _measured(run, material)
                 watch.advance()
             each, size = kinds[_kind(run)]
-            seconds, numbers = seconds + batches * each, numbers + size
-    return Forecast(len(missing) + finished, finished, seconds / 3600, numbers * 4 / 1e9)
+            least += max(0, batches.least - batches.before) * each
+            most, numbers = most + (batches.most - batches.before) * each, numbers + size
+    return Forecast(len(missing) + finished, finished, (least / 3600, most / 3600), numbers * 4 / 1e9)
 
 
 def _kind(run: Run) -> tuple[object, ...]:
@@ -59,7 +64,7 @@ def _measured(run: Run, material: Material) -> tuple[float, int]:
     shape = run.recipe.batch, 3, run.picture.mels, run.picture.frames or 0
     pictures = torch.zeros(shape, device=material.device).contiguous(memory_format=torch.channels_last)
     after = transfer.frozen_prefix(net)
-    with torch.no_grad(), autocast(material.device, run.precision):
+    with torch.no_grad(), computing(material.device, run.precision):
         pictures = net.prefix(pictures, after)  # which training reads from disk
     _step(net, pictures, run)
     start = time.perf_counter()
@@ -69,7 +74,7 @@ def _measured(run: Run, material: Material) -> tuple[float, int]:
 
 
 def _step(net: StagedNet, pictures: torch.Tensor, run: Run) -> None:
-    with autocast(pictures.device, run.precision):
+    with computing(pictures.device, run.precision):
         logits = net(pictures, after=transfer.frozen_prefix(net))
     loss = functional.cross_entropy(logits.float(), torch.zeros(len(pictures), dtype=torch.long, device=pictures.device))
     loss.backward()

@@ -12,9 +12,10 @@ from torch.nn import functional
 from tla.console import progress
 from tla.errors import UserError
 from tla.nets import transfer, weights
+from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import Picture
-from tla.runs.feed import EVALUATION_BATCH, autocast, heard
+from tla.runs.feed import EVALUATION_BATCH, heard
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
 from tla.sound import audio, spectrograms
@@ -38,7 +39,7 @@ class Listener:
     def logits(self, pictures: np.ndarray) -> np.ndarray:
         """Logits (pictures, classes) of pictures (pictures, 3, mels, frames)."""
         outputs = []
-        with torch.inference_mode(), autocast(self.device, self.run.precision):
+        with torch.inference_mode(), computing(self.device, self.run.precision):
             for start in range(0, len(pictures), EVALUATION_BATCH):
                 outputs.append(self.net(self.batch(pictures[start : start + EVALUATION_BATCH])).float().cpu().numpy())
         return np.concatenate(outputs)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from tla.console import progress, say, table
 from tla.errors import Planned, RunsFailed, UserError
-from tla.options import Place, Study, Transfer
+from tla.options import Arithmetic, Place, Study, Transfer
+from tla.runs import schedule
 from tla.runs.folder import WEIGHTS, RunFolder, find
 from tla.runs.local import InProcess, Processes, deal
 from tla.runs.queue import Batches, Board, Launcher, work_off
-from tla.runs.run import Run, resolve_recipe
+from tla.runs.run import Run
 from tla.runs.training import Outcome, pack
 from tla.sound import clips, spectrograms, store
 
@@ -31,7 +32,7 @@ class Material:
     store: store.Store
     pretrained: "Pretrained | None"  # None: from scratch
     device: "torch.device"
-    precision: Literal["fp32", "bf16"]
+    precision: Arithmetic
 
     @property
     def dataset(self) -> clips.Dataset:
@@ -40,7 +41,7 @@ class Material:
 
 def prepare(study: Study, place: Place) -> Material:
     """Find or make everything that training needs; what can be refused is refused before the long work."""
-    from tla.nets import backbones, weights
+    from tla.nets import arithmetic, backbones, weights
     from tla.nets.stages import describe
 
     on_ray_gpus = check_launch(place) == "ray" and bool(place.gpus_per_run)
@@ -52,15 +53,15 @@ def prepare(study: Study, place: Place) -> Material:
     net = backbones.build(study.backbone, 2, seed=0)
     dataset = clips.load(study.data, place.data)
     held_out(study, dataset)
-    resolve_recipe(study.recipe, scratch=False)
+    schedule.resolve(study.recipe, scratch=False, paper=schedule.of_paper(dataset.name, study.protocol))
     picture = spectrograms.resolve(study.picture, rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
     describe(net, (3, picture.mels, picture.frames or 0))  # refuses a picture too small for the network
     pretrained = None if study.weights == "random" else weights.load(_weights_source(study, place), study.backbone)
     pictures = store.open_store(dataset, picture, study.augment, place.data / "pictures", on_bad_clip=study.on_bad_clip)
     for name, wrong in pictures.skipped.items():
         say(f"left out: {name} ({wrong})")
-    auto: Literal["fp32", "bf16"] = "bf16" if on_ray_gpus else choose_precision("auto", device)  # the cluster's GPUs, not ours
-    return Material(study, pictures, pretrained, device, auto if study.precision == "auto" else study.precision)
+    asked = "bf16" if study.precision == "auto" and on_ray_gpus else study.precision  # the cluster's GPUs, not ours
+    return Material(study, pictures, pretrained, device, arithmetic.choose(asked, device, net))
 
 
 def list_runs(material: Material, *, plan: Transfer | None = None, scratch: bool = False) -> list[Run]:
@@ -79,7 +80,7 @@ def list_runs(material: Material, *, plan: Transfer | None = None, scratch: bool
         backbone=study.backbone,
         weights=weights,
         transfer=transfer,
-        recipe=resolve_recipe(study.recipe, scratch=start == "random"),
+        recipe=schedule.resolve(study.recipe, scratch=start == "random", paper=schedule.of_paper(dataset.name, study.protocol)),
         protocol=study.protocol,
         fold=0,
         seed=0,
@@ -140,10 +141,10 @@ def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: boo
         from tla.runs.forecast import forecast
 
         left = {run: batches_of(run, folder, material) for run, folder in missing}
-        raise Planned(forecast({run: b.all - b.before for run, b in left.items()}, len(wanted) - len(missing), material))
+        raise Planned(forecast(left, len(wanted) - len(missing), material))
     if missing:
         batches = {run.key: batches_of(run, folder, material) for run, folder in missing}
-        with progress("training", sum(run.all - run.before for run in batches.values())) as bar:
+        with progress("training", None) as bar:
             board = Board(bar, batches)
             with closing(launcher(material, place, board, len(missing))) as trains:
                 failed = work_off(missing, trains, board, scores=scores)
@@ -205,7 +206,7 @@ def batches_of(run: Run, folder: RunFolder, material: Material) -> Batches:
     from tla.runs.feed import count_batches
 
     epoch = count_batches(run, len(material.dataset.split(run.fold, run.protocol).train))
-    return Batches(epoch=epoch, all=epoch * (run.recipe.epochs or 0), before=epoch * folder.epochs)
+    return Batches(epoch, *schedule.steps(run.recipe, epoch), before=epoch * folder.epochs)
 
 
 def failure(failed: Sequence[Outcome], runs: Mapping[str, Run], folders: Mapping[str, RunFolder]) -> RunsFailed:
@@ -236,22 +237,6 @@ def choose_device(name: str) -> "torch.device":
         have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
         raise UserError(f"--device {name} cannot be used here; this machine has {have}") from None
     return device
-
-
-def choose_precision(asked: str, device: "torch.device") -> Literal["fp32", "bf16"]:
-    """The arithmetic of a `--precision`: bf16 needs the processor's own instructions to pay."""
-    import torch
-
-    if asked == "auto":
-        pays = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and _cpu_has_bf16()
-        return "bf16" if pays else "fp32"
-    return "bf16" if asked == "bf16" else "fp32"
-
-
-def _cpu_has_bf16() -> bool:
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text().split() if info.is_file() else []
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def _weights_source(study: Study, place: Place) -> str:

@@ -16,9 +16,10 @@ import torch
 
 from tla.console import Progress, progress, say
 from tla.files import held
+from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import Stage
-from tla.runs.feed import EVALUATION_BATCH, Feed, autocast
+from tla.runs.feed import EVALUATION_BATCH, Feed
 from tla.sound.rows import RowFile, Rows, opened
 
 FORMAT = 1  # raised when a change to the code alters what the files hold
@@ -48,7 +49,7 @@ def _outputs(feed: Feed, net: StagedNet, after: Stage, start: int, bank: int) ->
     """The stage's outputs (clips, channels, height, width) for a batch of clips; bfloat16 as its bits."""
     chosen, was = np.arange(start, min(start + EVALUATION_BATCH, len(feed.store.clean))), net.training
     net.eval()
-    with torch.inference_mode(), autocast(feed.device, feed.run.precision):
+    with torch.inference_mode(), computing(feed.device, feed.run.precision):
         output = net.prefix(feed.pictures(chosen, np.full(len(chosen), bank)), after).cpu().contiguous()
     net.train(was)
     return (output.view(torch.uint16) if output.dtype == torch.bfloat16 else output).numpy()

@@ -3,18 +3,13 @@
 import dataclasses
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from tla.errors import UserError
-from tla.options import Augment, Picture, Protocol, Recipe, Transfer
+from tla.options import Arithmetic, Augment, Picture, Protocol, Recipe, Transfer
 from tla.runs import checked
 
-FORMAT = 1  # raised when a change to the code alters what a run of the same options gives
-
-PAPER_EPOCHS, PAPER_DROPS = 70, (30, 60)
-PAPER_EPOCHS_SCRATCH, PAPER_DROPS_SCRATCH = 450, (300, 350)
+FORMAT = 2  # raised when a change to the code alters what a run of the same options gives, a changed default for instance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,43 +28,33 @@ class Run:
     protocol: Protocol
     fold: int
     seed: int
-    precision: Literal["fp32", "bf16"]
+    precision: Arithmetic
 
     @property
     def key(self) -> str:
-        """Twelve hex digits that name the run: a hash of its content."""
-        content = {"format": FORMAT, **asdict(self)}
+        """Twelve hex digits that name the run: a hash of its content, as far as that differs from the defaults.
+
+        So an option that is new, and at its default, leaves the keys of finished runs as they are.
+        """
+        content = {"format": FORMAT, **_not_default(self)}
         del content["data"]  # the digest says which clips; what the folder is called changes nothing
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _not_default(group: Any) -> dict[str, Any]:
+    """The fields of a dataclass, and of those inside it, that differ from their defaults."""
+    held = {}
+    for field in dataclasses.fields(group):
+        value = getattr(group, field.name)
+        if dataclasses.is_dataclass(value):
+            value = _not_default(value)
+            if value:
+                held[field.name] = value
+        elif value != field.default:
+            held[field.name] = value
+    return held
 
 
 def from_json(value: Any) -> Run:
     """The run that `dataclasses.asdict` and JSON made `value` of; `ValueError` if it says what no run can be."""
     return checked.run(checked.typed(Run, value))
-
-
-def resolve_recipe(recipe: Recipe, *, scratch: bool) -> Recipe:
-    """Fill in epochs and drops: the paper's for this start or, with epochs given, the same share of them for any start."""
-    if recipe.batch < 2:
-        raise UserError(f"--recipe.batch is {recipe.batch}; batch norm needs 2 clips at least")
-    for name in ("lr", "drop_factor"):
-        if not 0 < getattr(recipe, name) < math.inf:
-            raise UserError(f"--recipe.{name.replace('_', '-')} is {getattr(recipe, name)}; it has to be a number above 0")
-    if not 0 <= recipe.weight_decay < math.inf:
-        raise UserError(f"--recipe.weight-decay is {recipe.weight_decay}; it has to be a number, and not negative")
-    epochs, drops = recipe.epochs, recipe.drops
-    if epochs is None:
-        epochs = PAPER_EPOCHS_SCRATCH if scratch else PAPER_EPOCHS
-        drops = drops if drops is not None else PAPER_DROPS_SCRATCH if scratch else PAPER_DROPS
-    elif drops is None:
-        drops = tuple(sorted({max(1, round(epochs * drop / PAPER_EPOCHS)) for drop in PAPER_DROPS}))
-    if epochs < 1:
-        raise UserError(f"--recipe.epochs is {epochs}; a run has at least one epoch")
-    if any(drop < 1 for drop in drops):
-        raise UserError(f"--recipe.drops holds {min(drops)}; a drop comes after the first epoch or later")
-    return dataclasses.replace(recipe, epochs=epochs, drops=tuple(drops))
-
-
-def learning_rate(recipe: Recipe, epoch: int) -> float:
-    """The rate of an epoch, counted from 0."""
-    return recipe.lr * recipe.drop_factor ** sum(epoch >= drop for drop in recipe.drops or ())

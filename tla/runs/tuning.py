@@ -38,7 +38,7 @@ class Trial:
 
     @property
     def stopped(self) -> bool:
-        return len(self.accuracies) < (self.run.recipe.epochs or 0)
+        return not self.folder.finished
 
 
 def combinations(grid: Grid) -> list[dict[str, Any]]:
@@ -59,8 +59,10 @@ def nested(study: Study, search: Search, place: Place) -> Study:
     if search.asha:
         if check_launch(place) != "ray":
             raise UserError("--asha stops runs from outside, which takes Ray: add --launch ray")
-        if search.grid.epochs:
-            raise UserError("--asha compares runs at the same epoch of the same length: it does not go with --grid.epochs")
+        if search.grid.epochs or study.recipe.epochs is None:
+            raise UserError(
+                "--asha compares runs at the same length, epoch by epoch: give --recipe.epochs, and no --grid.epochs"
+            )
         if study.seeds != 1 or study.folds == "all" or len(study.folds) != 1:
             raise UserError("--asha compares runs that differ in their options alone: give one fold (--folds 1) and one seed")
         if search.grace < 1:
@@ -103,7 +105,7 @@ def _with_tune(runs: Sequence[Run], material: Material, search: Search, place: P
     batches = {key: batches_of(run, folders[key], material) for key, run in missing.items()}
     with (
         _reserved(missing, folders) as mine,
-        progress("training", sum(run.all - run.before for run in batches.values())) as bar,
+        progress("training", None) as bar,
         closing(Cluster(pack(material.store, material.pretrained), place, Board(bar, batches))) as cluster,
     ):
         heard = _tune([missing[key] for key in mine], runs, folders, cluster, search)
