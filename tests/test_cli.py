@@ -115,6 +115,16 @@ def test_a_full_disk_and_ctrl_c_are_told_plainly(capsys: pytest.CaptureFixture[s
     assert stop.value.code == 130
 
 
+def test_what_cannot_be_read_is_not_told_as_what_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    def lacking(*, x: int = 1) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "my.csv")
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lacking, [])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: my.csv: No such file or directory; mend that or name another place, then repeat\n"
+
+
 def test_a_bug_is_not_dressed_up() -> None:
     def buggy(*, x: int = 1) -> None:
         raise OSError(5, "Input/output error")

@@ -27,8 +27,8 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Na
 from tla.console import say
 from tla.errors import Planned, UserError
 
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
-UNNAMEABLE = (errno.ENAMETOOLONG,)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+UNREACHABLE = (errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG)  # read or written
 LARGEST = 1 << 20  # bytes of a YAML file
 DEEPEST = 20  # lists and mappings within each other in a YAML file
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
@@ -155,10 +155,12 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (*UNWRITABLE, *UNNAMEABLE):
-            raise
         where = error.filename or "a file"
-        _stop(f"cannot write {where}: {error.strerror}; free some space or choose another folder, then repeat")
+        if error.errno in UNWRITABLE:
+            _stop(f"cannot write {where}: {error.strerror}; free some space or choose another folder, then repeat")
+        if error.errno in UNREACHABLE:
+            _stop(f"{where}: {error.strerror}; mend that or name another place, then repeat")
+        raise
 
 
 def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None = None) -> dict[str, Any]:

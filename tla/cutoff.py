@@ -1,6 +1,7 @@
 """Which stages are needed at all? Cut the network behind a stage, give it a fresh norm and head, fine-tune (section IV-B).
 
     python -m tla.cutoff --keep block3        without Block4
+    python -m tla.cutoff --controls           with twice the training beside it
     python -m tla.cutoff --data my/sounds     the whole network, without Block4, without Block3 and Block4
 
 Accuracy is drawn against multiply-adds: what a stage costs beside what it brings.
@@ -21,25 +22,29 @@ def main(
     place: Place,
     *,
     keep: tuple[Stage, ...] = DEFAULT,
+    controls: bool = False,
     rule: Literal["best", "last", "test"] | None = None,
 ) -> None:
     """This command.
 
     Args:
         keep: The last stage that is kept, or several.
+        controls: Train and draw the same with twice the training too, which tells what hangs on the budget.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
     from tla.draw import stages as draw
     from tla.measures.stages import measure, scored
     from tla.runs.launch import prepare
-    from tla.runs.sweeps import ENDS, asked, ends, start, sweep
+    from tla.runs.sweeps import ENDS, LONGER, asked, ends, longer, start, sweep
 
     wanted = asked(keep, STAGES, "--keep")
     material = prepare(study, place)
     plans: dict[str, Transfer] = {stage: replace(study.transfer, kept_upto=stage) for stage in STAGES}
-    curves = {start(material): sweep(material, plans, wanted, place), ENDS: ends(material, place)}
-    result = measure(curves, scored(study, rule))
-    draw.publish(result, Path(place.figures), "cutoff")
+    curves = {start(material): sweep(material, plans, wanted, place)}
+    if controls:
+        curves[LONGER] = longer(material, plans, wanted, place)
+    result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
+    draw.publish(result, Path(place.figures), "cutoff_controls" if controls else "cutoff")
 
 
 if __name__ == "__main__":

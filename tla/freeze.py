@@ -2,6 +2,7 @@
 
     python -m tla.freeze --upto block3
     python -m tla.freeze --data my/sounds                    the whole sweep: none, stem, block1 ... block4
+    python -m tla.freeze --controls                          with twice the training beside it
     python -m tla.freeze --frozen-norm live                  batch norm of frozen stages runs on each batch's statistics
 
 Frozen means every weight and every statistic. What frozen stages say of a picture never changes, so it is computed once and
@@ -21,6 +22,7 @@ def main(
     place: Place,
     *,
     upto: tuple[Stage, ...] = (),
+    controls: bool = False,
     frozen_norm: Literal["inference", "live"] | None = None,
     rule: Literal["best", "last", "test"] | None = None,
 ) -> None:
@@ -28,21 +30,24 @@ def main(
 
     Args:
         upto: The last frozen stage, or several as in none,block3; by default the whole sweep.
+        controls: Train and draw the same with twice the training too, which tells what hangs on the budget.
         frozen_norm: Short for --transfer.frozen-norm.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
     from tla.draw import stages as draw
     from tla.measures.stages import measure, scored
     from tla.runs.launch import prepare
-    from tla.runs.sweeps import ENDS, asked, ends, start, sweep
+    from tla.runs.sweeps import ENDS, LONGER, asked, ends, longer, start, sweep
 
     base = replace(study.transfer, frozen_norm=frozen_norm or study.transfer.frozen_norm)
     wanted = asked(upto, ("none", *STAGES), "--upto")
     material = prepare(study, place)
     plans: dict[str, Transfer] = {stage: replace(base, frozen_upto=stage) for stage in ("none", *STAGES)}
-    curves = {start(material): sweep(material, plans, wanted, place), ENDS: ends(material, place)}
-    result = measure(curves, scored(study, rule))
-    draw.publish(result, Path(place.figures), "fig2c_freeze")
+    curves = {start(material): sweep(material, plans, wanted, place)}
+    if controls:
+        curves[LONGER] = longer(material, plans, wanted, place)
+    result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
+    draw.publish(result, Path(place.figures), "fig2c_freeze_controls" if controls else "fig2c_freeze")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@
     python -m tla.fusion --controls                    with the controls
 
 Controls, as further curves: rest of the network with the pretrained mean and variance of each tensor; only convolutions or only
-batch norm from ImageNet; the pretrained stages frozen (transfer without fine-tuning); and the same stages taken from a network
-trained on these very sounds from scratch, free and frozen (selffer), after Yosinski et al. (2014).
+batch norm from ImageNet; the pretrained stages frozen (transfer without fine-tuning); the same stages taken from a network
+trained on these very sounds from scratch, free and frozen (selffer), after Yosinski et al. (2014); and the same with twice the
+training, which tells what hangs on the budget.
 """
 
 from dataclasses import replace
@@ -33,7 +34,7 @@ def main(
 
     Args:
         upto: The last pretrained stage, or several as in none,block3; by default the whole sweep.
-        controls: Train and draw the controls too; six more curves.
+        controls: Train and draw the controls too; seven more curves.
         rest: Short for --transfer.rest.
         parts: Short for --transfer.parts.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
@@ -41,7 +42,7 @@ def main(
     from tla.draw import stages as draw
     from tla.measures.stages import measure, scored
     from tla.runs.launch import prepare
-    from tla.runs.sweeps import ENDS, asked, ends, selffer, start, sweep
+    from tla.runs.sweeps import ENDS, LONGER, asked, ends, longer, selffer, start, sweep
 
     base = replace(study.transfer, rest=rest or study.transfer.rest, parts=parts or study.transfer.parts)
     if study.weights == "random":
@@ -62,6 +63,7 @@ def main(
         curves["pretrained, frozen"] = sweep(material, frozen, wanted, place)
         curves["own sounds"] = selffer(material, plans, wanted, place)
         curves["own sounds, frozen"] = selffer(material, frozen, wanted, place)
+        curves[LONGER] = longer(material, plans, wanted, place)
     result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
     draw.publish(result, Path(place.figures), "fig2b_fusion_controls" if controls else "fig2b_fusion")
 

@@ -99,6 +99,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, bool, str]] = {
     "text": (put(CLIP, b"hello, I am no sound"), "unreadable", True, "cannot be decoded"),
     "nan": (put(CLIP, NAN), "not finite", True, CLIP),
     "silent": (put(CLIP, np.zeros(5000)), "silent", False, CLIP),
+    "integers written as floats": (put(CLIP, 3e4 * np.sin(np.arange(5000))), "far beyond full scale", False, "peak 3e+04"),
     "one sample": (put(CLIP, np.array([0.5])), "too short for a picture", True, "0.0010 s"),
     "length": (put(CLIP, tone(9, 4.9)), "not 5 s long", False, "4.90 s"),
     "copy": (copy("1-1-A-0.wav", "2-2-A-0.wav"), "same sound across folds", False, f"audio/{CLIP} = audio/2-2-A-0.wav"),

@@ -46,6 +46,9 @@ def sounds(rate: int) -> dict[str, np.ndarray]:
         "low rumble under a whisper": np.sin(2 * np.pi * 60 * time) + 1e-5 * rng.normal(size=rate),
         "click": np.eye(1, rate, rate // 3)[0],
         "odd length": rng.normal(size=rate // 2 + 77),
+        "just below the shortcut's end": 1.49 * np.sin(2 * np.pi * 440 * time),
+        "far beyond full scale": 64 * np.sin(2 * np.pi * 440 * time),
+        "integers written as floats": 10_000 * np.sin(2 * np.pi * 440 * time),
     }
     return {name: samples.astype(np.float32) for name, samples in made.items()}
 

@@ -11,6 +11,7 @@ from tla.runs.launch import Material, ensure, list_runs
 from tla.runs.run import Run
 
 ENDS = "ends"  # the curve under which the two ends stand in a sweep's tables
+LONGER = "twice the training"  # the curve of that control
 
 Points = dict[str, list[RunFolder]]
 
@@ -41,6 +42,12 @@ def ends(material: Material, place: Place) -> Points:
     if material.pretrained is None:
         del plans["pretrained"]
     return sweep(material, plans, [], place)
+
+
+def longer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Points:
+    """The same with twice the training: what changes then is no finding about the stages but about the budget."""
+    recipe = replace(material.study.recipe, times=2 * material.study.recipe.times)
+    return sweep(replace(material, study=replace(material.study, recipe=recipe)), plans, wanted, place)
 
 
 def selffer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Points:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tla import console
-from tla.sound import audio, layouts
+from tla.sound import audio, layouts, spectrograms
 from tla.sound.clips import Dataset
 from tla.sound.layouts import Listing, Row
 
@@ -90,8 +90,12 @@ class _Heard:
     text: str = ""
     seconds: float = 0.0
     rate: int = 0
-    silent: bool = False
+    peak: float = 1.0
     content: str = ""
+
+    @property
+    def silent(self) -> bool:
+        return self.peak < SILENT_PEAK
 
 
 def check(what: Dataset | Path, name: str | None = None) -> Report:
@@ -138,7 +142,7 @@ def _hear(path: Path) -> _Heard:
     return _Heard(
         seconds=len(samples) / rate,
         rate=rate,
-        silent=bool(np.abs(samples).max() < SILENT_PEAK),
+        peak=float(np.abs(samples).max()),
         content=hashlib.sha256(samples.tobytes()).hexdigest(),  # of the sound, so that a copy in another format is found too
     )
 
@@ -202,6 +206,8 @@ def _file_findings(listing: Listing, heard: Sequence[_Heard]) -> Iterator[Findin
         yield _finding(wrong, texts, error=True)
     good = [(listing.name_of(row), one) for row, one in pairs if not one.wrong]
     yield _finding("silent", [name for name, one in good if one.silent])
+    far = [f"{name}: peak {one.peak:.3g} in place of 1" for name, one in good if one.peak > spectrograms.BEYOND]
+    yield _finding("far beyond full scale", far)
     yield _finding(
         "too short for a picture", [f"{name}: {one.seconds:.4f} s" for name, one in good if one.seconds <= SHORT_S], error=True
     )

@@ -22,6 +22,7 @@ WINDOWS_S = ((0.025, 0.010), (0.050, 0.025), (0.100, 0.050))  # window and hop o
 FFT_S = 0.100  # length of the FFT, for all three windows
 FLOOR = 1e-6  # added to the power before the log
 SILENCE = math.log(FLOOR)  # what a silent cell holds: -13.8155
+BEYOND = 1.5  # times full scale; above, a sound is not within the range of a recording, and a shortcut is no longer exact
 LOWEST_RATE = 1000  # hertz; below, the shortest window is a few samples and says nothing
 
 _BLOCK = 16  # frames transformed at a time, so that their spectra stay in the cache
@@ -73,8 +74,8 @@ def picture(samples: np.ndarray, options: Picture) -> np.ndarray:
             f" ({shortest(options) / rate:.3f} s)"
         )
     padded = np.pad(np.asarray(samples, np.float64), fft_length(rate) // 2, mode="reflect")
-    windows = WINDOWS_S if options.windows == "three" else WINDOWS_S[:1]
-    channels = [_resize(_log_mel(padded, _analysis(rate, *window, options.mels)), frames) for window in windows]
+    windows, whole = WINDOWS_S if options.windows == "three" else WINDOWS_S[:1], bool(np.abs(padded).max() > BEYOND)
+    channels = [_resize(_log_mel(padded, _analysis(rate, *window, options.mels, whole)), frames) for window in windows]
     return np.stack(channels * (len(WINDOWS_S) // len(channels)))
 
 
@@ -155,14 +156,14 @@ class _Analysis:
 
 
 @lru_cache(maxsize=64)
-def _analysis(rate: int, window_s: float, hop_s: float, mels: int) -> _Analysis:
+def _analysis(rate: int, window_s: float, hop_s: float, mels: int, whole: bool) -> _Analysis:
     (window, hop), frame = window_and_hop(rate, window_s, hop_s), fft_length(rate)
     taper = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
     bank = filterbank(rate, mels)
     smaller = 64 * scipy.fft.next_fast_len(-(-(2 * window - 1) // 64), real=True)  # many factors of two are fastest
-    if smaller < 0.75 * frame:
-        whole = (slice(0, smaller // 2 + 1), slice(0, mels), _smaller_bank(bank, window, frame, smaller))
-        return _Analysis(frame, hop, taper, smaller, (whole,))
+    if smaller < 0.75 * frame and not whole:
+        every = (slice(0, smaller // 2 + 1), slice(0, mels), _smaller_bank(bank, window, frame, smaller))
+        return _Analysis(frame, hop, taper, smaller, (every,))
     return _Analysis(frame, hop, taper, frame, _parts(bank))
 
 
@@ -185,7 +186,8 @@ def _smaller_bank(bank: np.ndarray, window: int, frame: int, n_fft: int) -> np.n
     """The map to mel bands from a smaller FFT: the same numbers for half the work.
 
     A power spectrum is the Fourier transform of the window's autocorrelation, which ends after `window` lags. So any FFT
-    of at least 2 * window - 1 points determines the power at every frequency, also at those of the frame's own FFT.
+    of at least 2 * window - 1 points determines the power at every frequency, also at those of the frame's own FFT. Its weights
+    subtract large numbers where a band is quiet, which is exact to 1e-4 after the logarithm up to half beyond full scale.
     """
     of_lags = scipy.fft.fft(bank, n=frame, axis=0).real[:window]  # mel bands as weights on the autocorrelation
     of_lags[1:] *= 2  # a lag and its negative
