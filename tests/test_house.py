@@ -12,7 +12,7 @@ from tla import __main__ as listing
 
 PACKAGE = Path(tla.__file__).parent
 ROOMS = {"sound": 1, "nets": 1, "runs": 2, "measures": 3, "draw": 4, "bench": 5}  # what a room may import lies below it
-GROUND = {"options", "errors", "console", "files", "seals", "cli"}
+GROUND = {"options", "errors", "console", "files", "seals", "cli", "statistics"}
 LIGHT = {"tla", "jsonargparse", "docstring_parser", "typeshed_client", "attr", "attrs", "typing_extensions", "yaml"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -108,10 +108,10 @@ def test_a_score_is_what_the_chosen_network_says_of_the_validation_clips(quick: 
     assert [(trial.options["lr"], trial.run.seed) for trial in trials] == [(1e-2, 0), (1e-2, 1), (1e-3, 0), (1e-3, 1)]
     for trial in trials:
         assert trial.run.protocol == "nested"
-        clips = validation_clips([trial], material)
-        assert clips["right"].mean() == max(trial.accuracies) == max(row["accuracy"] for row in trial.folder.log)
+        (clips,) = validation_clips([trial], material).values()
+        assert clips.right.mean() == max(trial.accuracies) == max(row["accuracy"] for row in trial.folder.log)
         held_out = {str(name) for name in trial.folder.predictions.names}
-        assert not held_out & set(clips["clip"])
+        assert not held_out & set(clips.clips.tolist())
     found = measure(trials, material)
     pairs = [np.mean([max(t.accuracies) for t in trials[i : i + 2]]) for i in (0, 2)]
     np.testing.assert_allclose(found.points["accuracy"], 100 * np.array(pairs))

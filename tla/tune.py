@@ -40,7 +40,7 @@ def write_best(path: Path, study: Study, options: dict[str, Any], row: Any) -> N
     import yaml
 
     from tla.files import write_text
-    from tla.measures.statistics import bracketed
+    from tla.statistics import bracketed
 
     asked = {name: value for name, value in asdict(study).items() if name not in ("folds", "seeds", "protocol")}
     asked["recipe"] |= options

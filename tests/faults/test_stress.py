@@ -15,13 +15,13 @@ import pytest
 import soundfile
 import torch
 
-from tla import cutoff, ensemble, freeze, fusion, ig, report, svcca, train
+from tla import cutoff, ensemble, freeze, fusion, ig, report, statistics, svcca, train
 from tla.draw import ensembles as draw_ensembles
 from tla.draw import stages as draw_stages
 from tla.draw import tables as draw_tables
 from tla.errors import RunsFailed, UserError
 from tla.measures import audit as audits
-from tla.measures import claims, ensembles, similarity, statistics, tables
+from tla.measures import claims, ensembles, similarity, tables
 from tla.measures.attribution import Explainer, Target
 from tla.measures.moments import Moments
 from tla.nets import transfer
@@ -297,17 +297,15 @@ def test_what_is_scarce_is_scored_on_what_there_is(
 # Measures
 
 
-def test_one_recording_gives_no_interval_and_no_p_value() -> None:
-    values = np.array([1.0, 0.0, 1.0])
-    alone = statistics.clustered_mean(values, np.array(["a", "a", "a"]))
-    assert alone.mean == pytest.approx(2 / 3)
-    assert math.isnan(alone.low)
-    assert math.isnan(alone.high)
-    assert not alone.excludes_zero
-    assert str(alone) == "66.7 [none: one recording]"
-    assert math.isnan(statistics.sign_flip_test(values, np.array(["a", "a", "a"])))
-    two = statistics.clustered_mean(values, np.array(["a", "a", "b"]))
-    assert (two.low, two.high) == (0.5, 1.0)
+@pytest.mark.parametrize("recordings", [["a"] * 8, list("abcdabcd"), ["a"] * 96 + list("bcde")])
+def test_few_recordings_give_no_interval_and_no_p_value(recordings: list[str]) -> None:
+    values = np.arange(len(recordings)) % 2 / 1.0
+    for estimate in (statistics.share, statistics.gain, statistics.mean):
+        few = estimate(statistics.of_clips(values, np.array(recordings)))
+        assert few.mean == pytest.approx(0.5)
+        assert all(map(math.isnan, (few.low, few.high, few.p)))
+        assert not few.excludes_zero
+        assert str(few) == f"50.0 [{statistics.NONE}]"
 
 
 def test_a_p_value_that_is_not_there_is_no_test_to_correct_for() -> None:
@@ -341,7 +339,7 @@ def test_an_ensemble_that_hears_one_clip(run: Run, tmp_path: Path, capsys: pytes
     scores, said = drawn(members(np.array([[[2.0, 1.0]], [[1.0, 2.0]]]), [0], ["a"]), run, capsys, tmp_path)
     assert scores["single"].tolist() == [50, 50]
     assert scores[["low", "high", "gain_low", "gain_high", "nll_change_low", "error_correlation"]].isna().all(axis=None)
-    assert "[none: one recording]: cannot be told from none on these 1 clips" in said
+    assert "[none: recordings too few or all alike]: cannot be told from none on these 1 clips" in said
     ours = scores["ece_ensemble"]
     assert ((ours >= 0) & (ours <= 1)).all()
 
@@ -432,23 +430,23 @@ def test_memory_that_is_no_number_is_refused(run: Run, memory: float) -> None:
 
 def test_verdicts_need_more_than_one_recording() -> None:
     row = {"unit": claims.POINTS, "value": 5.0, "low": math.nan, "high": math.nan}
-    assert claims.number(row) == "+5.0 points [none: one recording]"
+    assert claims.number(row) == "+5.0 points [none: recordings too few or all alike]"
     assert claims.verdict(math.nan, math.nan, claims.GAINS) == claims.OPEN
 
 
 def test_a_difference_without_an_interval_is_not_called_one() -> None:
     rows = [
-        {"arm": arm, "rule": "last", "accuracy": value, "low": math.nan, "high": math.nan}
+        {"arm": arm, "rule": "last", "accuracy": value, "low": math.nan, "high": math.nan, "covers": statistics.CLIPS}
         for arm, value in (("pretrained", 90.0), ("random", 50.0), ("pretrained - random", 40.0))
     ]
     told = draw_tables.finding(pd.DataFrame(rows), "last")
-    assert "+40.0 points [none: one recording], cannot be told from none" in told
+    assert "+40.0 points [none: recordings too few or all alike], cannot be told from none" in told
 
 
 def test_a_point_without_an_interval_keeps_its_name() -> None:
     stage = {"curve": "pretrained", "point": "block1", "fold": 1, "seed": 0, "last": 0.5, "epochs": 1, "lr": 1.0}
     runs = pd.DataFrame([{**stage, "data": "x", "backbone": "y", "augment": "none", "frozen_norm": "inference"}])
-    numbers = {"accuracy": 50.0, "low": math.nan, "high": math.nan, "multiply_adds": 1e9}
+    numbers = {"accuracy": 50.0, "low": math.nan, "high": math.nan, "covers": statistics.CLIPS, "multiply_adds": 1e9}
     points = pd.DataFrame([{"curve": "pretrained", "point": "block1", **numbers}])
     (axes,) = draw_stages.cut_figure(runs, points, draw_stages.KINDS["cutoff"], "last").axes
     (name,) = axes.texts

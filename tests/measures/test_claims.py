@@ -8,6 +8,7 @@ import pytest
 from tla.measures import claims
 from tla.measures.claims import COLUMNS, GAINS, LOSES, NOTHING, agreement, findings, judge, verdict
 from tla.measures.paper import CLAIMS, TABLE1, TABLE2
+from tla.statistics import CLIPS, TRAININGS
 
 
 @pytest.mark.parametrize(
@@ -72,12 +73,14 @@ def part(claim: int = 1, **more: object) -> dict[str, object]:
         "value": 20.0,
         "low": 16.0,
         "high": 24.0,
+        "covers": TRAININGS,
         "region_low": 0.0,
         "region_high": math.inf,
         "paper": 18.66,
         "paper_rule_value": 19.0,
         "paper_rule_low": 15.0,
         "paper_rule_high": 23.0,
+        "paper_rule_covers": TRAININGS,
         "missing": "",
         "command": "",
     }
@@ -121,23 +124,31 @@ def test_what_is_missing_comes_with_its_command_once() -> None:
 
 def test_an_open_part_says_how_many_clips_would_settle_it() -> None:
     said = found(part(value=2.0, low=-2.0, high=6.0))[1]
-    assert said.missing[0].startswith("pretrained - random: about 4.0 times as many clips")  # half-width 4 has to become 2
+    assert said.missing[0].startswith(
+        "pretrained - random: about 4.0 times as many clips and seeds"
+    )  # half-width 4 has to become 2
     hopeless = found(part(value=0.01, low=-4.0, high=4.0))[1]
     assert "too near to 0" in hopeless.missing[0]
 
 
-def test_one_seed_is_told_even_where_a_claim_holds() -> None:
+def test_on_one_seed_there_is_no_verdict_but_what_these_runs_say_and_what_it_takes() -> None:
     assert found(part())[1].missing == ("runs on urbansound8k and gtzan, of which the claim speaks too",)
-    said = found(part(seeds="3 and 1"))[1]
-    assert said.verdict == "holds"
-    assert "further seeds" in said.missing[0]
-
-
-def test_few_recordings_are_no_evidence() -> None:
-    said = found(part(sources=19))[1]
+    one = part(seeds="1", covers=CLIPS, paper_rule_covers=CLIPS)
+    said = found(one)[1]
     assert said.verdict == said.size == "not enough evidence"
-    assert "19 recordings are too few" in said.missing[0]
-    assert found(part(sources=20))[1].verdict == "holds"
+    assert "on these runs, for other clips, it lies there" in said.measured[0]
+    assert "not to be said without other trainings" in said.measured[0]
+    assert "--seeds 3 would settle it, if runs of one plan differ by 3 points" in said.missing[0]
+    below = found(one | {"value": -5.0, "low": -9.0, "high": -1.0})[1]
+    assert below.verdict == "not enough evidence"
+    assert "it does not lie there" in below.measured[0]
+    assert "and more clips too" in found(one | {"value": 3.0, "low": -1.0, "high": 7.0})[1].missing[0]
+
+
+def test_without_an_interval_there_is_no_verdict() -> None:
+    said = found(part(sources=4, low=math.nan, high=math.nan, paper_rule_low=math.nan, paper_rule_high=math.nan))[1]
+    assert said.verdict == said.size == "not enough evidence"
+    assert "4 recordings, or such unequal ones, are too few" in said.missing[0]
 
 
 def test_the_papers_setting_goes_first_and_its_size_is_asked_only_there() -> None:
@@ -178,7 +189,7 @@ def test_a_sentence_says_what_the_number_stands_on() -> None:
     (sentence,) = found(part())[1].measured
     assert sentence.startswith(
         "pretrained - random: +20.0 points [+16.0, +24.0] (last epoch, paper protocol, folds 1,2, 3 seeds, 4 runs, "
-        "800 clips of 500 recordings): holds (above 0)"
+        "800 clips of 500 recordings; interval for other clips and other trainings): holds (above 0)"
     )
 
 

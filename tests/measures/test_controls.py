@@ -9,6 +9,7 @@ import scipy.stats
 
 from tla.measures.controls import ABOVE, EARLY_LATE, EARLY_LATE_ABOVE, STARTS, Means, contrasts, over_clips, over_runs, points
 from tla.runs.pairs import PRETRAINED, RANDOM, SEEDS
+from tla.statistics import CLIPS, TRAININGS
 
 LAYERS = {"stem": "stem", "block1": "block1", "block3": "block3", "block4": "block4"}
 SCORES = {
@@ -54,7 +55,12 @@ def test_means_are_over_seeds_then_folds_and_the_interval_is_the_jackknifes() ->
     for _, fold in scores.groupby("fold"):
         mine = fold.query("curve == @RANDOM and layer == 'stem' and group > 0")
         variance += 9 * np.var(mine.groupby("group")["score"].mean() / 2)
-    assert row["high"] - row["score"] == pytest.approx(scipy.stats.t.ppf(0.975, 18) * variance**0.5)
+    between = 2 * np.var([0.6, 0.62], ddof=1) / 2 / 4  # two folds of two seeds, and the mean over folds
+    df = (variance + between) ** 2 / (variance**2 / 18 + between**2 / 2)
+    assert row["high"] - row["score"] == pytest.approx(scipy.stats.t.ppf(0.975, df) * (variance + between) ** 0.5)
+    assert row["covers"] == TRAININGS
+    runs, scores = written(seeds=1)
+    assert at(points(runs, over_clips(scores), (0.0, 1.0)), RANDOM, "stem")["covers"] == CLIPS
 
 
 def test_a_relative_score_lies_between_floor_and_ceiling_where_the_ceiling_is_clear_of_the_floor() -> None:

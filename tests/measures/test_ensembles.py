@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
+from tla import statistics
 from tla.draw import ensembles as draw
 from tla.errors import UserError
 from tla.measures import ensembles
 from tla.measures.ensembles import Members, average, calibrated_error, calibration_error, measure, members, surprise
 from tla.runs.folder import Predictions, RunFolder
 from tla.runs.run import Run
+from tla.statistics import TRAININGS
 
 
 def logits_of(*probabilities: list[float]) -> np.ndarray:
@@ -44,7 +46,7 @@ def test_an_ensemble_by_hand() -> None:
     whole = ensembles.scores(one).set_index("averaged").loc["softmax"]
     assert whole["single"] == pytest.approx(100 * 5 / 12)
     assert whole["spread"] == pytest.approx(np.std([50, 50, 25], ddof=1))
-    assert whole["ensemble"] == 50.0
+    assert whole["ensemble"] == pytest.approx(50)
     assert whole["gain"] == pytest.approx(100 * (6 / 12 - 5 / 12))
     assert whole["nll_single"] == pytest.approx(-np.log([0.9, 0.6, 0.4, 0.1, 0.4, 0.6, 0.8, 0.1, 0.4, 0.1, 0.9, 0.1]).mean())
     assert whole["nll_ensemble"] == pytest.approx(-np.log([1.7 / 3, 1.3 / 3, 0.7, 0.1]).mean())
@@ -149,7 +151,11 @@ def test_twins_never_disagree_and_err_together() -> None:
     assert (pairs["disagreement"] == 0).all()
     assert pairs["error_correlation"].to_numpy() == pytest.approx(1)
     scores = ensembles.scores(one)
-    assert (scores[["gain", "gain_low", "gain_high", "spread", "disagreement"]] == 0).all(axis=None)
+    assert (scores[["gain", "spread", "disagreement"]] == 0).all(axis=None)
+    assert (scores["gain_high"] == -scores["gain_low"]).all()
+    assert scores["gain_high"].to_numpy() == pytest.approx(
+        100 * 1.96**2 / (40 + 1.96**2), abs=0.01
+    )  # what 40 clips cannot exclude
     assert (ensembles.subsets(one)["accuracy"].nunique()) == 1
 
 
@@ -168,7 +174,21 @@ def test_the_gain_is_paired_and_clips_of_one_source_go_together() -> None:
     apart = ensembles.gain(made(logits, labels.tolist()))
     assert apart.low > 0
     together = ensembles.gain(made(np.tile(logits, (1, 4, 1)), labels.tolist() * 4, list(range(200)) * 4))
-    assert (together.low, together.high) == pytest.approx((apart.low, apart.high))
+    assert (together.low, together.high) == pytest.approx((apart.low, apart.high), abs=0.01)
+    assert apart.covers == TRAININGS
+
+
+def test_what_members_bring_adds_up_to_the_ensemble_and_noise_between_them_widens_its_interval() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 300)
+    skill = np.array([2.0, 0.1, 1.0, 0.3])[:, None]
+    logits = skill * np.where(labels == 0, 1.0, -1.0) + rng.normal(size=(4, 300))
+    one = made(np.stack([logits, np.zeros_like(logits)], axis=2), labels.tolist())
+    folds = ensembles._folds(one, "softmax", less_single=True)
+    whole = average(one.logits, "softmax").argmax(axis=1) == one.labels
+    np.testing.assert_allclose(folds[0].values.mean(axis=0), whole - one.right.mean(axis=0), atol=1e-12)
+    here = statistics.gain(statistics.of_clips(folds[0].values.mean(axis=0), one.sources))
+    assert ensembles.gain(one).high > here.high
 
 
 @pytest.fixture

@@ -3,24 +3,31 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tla.draw import stages as draw
 from tla.errors import UserError
 from tla.measures.stages import measure, scored
-from tla.measures.statistics import holm, sign_flip_test
 from tla.options import Study, Transfer
 from tla.runs.folder import RunFolder
 from tla.runs.sweeps import ENDS, asked
+from tla.statistics import CLIPS, TRAININGS, holm
 
 
-def swept(written, run, tmp_path: Path) -> dict[str, dict[str, list[RunFolder]]]:
-    """A sweep in which block2 helps on every second clip, and nothing else does."""
+def swept(written, run, tmp_path: Path, seeds: int = 2) -> dict[str, dict[str, list[RunFolder]]]:
+    """A sweep in which block2 helps on every second clip, and nothing else does; two runs that differ in one clip a fold."""
     low, high = [1, 0] * 60, [1, 1] * 60
     right = {"none": low, "block1": low, "block2": high, "block3": high}
     points = {
-        stage: [written(tmp_path, replace(run, fold=fold, transfer=Transfer(pretrained_upto=stage)), hits) for fold in (1, 2)]
+        stage: [
+            written(
+                tmp_path,
+                replace(run, fold=fold, seed=seed, transfer=Transfer(pretrained_upto=stage)),
+                [0, *hits[1:]] if seed else hits,
+            )
+            for fold in (1, 2)
+            for seed in range(seeds)
+        ]
         for stage, hits in right.items()
     }
     return {"pretrained": points, ENDS: {"random": points["none"]}}
@@ -34,9 +41,22 @@ def test_a_step_counts_only_where_its_interval_excludes_zero(written, run, tmp_p
     assert steps.loc["block2", "accuracy"] == pytest.approx(50)
     assert steps.loc["block2", "low"] > 0
     assert (steps["p_holm"] >= steps["p"]).all()
-    assert list(sweep.points.query("curve == 'pretrained'")["accuracy"]) == pytest.approx([50, 50, 100, 100])
-    assert len(sweep.runs) == 10
+    assert list(sweep.points.query("curve == 'pretrained'")["accuracy"]) == pytest.approx(
+        [50 - 100 / 240] * 2 + [100 - 100 / 240] * 2
+    )
+    assert set(steps["covers"]) == set(sweep.points["covers"]) == {TRAININGS}
+    assert len(sweep.runs) == 20
     assert set(sweep.epochs["epoch"]) == {1}
+
+
+def test_on_one_seed_no_step_counts_and_it_is_said_why(written, run, tmp_path: Path, capsys) -> None:
+    sweep = measure(swept(written, run, tmp_path, seeds=1), "last")
+    steps = sweep.steps.set_index("after")
+    assert steps.loc["block2", "low"] > 0
+    assert not steps["important"].any()
+    assert set(steps["covers"]) == {CLIPS}
+    draw.show(sweep, draw.KINDS["fig2b_fusion"])
+    assert "one seed says nothing of another training (--seeds 3" in capsys.readouterr().out
 
 
 def test_tables_are_written_and_figures_drawn_the_same_twice(written, run, tmp_path: Path, capsys) -> None:
@@ -50,21 +70,6 @@ def test_tables_are_written_and_figures_drawn_the_same_twice(written, run, tmp_p
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
     assert b"/Type3" not in (tmp_path / "a" / "cutoff.pdf").read_bytes()
-
-
-def test_a_sign_flip_test_agrees_with_the_exact_one() -> None:
-    # five clusters that all gain: only two of the 32 sign patterns are as extreme
-    assert sign_flip_test(np.ones(5), np.arange(5)) == pytest.approx(2 / 32, abs=0.01)
-    assert sign_flip_test(np.zeros(5), np.arange(5)) == 1.0
-    together = sign_flip_test(np.ones(50), np.repeat(np.arange(5), 10))  # copies add no evidence
-    assert together == pytest.approx(2 / 32, abs=0.01)
-
-
-def test_under_the_null_p_values_are_spread_evenly() -> None:
-    rng = np.random.default_rng(0)
-    p = [sign_flip_test(rng.normal(size=30), np.arange(30), resamples=500, seed=k) for k in range(200)]
-    assert np.mean(np.array(p) < 0.05) < 0.1
-    assert np.mean(p) == pytest.approx(0.5, abs=0.08)
 
 
 def test_holm_by_hand() -> None:

@@ -1,5 +1,6 @@
 """Runs are compared only with their like: against runs that are written by hand."""
 
+import itertools
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -174,8 +175,8 @@ def test_an_ensemble_takes_the_largest_rectangle_of_folds_and_seeds(written, bas
 def sound_study(written, base: Run, runs: Path) -> None:
     """Pretrained networks right on 9 of 10 clips, random ones on half; block3 brings it; block4 nothing."""
     nine, half = ([1] * 9 + [0]) * 8, [1, 0] * 40
-    for fold in (1, 2):
-        here = replace(base, fold=fold)
+    for fold, seed in itertools.product((1, 2), (0, 1)):
+        here = replace(base, fold=fold, seed=seed)
         for arm, right in {
             "pretrained": nine,
             "fused:block3": nine,
@@ -203,8 +204,10 @@ def test_a_report_in_the_papers_setting(written, base: Run, tmp_path: Path) -> N
     parts = said.parts.set_index("part")
     assert parts.loc["pretrained - random", "value"] == pytest.approx(40)
     assert parts.loc["pretrained up to block3 - pretrained up to block2", "value"] == pytest.approx(40)
-    assert parts.loc["pretrained - pretrained up to block3", ["value", "low", "high"]].tolist() == [0, 0, 0]
-    assert "python -m tla.ensemble" in parts.loc["ensemble of 5 - single run", "command"]
+    same = parts.loc["pretrained - pretrained up to block3"]
+    assert same["value"] == 0
+    assert -3 < same["low"] < -2 < 2 < same["high"] < 3  # what 160 clips that agree cannot exclude
+    assert "2 runs averaged instead of 5" in parts.loc["ensemble of 2 - single run", "departures"]
     assert list(said.studies["used"]) == [True]
     table = said.table1.set_index(["quantity", "rule"])
     assert table.loc[("pretrained - random", "best"), "accuracy"] == pytest.approx(40)
@@ -303,11 +306,9 @@ def test_arms_are_compared_on_the_folds_that_they_share(written, base: Run, tmp_
 
 
 def test_nested_runs_are_judged_on_the_chosen_epoch(written, base: Run, tmp_path: Path) -> None:
-    for start, right in (
-        (replace(base, protocol="nested"), MANY),
-        (random(base, protocol="nested", recipe=SCRATCH), [1, 0] * 15),
-    ):
-        folder = written(tmp_path, start, right)
+    starts = ((replace(base, protocol="nested"), MANY), (random(base, protocol="nested", recipe=SCRATCH), [1, 0] * 15))
+    for (start, right), seed in itertools.product(starts, (0, 1)):
+        folder = written(tmp_path, replace(start, seed=seed), right)
         said = folder.predictions
         folder.write_predictions(replace(said, logits={"test": said.logits["last"]}))
         folder.finish({**folder.result, "scores": {"test": folder.result["scores"]["last"]}})

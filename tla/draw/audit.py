@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from tla import console
 from tla.draw import style
 from tla.measures.audit import Audit
-from tla.measures.statistics import between
 from tla.options import STAGES
 from tla.runs.run import Run
+from tla.statistics import between
 
 HEAD_DOWN = ("none", "head", *reversed(STAGES))
 MEASURES = {"loudest": "loudest\n20 %", "borders": "their\nborders", "either": "either"}
@@ -52,7 +52,7 @@ def about(audit: Audit, run: Run) -> str:
         f"completeness error: median {error.median():.2f} %, 95th percentile {error.quantile(0.95):.2f} %.",
         "Randomised down to none: the same network with fewer steps, the most that maps can agree. Grey: other recordings.",
         f"Hollow: {STRENGTH}, whatever its sign.",
-        "Bars and bands: mean and 95 % interval over clips resampled by source.",
+        "Bars and bands: mean and 95 % interval for other recordings, on these runs.",
     ]
     return " ".join(filter(None, parts))
 

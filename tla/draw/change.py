@@ -14,6 +14,7 @@ from tla import console
 from tla.draw import style
 from tla.draw.ensembles import basis
 from tla.draw.layers import few, ticks
+from tla.draw.tables import covered
 from tla.measures.controls import EARLY_LATE, EARLY_LATE_ABOVE, EVERYTHING, STARTS, SVCCA, WEIGHTS, Change
 from tla.options import STAGES
 from tla.runs.pairs import PRETRAINED, RANDOM, SEEDS
@@ -87,8 +88,10 @@ def about(change: Change) -> str:
         for measure, mine in heard[heard["keep"] != EVERYTHING].groupby("measure", sort=False):
             kept = _span(pd.concat([mine["kept_before"], mine["kept_after"]]))
             parts.append(f"{str(measure).upper()} keeps {mine['keep'].iloc[0]} ({kept} directions).")
+        covers = covered(change.points[change.points["measure"] != WEIGHTS])
         parts.append(
-            f"Bars: 95 % interval over clips, from leaving out each of {_span(folds['groups'])} groups of recordings (jackknife"
+            f"Bars: 95 % interval for {covers}; over clips, from leaving out "
+            f"each of {_span(folds['groups'])} groups of recordings (jackknife"
             f"{'; SVCCA keeps its directions' if SVCCA in set(heard['measure']) else ''})."
             f" Floor, dashed: one of the two hears another clip."
         )

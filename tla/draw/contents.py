@@ -14,9 +14,9 @@ from tla.measures import claims
 from tla.measures.claims import FAILS, HOLDS, OPEN, Finding
 from tla.measures.listening import Room
 from tla.measures.report import Report
-from tla.measures.statistics import between
 from tla.measures.tables import parsed
 from tla.seals import vouched
+from tla.statistics import between
 
 TITLE = "What a network trained on photographs brings to sound"
 FIGURES = {  # how a figure's file begins -> its title, in the order of the page
@@ -79,7 +79,7 @@ def _found(report: Report) -> str:
     """The headline: how many claims fare how, and what pretraining brings."""
     count = Counter(str(finding.verdict) for finding in report.findings)
     holding, failing, left = (count[verdict] for verdict in (HOLDS, FAILS, OPEN))
-    told = [f"{WORDS[holding]} hold{'s' * (holding == 1)} on these runs"] if holding else []
+    told = [f"{WORDS[holding]} hold{'s' * (holding == 1)} "] if holding else []
     told += [f"{WORDS[failing]} do{'es' * (failing == 1)} not"] if failing else []
     told += [f"for {WORDS[left]} there is not enough evidence"] if left else []
     listed = told[0] if len(told) == 1 else f"{', '.join(told[:-1])}{',' * (len(told) > 2)} and {told[-1]}"
@@ -142,21 +142,15 @@ def _measured(row: dict) -> Measured:
     return Measured(
         what=row["part"],
         number=claims.number(row),
-        verdict=f"{row['verdict']} ({claims.region_words(region)})" if region else "",
+        verdict=claims.judged(row) if region else "",
         basis=claims.basis(row),
         value=row["value"],
         low=row["value"] if pd.isna(row["low"]) else row["low"],  # without an interval a mark alone is drawn
         high=row["value"] if pd.isna(row["high"]) else row["high"],
         region=region,
         paper=row["paper"] if compared else None,
-        size=_compared(row) if compared else "",
+        size=claims.compared(row).replace("'", "’") if compared else "",
     )
-
-
-def _compared(row: dict) -> str:
-    agrees = {HOLDS: "agrees", FAILS: "does not agree", OPEN: "the interval is too wide to say"}[row["size"]]
-    ours = claims.number(row, "paper_rule_value", "paper_rule_low", "paper_rule_high")
-    return f"the paper’s {row['paper']:.1f} against {ours} ({row['paper_rule']} epoch): {agrees}"
 
 
 # Figures

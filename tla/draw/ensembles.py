@@ -14,7 +14,7 @@ from tla import console
 from tla.draw import style
 from tla.measures.ensembles import ALL, HOWS, Ensemble
 from tla.measures.paper import TABLE2
-from tla.measures.statistics import between, bracketed
+from tla.statistics import between, bracketed
 
 EPOCHS = {
     "last": "last epoch",
@@ -52,7 +52,7 @@ def about(ensemble: Ensemble) -> str:
     whole = _whole(ensemble, "softmax")
     return (
         f"{basis(ensemble.runs)} {EPOCHS[ensemble.rule].capitalize()}. Dots: all subsets of the {whole['members']} runs; "
-        f"lines: their mean; bars: 95 % interval over {whole['clips']} clips resampled by source. Calibration error in "
+        f"lines: their mean; bars: 95 % interval for {whole['covers']} ({whole['clips']} clips). Calibration error in "
         f"{whole['bins']} bins of equal width; dotted: what a perfectly calibrated ensemble would show on as many clips."
     )
 
@@ -109,7 +109,7 @@ def finding(ensemble: Ensemble) -> str:
     points = f"{row['gain']:+.1f} points {bracketed(row['gain_low'], row['gain_high'], '+.1f')}"
     told = f"{row['members']} runs averaged against one ({EPOCHS[ensemble.rule]}): {points}"
     if row["gain_low"] > 0 or row["gain_high"] < 0:
-        return f"{told}, 95 % interval over {row['clips']} clips."
+        return f"{told}, 95 % interval for {row['covers']}."
     return f"{told}: cannot be told from none on these {row['clips']} clips."
 
 

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from tla import console
 from tla.draw import style
+from tla.draw.tables import covered
 from tla.measures.grid import Found
-from tla.measures.statistics import between, bracketed
+from tla.statistics import between, bracketed
 
 SPREAD = 0.4  # of the distance between two values, over which lines are spread
 NAMES = {
@@ -93,7 +94,7 @@ def about(runs: pd.DataFrame, points: pd.DataFrame) -> str:
         f"{first['data']}, {first['backbone']}, {first['weights']} weights, {seeds} seed{'s' * (seeds > 1)}; nested protocol, "
         f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))} held out and not looked at.",
         "Accuracy of the best epoch on the validation fold, which chose epoch and options alike and so flatters both; bars: "
-        "95 % interval over its clips resampled by source. Ring: the best.",
+        f"95 % interval for {covered(points)}. Ring: the best.",
         "Hollow: stopped early (ASHA)." if points["stopped"].any() else "",
     ]
     return " ".join(filter(None, parts))

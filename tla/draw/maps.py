@@ -57,7 +57,8 @@ def about(table: pd.DataFrame) -> str:
         f"{first['epochs']} epochs.",
         f"{first['clips']} clips, each one point: all channels and positions of a layer are its features.",
         f"{sizes[0]} x {sizes[1]} layers in the order of the network; unrelated ones are at 0 on average.",
-        f"Intervals (in the table) reach {((table['high'] - table['low']) / 2).median():.2f} to either side in the median."
+        "95 % intervals for other clips, on these runs (in the table) "
+        f"reach {((table['high'] - table['low']) / 2).median():.2f} to either side in the median."
         if table["low"].notna().any()
         else "",
         "" if first["curve"] in NAMES else f"{first['curve']}.",

@@ -18,9 +18,9 @@ from tla.files import write_text
 from tla.measures.claims import FAILS, HOLDS, Finding, number, region_words
 from tla.measures.paper import DATA, TABLE1, TABLE2
 from tla.measures.report import GAP, OPTIMISM, Report
-from tla.measures.statistics import bracketed
 from tla.measures.studies import RANDOM
 from tla.seals import write_table
+from tla.statistics import bracketed
 
 NONE = "–"
 POINT_IN = 1 / 72
@@ -41,14 +41,16 @@ NAMES = {
     "gtzan-filtered": "GTZAN filtered",
 }
 NOTE = (
-    "Brackets: 95 % interval over clips, resampled by recording; differences are paired clip by clip. best: the epoch picked "
+    "Brackets: 95 % interval, for other clips and other trainings where there are two seeds or more (three for a single arm of "
+    "one fold), else for other clips on these runs; differences are paired clip by clip. best: the epoch picked "
     "on the clips that are scored, as in the paper; last: the last epoch; test: picked on a validation fold. best - last: what "
     "that picking brings. ±: standard deviation over runs."
 )
 CLAIMS_NOTE = (
     "holds: the whole 95 % interval lies in the region that the claim needs (in brackets); does not hold: it lies outside; "
-    "else there is not enough evidence. A verdict is one about the data, backbone and recipe named, for other clips, not for "
-    "other seeds. Its size: whether the number that the paper states lies in the interval, asked in the paper's setting only."
+    "else there is not enough evidence, nor is there where the interval is one for other clips on these runs alone, as with "
+    "one seed. A verdict is one about the data, backbone and recipe named, for other clips and other trainings. "
+    "Its size: whether the number that the paper states lies in the interval, asked in the paper's setting only."
 )
 
 

@@ -58,8 +58,8 @@ def about(runs: pd.DataFrame) -> str:
         f"{basis(main)} {folds['clips'].sum()} clips. Agreement: correlation of SVCCA's canonical variates inside a column, a "
         "row or a class of the held-out pictures, each variate about its mean there. The directions for a group of recordings "
         "are fitted on the others, so unrelated layers are at 0; with few points per direction the agreement is a lower bound, "
-        f"as SVCCA is an upper one. SVCCA keeps {main['keep'].dropna().iloc[0]}. Bands and bars: 95 % interval over clips "
-        f"(jackknife over {folds['groups'].max()} groups). all: over all points."
+        f"as SVCCA is an upper one. SVCCA keeps {main['keep'].dropna().iloc[0]}. Bands and bars: 95 % interval for other "
+        f"clips, on these runs (jackknife over {folds['groups'].max()} groups). all: over all points."
     )
 
 

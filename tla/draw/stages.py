@@ -14,11 +14,12 @@ from matplotlib.ticker import MaxNLocator
 
 from tla import console
 from tla.draw import style
+from tla.draw.tables import covered, hint
 from tla.measures.paper import REPLICATION, TEXT
 from tla.measures.stages import Sweep
-from tla.measures.statistics import between, bracketed
 from tla.options import STAGES
 from tla.runs.sweeps import ENDS
+from tla.statistics import CLIPS, between, bracketed
 
 POINTS: tuple[str, ...] = ("none", *STAGES)
 SPREAD = 0.5  # of the distance between two points, over which several curves are spread
@@ -76,7 +77,7 @@ def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: st
         axes.set_xlim(-0.5, len(POINTS) - 0.5)
         axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
         _legend(axes, outside=len(curves) > 1)
-        style.caption(figure, about(runs, rule))
+        style.caption(figure, about(runs, rule, points))
     return figure
 
 
@@ -98,7 +99,7 @@ def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) 
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
         _legend(axes)
-        style.caption(figure, about(runs, rule))
+        style.caption(figure, about(runs, rule, points))
     return figure
 
 
@@ -128,7 +129,7 @@ def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figur
     return figure
 
 
-def about(runs: pd.DataFrame, rule: str | None) -> str:
+def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = None) -> str:
     """What the numbers of a sweep stand on."""
     first = runs.iloc[0]
     folds, seeds = sorted(runs["fold"].unique()), runs["seed"].nunique()
@@ -142,7 +143,8 @@ def about(runs: pd.DataFrame, rule: str | None) -> str:
         "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
         f"{first['data']}, {first['backbone']}, held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, "
         f"{seeds} seed{'s' * (seeds > 1)}, {first['epochs']} epochs, lr {first['lr']:g}, augmentation {first['augment']}.",
-        f"{epoch[rule].capitalize()}; dots: runs; bars: mean and 95 % interval over clips resampled by source." if rule else "",
+        f"{epoch[rule].capitalize()}; dots: runs." if rule else "",
+        f"Bars: mean and 95 % interval for {covered(points)}." if points is not None else "",
         f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
     ]
     return " ".join(filter(None, parts))
@@ -162,13 +164,21 @@ def show(sweep: Sweep, kind: Kind) -> None:
     p_values = ["" if np.isnan(p) else f"{p:.3g}" for p in steps["p_holm"].round(3)]
     shown = steps.assign(p=p_values)[["curve", "step", "accuracy", "interval", "p"]].round({"accuracy": 1})
     console.table(["", "step", "points gained", "95 % interval", "p (Holm)"], shown.itertuples(index=False))
-    print()
+    print(f"\ninterval for {covered(sweep.steps)}{hint(sweep.steps)}\n")
     for curve, mine in steps.groupby("curve", sort=False):
         found = [
             f"{kind.says.format(stages=_stages_between(s.before, s.after))} ({s.accuracy:+.1f} points)"
             for s in map(Step._make, mine.loc[mine["important"], Step._fields].itertuples(index=False))
         ]
-        print(f"{curve}: {'; '.join(found) if found else 'no step between neighbours can be told from none on these clips'}")
+        print(f"{curve}: {'; '.join(found) or _none(mine)}")
+
+
+def _none(steps: pd.DataFrame) -> str:
+    """Why no step counts."""
+    alone = steps["covers"].eq(CLIPS) & steps["low"].notna()
+    if alone.any():
+        return "no step is told from none: one seed says nothing of another training (--seeds 3, better 5)"
+    return "no step between neighbours can be told from none on these clips and runs"
 
 
 def _stages_between(before: str, after: str) -> str:

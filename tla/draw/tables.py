@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from tla import console
-from tla.measures.statistics import between, bracketed
 from tla.seals import write_table
+from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
 
@@ -20,10 +20,21 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     show_runs(runs)
     print()
     show_summary(summary)
-    note = "interval: over clips, resampled by source"
+    note = f"interval for {covered(summary)}{hint(summary)}"
     if "best" in runs:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
     print(f"\n{note}\n{path}  {summary_path}")
+
+
+def covered(table: pd.DataFrame) -> str:
+    """What the intervals of a table are for."""
+    return " or ".join(dict.fromkeys(table.loc[table["low"].notna(), "covers"])) or "nothing, since there is none"
+
+
+def hint(table: pd.DataFrame) -> str:
+    """What it takes to cover other trainings, where that is not so."""
+    alone = table["low"].notna() & table["covers"].eq(CLIPS)
+    return " (--seeds 3 or more would cover other trainings)" if alone.any() else ""
 
 
 def finding(summary: pd.DataFrame, rule: str) -> str:
@@ -34,7 +45,10 @@ def finding(summary: pd.DataFrame, rule: str) -> str:
     points = f"{gap['accuracy']:+.1f} points {bracketed(gap['low'], gap['high'], '.1f')}"
     if not (gap["low"] > 0 or gap["high"] < 0):
         return f"{seen}. The difference, {points}, cannot be told from none on these clips."
-    return f"{seen}. {first if gap['accuracy'] > 0 else second} is ahead: {points}, 95 % interval over these clips."
+    ahead = first if gap["accuracy"] > 0 else second
+    return (
+        f"{seen}. {ahead} is ahead{' on these runs' * (gap['covers'] == CLIPS)}: {points}, 95 % interval for {gap['covers']}."
+    )
 
 
 def file_name(what: str, runs: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ range. A map that a clip's own is compared with takes STEPS gradients at most; r
 maps of one network then are, so how high the others can get.
 
 A clip that is the same everywhere, as silence is, or whose map is, has no loud cells and no ranks: its numbers are left out, as
-are those of another map without ranks, and the summary counts them. Intervals resample recordings.
+are those of another map without ranks, and the summary counts them. Intervals are for other recordings, on the same runs.
 """
 
 import copy
@@ -45,7 +45,6 @@ from tla.console import Progress, progress, say
 from tla.errors import UserError
 from tla.measures import tiles
 from tla.measures.attribution import SILENT, TOLERANCE, Attribution, Explainer, Target, baselines
-from tla.measures.statistics import clustered_mean
 from tla.nets import transfer
 from tla.nets.stages import HEAD, StagedNet
 from tla.options import Transfer
@@ -54,6 +53,8 @@ from tla.runs.folder import RunFolder
 from tla.runs.infer import Listener
 from tla.seals import write_table
 from tla.sound.store import Store
+from tla.statistics import mean as mean_of
+from tla.statistics import of_clips
 
 BASELINE, OTHER_BASELINES = "silence", ("mean", "zero")
 DRAWN = 8  # training clips that are a baseline too, or as many as there are
@@ -373,7 +374,7 @@ def summarised(clips: pd.DataFrame, audited: int) -> pd.DataFrame:
     """The mean of each number over clips, with its interval, and how many of the clips audited have none."""
     rows = []
     for (part, measure, variant), mine in clips.groupby(["part", "measure", "variant"], sort=False):
-        mean = clustered_mean(mine["value"].to_numpy(), mine["source"].to_numpy())
+        mean = mean_of(of_clips(mine["value"].to_numpy(), mine["source"].to_numpy()))
         counts = {"clips": len(mine), "left_out": audited - len(mine)}
         numbers = {"value": mean.mean, "low": mean.low, "high": mean.high}
         rows.append({"part": part, "measure": measure, "variant": variant, **counts, **numbers})

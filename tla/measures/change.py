@@ -6,7 +6,8 @@ Three tables: runs (a row per measure, pair and layer), points and contrasts (`c
   and only how alike they are is resampled. The other measures are computed anew.
 - The weights' change needs no clips: |after - before| / |before| over a layer's convolutions and matrices. A norm layer's
   scales and shifts are left out: they begin at 1 and 0 in any network, which would hide the change of the rest.
-- A score with canonical correlations that are 1 whatever the data is left out by default, and what is left out is said.
+- A score with canonical correlations that are 1 whatever the data, on all clips or without the largest group of them, is left
+  out by default, and what is left out is said.
 """
 
 from collections.abc import Callable, Sequence
@@ -134,7 +135,8 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
     before, after = pair.before.load(device), pair.after.load(device)
     couples = passes.shared_layers(before.net, after.net, asked.layers, store.clean.shape[1:])
     groups = [clips[group] for group in passes.grouped([store.dataset.sources[row] for row in clips])]
-    about = {**_about(pair, store), "clips": len(clips), "groups": len(groups), "pool": asked.pool}
+    fewest = len(clips) - max(map(len, groups)) * (len(groups) > 1)  # of what is scored without a group
+    about = {**_about(pair, store), "clips": len(clips), "groups": len(groups), "fewest_clips": fewest, "pool": asked.pool}
     places = [{**about, "layer": c.name, "stage": c.after.stage, "order": order} for order, c in enumerate(couples)]
     if WEIGHTS in asked.measures:
         for place, couple in zip(places, couples, strict=True):
@@ -243,13 +245,20 @@ def _both(score: Callable[[Moments], similarity.Similarity], sums: passes.Sums) 
         return np.nan, np.nan
 
 
+def _forced(whole: similarity.Similarity, place: dict[str, Any]) -> int:
+    """Canonical correlations that are 1 whatever the data, on all points or, if more, on the fewest that an interval takes."""
+    return max(whole.forced, similarity.forced_of(whole.kept, whole.points * place["fewest_clips"] // place["clips"]))
+
+
 def _note(found: _Found, place: dict[str, Any], asked: Asked, scored: _Scored) -> None:
     """Put a score into the tables; one with forced correlations only if that is asked for."""
     name, whole = scored.measure, scored.whole
     scores = [(whole.score, scored.null.score), *scored.without]
-    if whole.forced:
+    forced = _forced(whole, place) if name in CANONICAL else 0
+    if forced:
+        part = "" if whole.forced else ", without a group of recordings,"
         sizes = f"{whole.points} points, {whole.kept[0]} and {whole.kept[1]} directions kept"
-        why = f"{whole.forced} of {min(whole.kept)} canonical correlations are 1 whatever the data ({sizes})"
+        why = f"{forced} of {min(whole.kept)} canonical correlations{part} are 1 whatever the data ({sizes})"
         if asked.forced == "refuse" and not asked.pool:
             found.leave_out(place, name, f"{why}; keep fewer (--keep 0.9), bring more clips, or take it with --forced allow")
             scores = [(np.nan, np.nan) for _ in scores]
@@ -259,7 +268,7 @@ def _note(found: _Found, place: dict[str, Any], asked: Asked, scored: _Scored) -
     sides = {
         f"{what}_{side}": getattr(whole, what)[i] for what in ("kept", "channels", "dead") for i, side in enumerate(_SIDES)
     }
-    score = {SCORE: scores[0][0], FLOOR: scores[0][1], "keep": asked.rule(name), "points": whole.points, "forced": whole.forced}
+    score = {SCORE: scores[0][0], FLOOR: scores[0][1], "keep": asked.rule(name), "points": whole.points, "forced": forced}
     found.runs.append({"measure": name, **place, **score, **sides})
     key = {"measure": name, **{column: place[column] for column in ("curve", "layer", "fold", "seed")}}
     found.scores += [{**key, "group": i, SCORE: one, FLOOR: other} for i, (one, other) in enumerate(scores)]

@@ -1,23 +1,27 @@
 """The paper's seven claims as checks on measured numbers, and what becomes of them: three words, by written rules.
 
 A claim has parts; a part is one measured number, mostly a difference between two arms in points of accuracy, with its 95 %
-interval over clips (paired, resampled by source), and a region in which the number has to lie for the part to hold:
+interval (`tla.statistics`), and a region in which the number has to lie for the part to hold:
 
     holds                  the whole interval lies inside the region
     does not hold          the whole interval lies outside
-    not enough evidence    the interval reaches over the region's edge, or there are no runs, or fewer than 20 recordings
+    not enough evidence    the interval reaches over the region's edge, or it is one for other clips on these runs alone, or
+                           there are no runs, or so few recordings that there is no interval
 
 So a gain holds if its interval lies above 0; "adds nothing" holds if the interval lies below +3 points (`NOTHING`), which takes
 more than an interval that includes 0. A claim holds if all its parts do, and does not hold if one does not. Holding needs no
 correction for several parts, since all of them have to; failing is one of at most three.
 
-The size that the paper states is judged apart from that, and only in the paper's own setting (data, backbone, recipe, pictures)
-and by the paper's rule, the best epoch: it agrees if it lies in the interval; but an interval that is wider than the stated
-difference, or than 6 points for one that is smaller and for an accuracy, is too wide to agree with anything.
+A plan that is trained again gives another number, and one seed does not tell how far another. So there is no verdict on runs
+of one seed, nor on a table whose interval leaves other trainings out: what the interval says of these runs is told instead,
+and how many seeds would be needed.
+
+The size that the paper states is judged apart from that, by the same rule, and only in the paper's own setting (data, backbone,
+recipe, pictures) and by the paper's rule, the best epoch: it agrees if it lies in the interval; but an interval that is wider
+than the stated difference, or than 6 points for one that is smaller and for an accuracy, is too wide to agree with anything.
 
 A claim is judged on the paper's setting if there are runs in it, else on the data and backbone with most runs for it, and the
-verdict is one about those. The interval knows of other clips, not of other seeds: the number of seeds stands beside it, and
-one seed is named among what is missing.
+verdict is one about those.
 """
 
 import math
@@ -27,12 +31,11 @@ from typing import Literal
 import pandas as pd
 
 from tla.measures.paper import CLAIMS, TABLE1, TABLE2, Claim
-from tla.measures.statistics import bracketed
+from tla.statistics import TRAININGS, TYPICAL, bracketed, seeds_needed
 
 Verdict = Literal["holds", "does not hold", "not enough evidence"]
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough evidence"
 
-FEWEST_SOURCES = 20  # recordings below which a bootstrap interval is not to be trusted
 MOST_TIMES = 100  # as many clips as there are: beyond, no amount is told
 POINTS, LEVEL, SIMILARITY = "points", "%", "similarity"  # the units of a part
 REACH = 3.0  # points to each side that an interval may have at least when the paper's size is judged
@@ -84,6 +87,7 @@ COLUMNS = (
     "value",
     "low",
     "high",
+    "covers",  # what the interval is one for
     "region_low",
     "region_high",
     "paper",  # the size that the paper states
@@ -91,6 +95,7 @@ COLUMNS = (
     "paper_rule_value",
     "paper_rule_low",
     "paper_rule_high",
+    "paper_rule_covers",
     "missing",
     "command",
 )  # of a row of measured parts
@@ -156,7 +161,7 @@ def judge(parts: pd.DataFrame) -> pd.DataFrame:
 def _verdict(row: dict) -> Verdict | None:
     if pd.isna(row["region_low"]):
         return None
-    if pd.isna(row["value"]) or row["sources"] < FEWEST_SOURCES:
+    if pd.isna(row["low"]) or row["covers"] != TRAININGS:
         return "not enough evidence"
     return verdict(row["low"], row["high"], (row["region_low"], row["region_high"]))
 
@@ -164,7 +169,7 @@ def _verdict(row: dict) -> Verdict | None:
 def _size(row: dict) -> Verdict | None:
     if row["departures"] or pd.isna(row["paper"]):
         return None
-    if pd.isna(row["paper_rule_value"]) or row["sources"] < FEWEST_SOURCES:
+    if pd.isna(row["paper_rule_low"]) or row["paper_rule_covers"] != TRAININGS:
         return "not enough evidence"
     return agreement(row["paper_rule_low"], row["paper_rule_high"], row["paper"], level=row["unit"] == LEVEL)
 
@@ -220,7 +225,8 @@ def basis(row: dict) -> str:
     seeds = f"{row['seeds']} seed{'s' * (row['seeds'] != '1')}"
     return (
         f"{row['rule']} epoch, {row['protocol']} protocol, {folds}, {seeds}, "
-        f"{row['runs']:.0f} run{'s' * (row['runs'] != 1)}, {row['clips']:.0f} clips of {row['sources']:.0f} recordings"
+        f"{row['runs']:.0f} run{'s' * (row['runs'] != 1)}, {row['clips']:.0f} clips of {row['sources']:.0f} recordings; "
+        f"interval for {row['covers']}"
     )
 
 
@@ -234,12 +240,29 @@ def sentence(row: dict) -> str:
     """One part in words."""
     told = f"{row['part']}: {number(row)} ({basis(row)})"
     if row["verdict"]:
-        told += f": {row['verdict']} ({region_words((row['region_low'], row['region_high']))})"
+        told += f": {judged(row)}"
     if row["size"]:
-        by_rule = number(row, "paper_rule_value", "paper_rule_low", "paper_rule_high")
-        agrees = {HOLDS: "agrees", FAILS: "does not agree", OPEN: "the interval is too wide to say"}[row["size"]]
-        told += f"; the paper's {row['paper']:.1f} against {by_rule} ({row['paper_rule']} epoch): {agrees}"
+        told += f"; {compared(row)}"
     return told
+
+
+def judged(row: dict) -> str:
+    """A part's verdict with its region and, where there is none on one training, what the interval says of these runs."""
+    region = row["region_low"], row["region_high"]
+    told = f"{row['verdict']} ({region_words(region)})"
+    if pd.isna(row["low"]) or row["covers"] == TRAININGS:
+        return told
+    here = {HOLDS: "it lies there", FAILS: "it does not lie there", OPEN: "it cannot be told either"}
+    return f"{told}; on these runs, for other clips, {here[verdict(row['low'], row['high'], region)]}"
+
+
+def compared(row: dict) -> str:
+    """The size that the paper states beside ours, and whether it agrees."""
+    ours = number(row, "paper_rule_value", "paper_rule_low", "paper_rule_high")
+    known = row["paper_rule_covers"] == TRAININGS
+    unsure = "the interval is too wide to say" if known else "not to be said without other trainings"
+    agrees = {HOLDS: "agrees", FAILS: "does not agree", OPEN: unsure}[row["size"]]
+    return f"the paper's {row['paper']:.1f} against {ours} ({row['paper_rule']} epoch): {agrees}"
 
 
 def _missing(claim: Claim, scope: pd.DataFrame) -> tuple[str, ...]:
@@ -251,21 +274,36 @@ def _missing(claim: Claim, scope: pd.DataFrame) -> tuple[str, ...]:
             lacking.setdefault(row["command"], {}).update(dict.fromkeys(row["missing"].split("; ")))
         elif row["verdict"] == OPEN:
             wider.append(f"{row['part']}: {more(row)}")
-    alone = any("1" in str(row["seeds"]).split(" and ") for row in scope.to_dict("records"))
-    if alone:
-        wider.append("further seeds (--seeds 3): with one, how far another would move the number is not known")
     elsewhere = [] if set(scope["departures"]) - {""} else [data for data in claim.data if data not in set(scope["data"])]
     further = [f"runs on {' and '.join(elsewhere)}, of which the claim speaks too"] if elsewhere else []
     return (*(f"{', '.join(what)}: {command}" for command, what in lacking.items()), *wider, *further)
 
 
 def more(row: dict) -> str:
-    """How many clips would settle an open part, if its number stays where it is: intervals shrink with the root of clips."""
-    if row["sources"] < FEWEST_SOURCES:
-        return f"{row['sources']:.0f} recordings are too few for an interval"
+    """What would settle an open part, if its number stays where it is: seeds, or clips and seeds, for intervals shrink with the
+    root of both.
+    """
+    if pd.isna(row["low"]):
+        return f"{row['sources']:.0f} recordings, or such unequal ones, are too few for an interval"
     edge = min((e for e in (row["region_low"], row["region_high"]) if math.isfinite(e)), key=lambda e: abs(row["value"] - e))
     away, half = abs(row["value"] - edge), (row["high"] - row["low"]) / 2
+    if row["covers"] != TRAININGS and row["unit"] == SIMILARITY:
+        return "the interval leaves out how far other trainings would move the number"
+    if row["covers"] != TRAININGS:
+        return _seeds(row, away, half)
     times = (half / away) ** 2 if away else math.inf
     if times > MOST_TIMES:
         return f"the number is too near to {edge:g} for any amount of clips"
-    return f"about {max(1.5, times):.1f} times as many clips, if the number stays where it is (further folds, or more data)"
+    what = "clips and seeds" if "1" not in str(row["seeds"]).split(" and ") else "clips"
+    return f"about {max(1.5, times):.1f} times as many {what}, if the number stays where it is (further folds, or more data)"
+
+
+def _seeds(row: dict, away: float, half: float) -> str:
+    """How many seeds an interval for other trainings takes."""
+    folds = len(str(row["folds"]).split(","))
+    needed = seeds_needed(away / 100, half / 100, folds=folds)
+    typical = f"if runs of one plan differ by {100 * TYPICAL:g} points, as is common"
+    told = "one seed says nothing of another training"
+    if needed is None:
+        return f"{told}: --seeds 3 or more, and more clips too ({typical})"
+    return f"{told}: --seeds {max(needed, 3)} would settle it, {typical} and the number stays where it is"

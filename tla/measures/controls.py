@@ -4,22 +4,22 @@ A layer's floor is its score with another clip's activations on one side, its ce
 relative = (score - floor) / (ceiling - floor), empty where the interval of ceiling - floor does not lie above 0. Two seeds part
 ways in two directions, so the ceiling is no bound: a relative score may be above 1.
 
-Intervals come from leaving out one group of recordings at a time (`statistics.jackknife`). Seeds of a fold share their clips
-and are averaged first; folds are independent. A number that needs no clips has an interval over folds or, with one fold, over
-seeds.
+Intervals come from leaving out one group of recordings at a time (`statistics.jackknife`), and from what each run of a fold
+says by itself where there are several. Seeds of a fold share their clips and are averaged first; folds are independent. A
+number that needs no clips has an interval over folds or, with one fold, over seeds.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tla.measures.statistics import Estimate, jackknife
 from tla.runs.pairs import PRETRAINED, RANDOM, SEEDS
 from tla.seals import write_table
+from tla.statistics import RUNS, Estimate, jackknife
 
 EARLY, LATE = ("stem", "block1"), ("block3", "block4")
 EARLY_LATE, EARLY_LATE_ABOVE = "early - late", "early - late, above floor"  # the contrasts
@@ -30,7 +30,7 @@ EVERYTHING = "everything"  # the keep rule of a measure that truncates nothing
 ALL, TIME, FREQUENCY, CLASS = "all", "time", "frequency", "class"  # the parts of a table of resolved similarity
 UNBOUNDED = (-np.inf, np.inf)
 Number = Callable[[pd.DataFrame], pd.Series]  # of each row of means
-_CONTRASTS = ["contrast", "curve", "layer", "early", "late", "difference", "low", "high"]
+_CONTRASTS = ["contrast", "curve", "layer", "early", "late", "difference", "low", "high", "covers"]
 
 
 @dataclass(frozen=True)
@@ -53,17 +53,22 @@ class Change:
 
 @dataclass(frozen=True)
 class Means:
-    """Means over runs by (score or floor, curve, layer); and tables of them without a part of the evidence, row by row, one for
-    each set of parts that was dealt by itself.
+    """Means over runs by (score or floor, curve, layer); tables of them without a part of the evidence, row by row, one for
+    each set of parts that was dealt by itself; and tables with each seed of a fold in the place of all of its seeds.
     """
 
     full: pd.Series
     without: list[pd.DataFrame]
+    runs: list[pd.DataFrame] = field(default_factory=list)
+    covers: str | None = None
+    """What the intervals are for, where it is not the clips that are left out."""
 
     def estimate(self, number: Number, ends: tuple[float, float] = UNBOUNDED) -> Estimate:
         """A number made of the means, with its interval."""
         whole = float(number(self.full.to_frame().T).iloc[0])
-        return jackknife(whole, [number(rows).to_numpy() for rows in self.without], ends=ends)
+        without, runs = ([number(rows).to_numpy() for rows in tables] for tables in (self.without, self.runs))
+        estimate = jackknife(whole, without, runs, ends=ends)
+        return estimate if self.covers is None else replace(estimate, covers=self.covers)
 
 
 def over_clips(scores: pd.DataFrame) -> Means:
@@ -75,7 +80,17 @@ def over_clips(scores: pd.DataFrame) -> Means:
     full: pd.Series = wide.xs(0, level="group").mean(skipna=False)  # type: ignore[assignment]
     folds = wide.index.unique("fold")
     moved = [wide.loc[fold].drop(index=0) - wide.loc[(fold, 0)] for fold in folds]
-    return Means(full, [full + change / len(folds) for change in moved])
+    return Means(full, [full + change / len(folds) for change in moved], _by_seed(scores, full))
+
+
+def _by_seed(scores: pd.DataFrame, full: pd.Series) -> list[pd.DataFrame]:
+    """For each fold, what the means are with one of its seeds for all of them; nothing if a fold has one seed only."""
+    whole = scores[scores["group"] == 0]
+    wide = pd.DataFrame(whole.set_index(["fold", "seed", "curve", "layer"])[[SCORE, FLOOR]].unstack(["curve", "layer"]))
+    folds = [pd.DataFrame(rows[full.index]) for _, rows in wide.groupby(level="fold")]
+    if min(map(len, folds)) < 2:
+        return []
+    return [full + (rows - rows.mean(skipna=False)) / len(folds) for rows in folds]
 
 
 def over_runs(runs: pd.DataFrame) -> Means:
@@ -83,7 +98,7 @@ def over_runs(runs: pd.DataFrame) -> Means:
     part = "fold" if runs["fold"].nunique() > 1 else "seed"
     full = _by_place(runs)
     rest = [_by_place(runs[runs[part] != left_out]) for left_out in runs[part].unique()]
-    return Means(full, [pd.DataFrame(rest, columns=full.index)])
+    return Means(full, [pd.DataFrame(rest, columns=full.index)], covers=RUNS)
 
 
 def points(runs: pd.DataFrame, means: Means, ends: tuple[float, float]) -> pd.DataFrame:
@@ -151,14 +166,15 @@ def _relative(means: Means, curve: str, layer: str) -> Estimate:
     return means.estimate(lambda table: (score(table) - floor(table)) / room(table))
 
 
-def _named(what: str, estimate: Estimate) -> dict[str, float]:
+def _named(what: str, estimate: Estimate) -> dict[str, float | str]:
     low, high = ("low", "high") if what == SCORE else (f"{what}_low", f"{what}_high")
-    return {what: estimate.mean, low: estimate.low, high: estimate.high}
+    covers = {"covers": estimate.covers} if what == SCORE else {}
+    return {what: estimate.mean, low: estimate.low, high: estimate.high, **covers}
 
 
-def _difference(means: Means, number: Number) -> dict[str, float]:
+def _difference(means: Means, number: Number) -> dict[str, float | str]:
     estimate = means.estimate(number)
-    return {"difference": estimate.mean, "low": estimate.low, "high": estimate.high}
+    return {"difference": estimate.mean, "low": estimate.low, "high": estimate.high, "covers": estimate.covers}
 
 
 def _span(layers: Sequence[str], stages: dict[str, str]) -> str:

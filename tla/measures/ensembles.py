@@ -18,10 +18,11 @@ import pandas as pd
 from scipy.special import log_softmax, logsumexp
 
 from tla.errors import UserError
-from tla.measures.statistics import Estimate, clustered_mean
 from tla.measures.tables import runs_table
 from tla.runs.folder import RunFolder
 from tla.seals import write_table
+from tla.statistics import Estimate, Fold, mean, of_clips, share
+from tla.statistics import gain as gain_of
 
 How = Literal["softmax", "logits"]
 HOWS: tuple[How, ...] = get_args(How)
@@ -163,10 +164,10 @@ def pairs(one: Members) -> pd.DataFrame:
 
 
 def disagreement(one: Members) -> Estimate:
-    """Share of pairs of members that class a clip differently, over clips, resampled by source."""
+    """Share of pairs of members that class a clip differently, over clips, on these runs."""
     said = one.said
     differ = [said[a] != said[b] for a, b in itertools.combinations(range(len(said)), 2)]
-    return clustered_mean(np.mean(differ, axis=0), one.sources)
+    return share(of_clips(np.mean(differ, axis=0), one.sources))
 
 
 def subsets(one: Members, bins: int = BINS) -> pd.DataFrame:
@@ -203,9 +204,26 @@ def missed(one: Members) -> pd.DataFrame:
 
 
 def gain(one: Members, how: How = "softmax") -> Estimate:
-    """What the ensemble gains over one member, in accuracy: over clips, against the mean member, resampled by source."""
-    together = average(one.logits, how).argmax(axis=1) == one.labels
-    return clustered_mean(together - one.right.mean(axis=0), one.sources)
+    """What the ensemble gains over one member, in accuracy, against the mean member."""
+    return gain_of(_folds(one, how, less_single=True))
+
+
+def _folds(one: Members, how: How, *, less_single: bool = False) -> list[Fold]:
+    """What each member brings to the ensemble's accuracy, or to its gain, on each clip (Tukey's pseudo-values, 1958).
+
+    With M members that is M times the number less M - 1 times that of the others; its mean is taken to be the ensemble's own,
+    and how far members differ in it is the noise between trainings.
+    """
+
+    def number(kept: Sequence[int]) -> np.ndarray:
+        together = average(one.logits[list(kept)], how).argmax(axis=1) == one.labels
+        return together - one.right[list(kept)].mean(axis=0) if less_single else together.astype(float)
+
+    members = range(len(one.seeds))
+    whole = number(members)
+    values = np.stack([len(members) * whole - (len(members) - 1) * number([k for k in members if k != m]) for m in members])
+    values += whole - values.mean(axis=0)
+    return [Fold(values[:, one.folds == fold], one.sources[one.folds == fold]) for fold in sorted(set(one.folds.tolist()))]
 
 
 def scores(one: Members, bins: int = BINS) -> pd.DataFrame:
@@ -220,10 +238,10 @@ def score(fold: str, one: Members, how: How, bins: int = BINS) -> dict[str, obje
     accuracies = 100 * one.right.mean(axis=1)
     singles = [log_softmax(logits, axis=1) for logits in one.logits]
     log_p = average(one.logits, how)
-    together = clustered_mean(log_p.argmax(axis=1) == one.labels, one.sources)
+    together = share(_folds(one, how))
     better, apart = gain(one, how), disagreement(one)
     before = np.mean([surprise(single, one.labels) for single in singles], axis=0)
-    less = clustered_mean(surprise(log_p, one.labels) - before, one.sources)
+    less = mean(of_clips(surprise(log_p, one.labels) - before, one.sources))
     return {
         "fold": fold,
         "averaged": how,
@@ -237,6 +255,7 @@ def score(fold: str, one: Members, how: How, bins: int = BINS) -> dict[str, obje
         "gain": 100 * better.mean,
         "gain_low": 100 * better.low,
         "gain_high": 100 * better.high,
+        "covers": better.covers,
         "disagreement": 100 * apart.mean,
         "disagreement_low": 100 * apart.low,
         "disagreement_high": 100 * apart.high,

@@ -14,14 +14,14 @@ from tla.errors import UserError
 from tla.measures import claims, ensembles, studies
 from tla.measures.claims import COLUMNS, GAINS, LEVEL, LOSES, PARTS, POINTS, Part
 from tla.measures.paper import CLAIMS
-from tla.measures.statistics import Estimate
 from tla.measures.studies import RANDOM, Case, words
-from tla.measures.tables import clips_of, mean_of, minus
+from tla.measures.tables import Outcomes, counted, folds_of, matched, outcomes
 from tla.options import Study
 from tla.runs.folder import RunFolder
+from tla.statistics import Estimate, difference, share
 
 Arm = tuple[RunFolder, ...]
-Clips = Callable[[Arm, str], pd.DataFrame]  # `tables.clips_of`, remembered or not
+Clips = Callable[[Arm, str], Outcomes]  # `tables.outcomes`, remembered or not
 Contexts = Mapping[tuple[str, str], Sequence[Case]]  # data set and backbone -> the cases there are
 
 MEMBERS = 5  # the paper's ensembles
@@ -49,7 +49,7 @@ def paper_rule(case: Case) -> str:
     return "test" if case.setting.protocol == "nested" else "best"
 
 
-def from_runs(contexts: Contexts, asked: str | None, where: str | None = None, clips: Clips = clips_of) -> pd.DataFrame:
+def from_runs(contexts: Contexts, asked: str | None, where: str | None = None, clips: Clips = outcomes) -> pd.DataFrame:
     """The parts of claims 1 to 4 and 7. `where`: the path of the clips, for the commands that would make what is missing."""
     rows = []
     for candidates in contexts.values():
@@ -124,11 +124,10 @@ def _part(part: Part, case: Case, asked: str | None, where: str | None, clips: C
     shared = tuple(tuple(folder for folder in arm if folder.run.fold in folds) for arm in arms)
 
     def estimate(rule: str) -> Estimate:
-        tables = [clips(arm, rule) for arm in shared]
-        return mean_of(minus(*tables) if part.second else tables[0])
+        studies = [clips(arm, rule) for arm in shared]
+        return difference(*matched(*studies)) if part.second else share(folds_of(studies[0]))
 
-    table = clips(shared[0], rule_of(case, asked))
-    about = {"clips": len(table), "sources": table["source"].nunique()}
+    about = counted(folds_of(clips(shared[0], rule_of(case, asked))))
     return (
         row
         | stands_on(*shared)
@@ -217,10 +216,11 @@ def _seeds(runs: Sequence[RunFolder]) -> int:
     return len({folder.run.seed for folder in runs})
 
 
-def percent(estimate: Estimate, prefix: str = "") -> dict[str, float]:
+def percent(estimate: Estimate, prefix: str = "") -> dict[str, float | str]:
     """A row's number and its interval."""
     return {
         f"{prefix}value": 100 * estimate.mean,
         f"{prefix}low": 100 * estimate.low,
         f"{prefix}high": 100 * estimate.high,
+        f"{prefix}covers": estimate.covers,
     }

@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
-from tla.measures.statistics import Estimate
-from tla.measures.tables import mean_of, minus
+from tla.measures.tables import Held, Outcomes, folds_of, matched
 from tla.runs.infer import load
 from tla.runs.launch import Material
 from tla.runs.tuning import Trial
 from tla.seals import write_table
+from tla.statistics import Estimate, difference, share
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def measure(trials: Sequence[Trial], material: Material) -> Found:
     points = []
     for name, mine in groups.items():
         unknown = Estimate(scores[name], np.nan, np.nan)
-        interval = mean_of(right[name]) if name in ended else unknown
-        gap = mean_of(minus(right[name], right[best])) if name in ended and name != best else None
+        interval = share(folds_of(right[name])) if name in ended else unknown
+        gap = difference(*matched(right[name], right[best])) if name in ended and name != best else None
         points.append(
             {
                 **{option: _plain(mine[0].options[option]) for option in options},
@@ -64,6 +64,7 @@ def measure(trials: Sequence[Trial], material: Material) -> Found:
                 "accuracy": 100 * scores[name],
                 "low": 100 * interval.low,
                 "high": 100 * interval.high,
+                "covers": interval.covers,
                 "behind": 100 * gap.mean if gap else 0.0 if name == best else np.nan,
                 "behind_low": 100 * gap.low if gap else np.nan,
                 "behind_high": 100 * gap.high if gap else np.nan,
@@ -100,13 +101,17 @@ def _plain(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def validation_clips(trials: Iterable[Trial], material: Material) -> pd.DataFrame:
-    """One row per validation clip: how often, over the seeds, the network is right (columns fold, clip, source, right)."""
-    dataset, parts = material.dataset, []
+def validation_clips(trials: Iterable[Trial], material: Material) -> Outcomes:
+    """What the networks of one combination are right about on the validation clips of each fold."""
+    dataset = material.dataset
+    found: dict[int, Held] = {}
     for trial in trials:
         rows = dataset.split(trial.run.fold, "nested").validation
         logits = load(trial.folder, material.device).logits(material.store.clean[rows])
         clips = [dataset.clips[row] for row in rows]
-        about = {"fold": trial.run.fold, "clip": [clip.name for clip in clips], "source": [clip.source for clip in clips]}
-        parts.append(pd.DataFrame({**about, "right": (logits.argmax(axis=1) == dataset.labels[rows]).astype(np.float64)}))
-    return pd.concat(parts).groupby(["fold", "clip", "source"], sort=True)["right"].mean().reset_index()
+        names, recordings = np.array([clip.name for clip in clips]), np.array([clip.source for clip in clips])
+        right = (logits.argmax(axis=1) == dataset.labels[rows])[None].astype(np.float64)
+        before = found.get(trial.run.fold)
+        right = right if before is None else np.concatenate([before.right, right])
+        found[trial.run.fold] = Held(names, recordings, right)
+    return found

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from tla.console import Progress, progress, say
 from tla.errors import UserError
-from tla.measures.statistics import deal, reach
 from tla.nets.arithmetic import computing
 from tla.nets.taps import Layer, layers, tapped
 from tla.runs.pairs import Pair
 from tla.sound.store import Store
+from tla.statistics import deal, reach
 
 if TYPE_CHECKING:
     from tla.runs.infer import Listener

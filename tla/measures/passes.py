@@ -21,12 +21,12 @@ from torch import Tensor
 from tla.errors import UserError
 from tla.files import scratch
 from tla.measures.moments import Batch, Cross, Moments, fold
-from tla.measures.statistics import deal
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.nets.taps import STAGE_LAYERS, Layer, layers, outputs, tapped
 from tla.runs.infer import Listener
 from tla.sound.rows import Rows
+from tla.statistics import deal
 
 GROUPS = 10
 BATCH = 8  # clips; one network's outputs of a batch are held at a time: at 16, DenseNet-201 would need 0.8 GB instead of 0.4

@@ -27,10 +27,10 @@ from tla.errors import Damaged
 from tla.measures import studies
 from tla.measures.claims import COLUMNS, GAINS, POINTS, SIMILARITY, Region
 from tla.measures.evidence import Contexts, head, make, percent, stands_on
-from tla.measures.statistics import clustered_mean
 from tla.measures.studies import RANDOM, Case
 from tla.measures.tables import parsed
 from tla.runs.folder import RunFolder
+from tla.statistics import CLIPS, TRAININGS, mean, of_clips
 
 CHANGES, AUDIT = "fig2a_svcca", "fig3_ig_audit"
 
@@ -94,7 +94,8 @@ def _changes(
             rows.append(row | {"missing": what, "command": make(case, 5, where)})
         else:
             least = {"value": said["difference"].min(), "low": said["low"].min(), "high": said["high"].min()}
-            rows.append(row | _heard(runs) | least)
+            known = "covers" in said and said["covers"].eq(TRAININGS).all()
+            rows.append(row | _heard(runs) | least | {"covers": TRAININGS if known else CLIPS})
     return rows
 
 
@@ -121,7 +122,7 @@ def _energy(
         gap = (shares["attribution"] - shares[control]).dropna()
         sources = gap.index.get_level_values("source").to_numpy()
         about = {"clips": len(gap), "sources": len(set(sources))}
-        rows.append(row | _heard(runs) | about | percent(clustered_mean(gap.to_numpy(), sources)))
+        rows.append(row | _heard(runs) | about | percent(mean(of_clips(gap.to_numpy(), sources))))
     return rows
 
 

@@ -13,6 +13,8 @@ from tla.measures.claims import Finding
 from tla.measures.evidence import Arm, Clips
 from tla.measures.paper import DATA, TABLE1, TABLE2, TABLE3
 from tla.measures.studies import RANDOM, Case
+from tla.measures.tables import Outcomes
+from tla.statistics import Estimate, difference, gain, mean, share
 
 OWN = ("table1", "table2", "table3", "claims")  # the report's own tables in the figures folder
 OPTIMISM = "best - last"  # what choosing the epoch on the scored clips brings
@@ -28,6 +30,7 @@ QUANTITY = [
     "accuracy",
     "low",
     "high",
+    "covers",
     "spread",
     "spread_over",
 ]
@@ -77,7 +80,7 @@ def gather(
 ) -> Report:
     """Read what there is below `runs` and in `figures`. `where`: the path of the clips, for the commands that make more."""
     contexts = contexts_of(runs, only)
-    clips: Clips = functools.cache(tables.clips_of)
+    clips: Clips = functools.cache(tables.outcomes)
     taken = [studies.choose(candidates, ["pretrained", RANDOM]) for candidates in contexts.values()]
     table1 = pd.concat([_table1(case, clips) for case in taken], ignore_index=True)
     averaged = [studies.choose(candidates, ["pretrained"]) for candidates in contexts.values()]
@@ -128,9 +131,13 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
 
 def _table1(case: Case, clips: Clips) -> pd.DataFrame:
     arms = {name: case.arm(name) for name in ("pretrained", RANDOM) if case.arm(name)}
-    held_out = {name: {rule: clips(arm, rule) for rule in _rules(arm)} for name, arm in arms.items()}
+    held_out = {name: _with_own_optimism({rule: clips(arm, rule) for rule in _rules(arm)}) for name, arm in arms.items()}
     runs = {name: _with_optimism(tables.runs_table(arm)) for name, arm in arms.items()}
-    rows = [row for name in arms for row in _quantity(name, held_out[name], runs[name])]
+    rows = []
+    for name in arms:
+        folds = {rule: tables.folds_of(study) for rule, study in held_out[name].items()}
+        means = {rule: (gain if rule == OPTIMISM else share)(each) for rule, each in folds.items()}
+        rows += _quantity(name, means, tables.counted(next(iter(folds.values()))), runs[name])
     if len(arms) == 2:
         rows += _gap(held_out, runs)
     setting = case.setting
@@ -141,33 +148,37 @@ def _table1(case: Case, clips: Clips) -> pd.DataFrame:
     return table.assign(paper=table["quantity"].map(stated).where(table["rule"] == "best"))  # it reports the best epoch
 
 
-def _gap(held_out: Mapping[str, Mapping[str, pd.DataFrame]], runs: Mapping[str, pd.DataFrame]) -> list[dict[str, object]]:
+def _gap(held_out: Mapping[str, Mapping[str, Outcomes]], runs: Mapping[str, pd.DataFrame]) -> list[dict[str, object]]:
     """What pretraining gains under each rule, and how much of it is optimism; nothing where no fold is in common."""
     (first, second), (left, right) = held_out.values(), runs.values()
     folds = set(left["fold"]) & set(right["fold"])
     if not folds:
         return []
-    gained = {rule: tables.minus(first[rule], second[rule]) for rule in first}
+    pairs = {rule: tables.matched(first[rule], second[rule]) for rule in first if rule in second}
+    gained = {rule: (mean if rule == OPTIMISM else difference)(*pair) for rule, pair in pairs.items()}
+    counts = tables.counted(next(iter(pairs.values()))[0])
     common = pd.DataFrame({"fold": left["fold"], "seed": left["seed"]}).merge(right[["fold", "seed"]], on=["fold", "seed"])
     each = common
-    for rule in (*first, OPTIMISM) if OPTIMISM in left else first:
+    for rule in gained:
         each = each.merge(tables.less(left, right, rule), on=["fold", "seed"])
     count = int(left["fold"].isin(folds).sum() + right["fold"].isin(folds).sum())
-    return [row | {"runs": count, "folds": _folds(folds)} for row in _quantity(GAP, gained, each)]
+    return [row | {"runs": count, "folds": _folds(folds)} for row in _quantity(GAP, gained, counts, each)]
 
 
-def _quantity(name: str, held_out: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> list[dict[str, object]]:
+def _quantity(name: str, means: Mapping[str, Estimate], counts: dict[str, int], runs: pd.DataFrame) -> list[dict[str, object]]:
     """A quantity under each rule, and its optimism; `runs` has it run by run, for its spread."""
-    scored = dict(held_out)
-    if {"best", "last"} <= set(scored):
-        scored[OPTIMISM] = tables.minus(scored["best"], scored["last"])
     rows = []
-    for rule, clips in scored.items():
-        row = tables.reported(name, rule, tables.mean_of(clips), runs)
+    for rule, estimate in means.items():
+        row = tables.reported(name, rule, estimate, runs)
         row["quantity"] = row.pop("arm")
-        about = {"folds": _folds(runs["fold"]), "seeds": runs["seed"].nunique()}
-        rows.append(row | about | {"clips": len(clips), "sources": clips["source"].nunique()})
+        rows.append(row | {"folds": _folds(runs["fold"]), "seeds": runs["seed"].nunique()} | counts)
     return rows
+
+
+def _with_own_optimism(held_out: dict[str, Outcomes]) -> dict[str, Outcomes]:
+    if {"best", "last"} <= set(held_out):
+        held_out[OPTIMISM] = tables.within(held_out["best"], held_out["last"])
+    return held_out
 
 
 def _with_optimism(runs: pd.DataFrame) -> pd.DataFrame:

@@ -25,11 +25,11 @@ from tla.measures.controls import ALL, CLASS, FLOOR, FREQUENCY, SCORE, TIME, ove
 from tla.measures.moments import Moments
 from tla.measures.passes import Couple, batches, hear, points
 from tla.measures.similarity import EPSILON
-from tla.measures.statistics import reach
 from tla.options import Picture
 from tla.runs.infer import Listener
 from tla.sound import spectrograms
 from tla.sound.rows import Rows
+from tla.statistics import reach
 
 STILL = 1e-6  # variance per point and variate (1 on average) below which nothing varies but rounding
 

@@ -11,7 +11,8 @@ singular values (what its tutorial computes), or a number of them.
 Forced correlations. M centred points span M - 1 dimensions; two subspaces of p and q dimensions in there share at least
 p + q - (M - 1) of them, and as many canonical correlations are 1 whatever the data. What counts as p and q is what CCA works
 on: the directions kept, after dead channels, duplicated ones and truncation took theirs away. Truncation goes by variance
-and never looks at the other side, so the kept ones are forced like any others.
+and never looks at the other side, so the kept ones are forced like any others. A score with an interval from leaving out parts
+of the points is forced earlier: the fewest points that are left count (`forced_of`).
 
 Precision. With float32 products, SVCCA on 99 % of the variance, CKA, Procrustes and correlations by channel are what float64
 gives to 1e-6. What averages over directions with a billionth of the largest variance (`keep_by` values, or all directions, as
@@ -60,6 +61,11 @@ class Similarity:
     """Channels without variance."""
 
 
+def forced_of(kept: tuple[int, int], points: int) -> int:
+    """How many canonical correlations of so many directions are 1 whatever the data."""
+    return max(0, min(*kept, sum(kept) - (points - 1)))
+
+
 def svcca(
     x: Points, y: Points | None = None, *, keep: float | int = KEEP, keep_by: KeepBy = "variance", forced: Forced = "refuse"
 ) -> Similarity:
@@ -81,7 +87,9 @@ def pwcca(
     """Canonical correlations, each weighted by how much of the activations it accounts for (Morcos et al., 2018).
 
     The weight of a correlation is the sum over channels of |<canonical variable, channel>|, on the side that has fewer
-    directions (x if they have as many), as in the authors' code. As in their paper, nothing is truncated by default.
+    directions (x if they have as many), so it is not symmetric: the other side's weights give another score. As in their paper,
+    nothing is truncated by default. Canonical variables are whitened, as the paper defines them; the authors' code leaves the
+    whitening out of its weights, and its scores differ from these by up to 0.07.
     """
     return _cca(_moments(x, y), keep, keep_by, forced, weighted=True)
 
@@ -169,7 +177,7 @@ def _cca(m: Moments, keep: float | int, keep_by: KeepBy, forced: Forced, *, weig
     dead = _checked(m)
     (a, u), (b, w) = _kept(m.xx, keep, keep_by), _kept(m.yy, keep, keep_by)
     kept = len(a), len(b)
-    certain = max(0, sum(kept) - (m.points - 1))
+    certain = forced_of(kept, m.points)
     if certain and forced == "refuse":
         raise UserError(
             f"{kept[0]} and {kept[1]} directions of {m.points} points: {certain} of {min(kept)} canonical correlations are 1 "

@@ -3,6 +3,10 @@
 A sweep is one or more curves; a curve has runs at some of its points, in order. Four tables come of it:
 runs (a row per run), points (mean and interval), steps (paired differences between neighbouring points, with Holm's correction
 within a curve), epochs (accuracy by epoch).
+
+A step counts where its interval excludes none, its corrected p-value is below 5 %, and both say something of other trainings:
+that takes two seeds or more at both points. How far runs of one plan differ is learned from all points of the curve, since two
+or three seeds of a point alone do not tell it.
 """
 
 import itertools
@@ -15,11 +19,11 @@ import pandas as pd
 
 from tla.errors import UserError
 from tla.measures import tables
-from tla.measures.statistics import Estimate, clustered_mean, holm, sign_flip_test
 from tla.options import Study
 from tla.runs.folder import RunFolder
 from tla.runs.sweeps import ENDS
 from tla.seals import write_table
+from tla.statistics import TRAININGS, Estimate, difference, holm
 
 LEVEL = 0.05  # what a corrected p-value has to be below
 
@@ -81,17 +85,21 @@ def _epochs(folders: Sequence[RunFolder]) -> pd.DataFrame:
 
 def _steps(curve: str, stops: Mapping[str, Sequence[RunFolder]], rule: str) -> pd.DataFrame:
     """What each point gains over the one before it."""
-    rows, p_values, clear = [], [], []
+    right = {point: tables.outcomes(folders, rule) for point, folders in stops.items()}
+    arms = {point: tables.folds_of(study) for point, study in right.items()}
+    rows, clear = [], []
     for before, after in itertools.pairwise(stops):
-        gain, sources = tables.paired(stops[after], stops[before], rule)
-        change = clustered_mean(gain, sources)
-        rows.append({"curve": curve, "before": before, "after": after, "clips": len(gain), **_percent(change)})
-        clear.append(change.excludes_zero)
-        p_values.append(sign_flip_test(gain, sources))
-    columns = ["curve", "before", "after", "clips", "accuracy", "low", "high", "p", "p_holm", "important"]
-    table = pd.DataFrame(rows).assign(p=p_values, p_holm=holm(p_values)) if rows else pd.DataFrame(columns=columns[:-1])
+        pair = tables.matched(right[after], right[before])
+        change = difference(*pair, others=[arm for point, arm in arms.items() if point not in (before, after)])
+        clips = tables.counted(pair[0])["clips"]
+        rows.append({"curve": curve, "before": before, "after": after, "clips": clips, **_percent(change), "p": change.p})
+        clear.append(change.excludes_zero and change.covers == TRAININGS)
+    columns = ["curve", "before", "after", "clips", "accuracy", "low", "high", "covers", "p", "p_holm", "important"]
+    table = pd.DataFrame(rows, columns=columns[:-2])
+    table = table.assign(p_holm=holm(table["p"].to_list()))
     return table.assign(important=np.array(clear, dtype=bool) & (table["p_holm"] < LEVEL))[columns]
 
 
-def _percent(estimate: Estimate) -> dict[str, float]:
-    return {"accuracy": 100 * estimate.mean, "low": 100 * estimate.low, "high": 100 * estimate.high}
+def _percent(estimate: Estimate) -> dict[str, float | str]:
+    numbers = {"accuracy": 100 * estimate.mean, "low": 100 * estimate.low, "high": 100 * estimate.high}
+    return {**numbers, "covers": estimate.covers}

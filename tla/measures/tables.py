@@ -9,18 +9,19 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from tla import statistics
 from tla.errors import UserError
 from tla.measures.paper import TABLE1
-from tla.measures.statistics import Estimate, clustered_mean
-from tla.runs.folder import RunFolder
+from tla.runs.folder import Predictions, RunFolder
 from tla.runs.folder import folders as all_folders
+from tla.statistics import Estimate, Fold, share
 
 WORDS = ("key", "run", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted", "target", "name")
 
@@ -122,42 +123,77 @@ def clips_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the runs of one fold made of the clips that it holds out: right or wrong, or a difference of such."""
+
+    clips: np.ndarray
+    """Their names (clips,)."""
+    recordings: np.ndarray
+    """The recording of each (clips,)."""
+    right: np.ndarray
+    """(runs, clips)"""
+
+    def at(self, clips: np.ndarray) -> Fold:
+        """Its runs on some of its clips, by their names."""
+        place = {name: index for index, name in enumerate(self.clips.tolist())}
+        rows = [place[name] for name in clips.tolist()]
+        return Fold(self.right[:, rows], self.recordings[rows])
+
+
+Outcomes = Mapping[int, Held]  # fold -> what its runs, one per seed, made of its clips
+
+
+def outcomes(folders: Iterable[RunFolder], rule: str) -> Outcomes:
+    """What the runs of a study were right about under a selection rule, fold by fold: runs crossed with clips."""
+    said: dict[int, list[Predictions]] = {}
+    for folder in sorted(folders, key=lambda folder: (folder.run.fold, folder.run.seed)):
+        said.setdefault(folder.run.fold, []).append(folder.predictions)
+    return {fold: _held(each, rule) for fold, each in said.items()}
+
+
+def _held(said: Sequence[Predictions], rule: str) -> Held:
+    common = set.intersection(*(set(one.names.tolist()) for one in said))
+    clips = np.array(sorted(common))
+    each = [Held(one.names, one.sources, (one.logits[rule].argmax(axis=1) == one.labels)[None].astype(float)) for one in said]
+    folds = [held.at(clips) for held in each]
+    return Held(clips, folds[0].recordings, np.concatenate([fold.values for fold in folds]))
+
+
+def within(first: Outcomes, second: Outcomes) -> Outcomes:
+    """Run by run, what the same runs gain under one rule over another."""
+    return {fold: replace(held, right=held.right - second[fold].right) for fold, held in first.items()}
+
+
+def folds_of(study: Outcomes) -> list[Fold]:
+    """The folds of a study, as `statistics` takes them."""
+    return [Fold(held.right, held.recordings) for held in study.values()]
+
+
+def matched(first: Outcomes, second: Outcomes) -> tuple[list[Fold], list[Fold]]:
+    """Two studies on the clips that both held out in the same fold, in the same order."""
+    pairs = [(first[fold], second[fold]) for fold in first if fold in second]
+    both = [(a, b, np.intersect1d(a.clips, b.clips)) for a, b in pairs]
+    both = [(a, b, clips) for a, b, clips in both if len(clips)]
+    if not both:
+        raise UserError("the two studies have no held-out fold in common, so there is nothing to compare")
+    return [a.at(clips) for a, _, clips in both], [b.at(clips) for _, b, clips in both]
+
+
+def counted(folds: Iterable[Fold]) -> dict[str, int]:
+    """How many clips and recordings there are."""
+    recordings = [fold.recordings for fold in folds]
+    return {"clips": sum(map(len, recordings)), "sources": len(np.unique(np.concatenate(recordings)))}
+
+
 def accuracy(folders: Iterable[RunFolder], rule: str) -> Estimate:
-    """Accuracy of a study: mean over seeds for each clip, then over clips, resampled by source."""
-    return mean_of(clips_of(folders, rule))
+    """Accuracy of a study: the mean over runs for each clip, then over clips."""
+    return share(folds_of(outcomes(folders, rule)))
 
 
 def difference(folders: Iterable[RunFolder], others: Iterable[RunFolder], rule: str) -> Estimate:
-    """Accuracy of a study minus that of another, over `paired` clips, resampled by source."""
-    return mean_of(minus(clips_of(folders, rule), clips_of(others, rule)))
-
-
-def paired(folders: Iterable[RunFolder], others: Iterable[RunFolder], rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """What a study gains over another on each clip that both held out in the same fold; and the clips' sources."""
-    gained = minus(clips_of(folders, rule), clips_of(others, rule))
-    return gained["right"].to_numpy(), gained["source"].to_numpy()
-
-
-def clips_of(folders: Iterable[RunFolder], rule: str) -> pd.DataFrame:
-    """One row per clip of a study: how often, over the seeds, it was right (columns fold, clip, source, right)."""
-    clips = clips_table(folders)
-    return clips[clips["rule"] == rule].groupby(["fold", "clip", "source"], sort=True)["right"].mean().reset_index()
-
-
-def minus(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Clip by clip, what one study (as `clips_of` has it) gains over another where both held out the same fold.
-
-    On each side the seeds are averaged first: the seeds of two studies have nothing in common but their number.
-    """
-    pairs = first.merge(second, on=["fold", "clip", "source"])
-    if pairs.empty:
-        raise UserError("the two studies have no held-out fold in common, so there is nothing to compare")
-    return pairs.assign(right=pairs["right_x"] - pairs["right_y"])[["fold", "clip", "source", "right"]]
-
-
-def mean_of(clips: pd.DataFrame) -> Estimate:
-    """The mean over clips of what `clips_of` or `minus` gave, resampled by source."""
-    return clustered_mean(clips["right"].to_numpy(), clips["source"].to_numpy())
+    """Accuracy of a study less that of another, clip by clip where both held out the same fold."""
+    return statistics.difference(*matched(outcomes(folders, rule), outcomes(others, rule)))
 
 
 def summary(arms: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
@@ -193,6 +229,7 @@ def reported(arm: str, rule: str, estimate: Estimate, runs: pd.DataFrame) -> dic
         "accuracy": 100 * estimate.mean,
         "low": 100 * estimate.low,
         "high": 100 * estimate.high,
+        "covers": estimate.covers,
         "spread": means.std(ddof=1),  # NaN for a single run
         "spread_over": f"{len(means)} {over}s",
     }

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 
 from tla.measures.attribution import SILENT
-from tla.measures.statistics import clustered_mean
+from tla.statistics import mean as mean_of
+from tla.statistics import of_clips
 
 GRID = (8, 10)  # tiles along frequency and time
 CUTS = 20  # points of a curve behind its first; each takes as many tiles
 SHUFFLES = 5  # random rankings of a clip's tiles
-RESAMPLES = 2000  # for the intervals of a curve's many points
 
 Curves = dict[tuple[str, str], np.ndarray]  # (curve, ranking) -> (CUTS + 1,)
 
@@ -76,7 +76,7 @@ def table(curves: Sequence[Curves], sources: np.ndarray) -> pd.DataFrame:
     for curve, ranking in curves[0]:
         values = np.stack([mine[curve, ranking] for mine in curves])
         for share, column in zip(np.linspace(0, 1, CUTS + 1), values.T, strict=True):
-            mean = clustered_mean(column, sources, resamples=RESAMPLES)
+            mean = mean_of(of_clips(column, sources))
             numbers = {"share": share, "value": mean.mean, "low": mean.low, "high": mean.high}
             rows.append({"curve": curve, "ranking": ranking, **numbers})
     return pd.DataFrame(rows)
