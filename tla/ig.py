@@ -96,7 +96,7 @@ def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float,
     run, store = origin.folder, origin.pictures()
     others, before = best.siblings(run), best.beginning(run)
     found = audit(run, store, others=others, before=before, clips=clips, tolerance=tolerance, memory=memory, device=device)
-    draw.publish(found, figures, f"{NAME}_audit", run.run)
+    draw.publish(found, figures, f"{NAME}_audit", run.run, run.result["training"]["state"])
 
 
 def _refuse(

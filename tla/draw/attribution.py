@@ -15,6 +15,7 @@ from tla import console
 from tla.draw import style
 from tla.measures import explained as measured
 from tla.measures.explained import Explained, Shown
+from tla.runs.schedule import CONVERGED, UNTRAINED
 from tla.seals import write_table
 from tla.sound.render import SMOOTH_CELLS, STRONGEST, strength
 from tla.sound.spectrograms import WINDOWS_S
@@ -142,7 +143,7 @@ def about(table: pd.DataFrame) -> str:
     parts = [
         "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
         f"Integrated Gradients of the logit, from the baseline {first['baseline']}; {first['backbone']}, run {first['run']} "
-        f"({first['data']}, fold {first['fold']} held out).",
+        f"({first['data']}, fold {first['fold']} held out{'' if first['training'] == CONVERGED else f'; {UNTRAINED}'}).",
         f"{_range(steps)} steps; the map's sum misses the output difference by {error:.2f} % at most.",
         "F: the target's logit, and in brackets at the baseline"
         + (" (mean over the clip's windows, which are attributed one by one)." if cut else "."),

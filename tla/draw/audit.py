@@ -14,6 +14,7 @@ from tla.draw import style
 from tla.measures.audit import Audit
 from tla.options import STAGES
 from tla.runs.run import Run
+from tla.runs.schedule import CONVERGED, UNTRAINED, State
 from tla.statistics import between
 
 HEAD_DOWN = ("none", "head", *reversed(STAGES))
@@ -30,16 +31,16 @@ ENDS = ["value", "low", "high"]
 RANKINGS = {"attribution": "-", "loudness": "--", "random": ":"}
 
 
-def publish(audit: Audit, folder: Path, name: str, run: Run) -> None:
+def publish(audit: Audit, folder: Path, name: str, run: Run, training: State) -> None:
     """Write an audit's tables, draw its figure, and print its summary."""
     paths = audit.write(folder, name)
-    note = about(audit, run)
+    note = about(audit, run, training)
     paths += style.save(figure(audit.summary, audit.curves, note), folder / name)
     show(audit.summary)
     print(f"\n{note}\n\n" + "  ".join(str(path) for path in paths))
 
 
-def about(audit: Audit, run: Run) -> str:
+def about(audit: Audit, run: Run, training: State) -> str:
     """What the numbers stand on."""
     own = audit.maps.drop_duplicates("clip")  # a clip's own map is its first
     clips, error = audit.clips["clip"].nunique(), 100 * own["error"]
@@ -48,6 +49,7 @@ def about(audit: Audit, run: Run) -> str:
         "SYNTHETIC SOUNDS." if run.data == "toy" else "",
         f"{run.data}, {run.backbone}, run {run.key}, {clips} clips of held-out fold {run.fold}"
         + (f" ({out} more are the same everywhere)." if out else "."),
+        f"The run was {UNTRAINED}." if training != CONVERGED else "",
         "Integrated Gradients of the logit of the class that the run hears, from silence, summed over the three windows;",
         f"completeness error: median {error.median():.2f} %, 95th percentile {error.quantile(0.95):.2f} %.",
         "Randomised down to none: the same network with fewer steps, the most that maps can agree. Grey: other recordings.",

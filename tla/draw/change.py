@@ -16,8 +16,10 @@ from tla.draw.ensembles import basis
 from tla.draw.layers import few, ticks
 from tla.draw.tables import covered
 from tla.measures.controls import EARLY_LATE, EARLY_LATE_ABOVE, EVERYTHING, STARTS, SVCCA, WEIGHTS, Change
+from tla.measures.tables import unfinished, warning
 from tla.options import STAGES
 from tla.runs.pairs import PRETRAINED, RANDOM, SEEDS
+from tla.runs.schedule import UNTRAINED
 
 LABELS = {
     SVCCA: "SVCCA similarity",
@@ -125,6 +127,8 @@ def show(change: Change) -> None:
         head = f"{measure}: " if points["measure"].nunique() > 1 else ""
         for line in findings(change, measure):
             print(head + line)
+    if told := warning(change.runs):
+        console.say(told)
 
 
 def findings(change: Change, measure: str) -> list[str]:
@@ -132,12 +136,15 @@ def findings(change: Change, measure: str) -> list[str]:
     points, contrasts = (table[table["measure"] == measure] for table in (change.points, change.contrasts))
     lines = []
     for curve in [curve for curve in points["curve"].unique() if curve != SEEDS]:
+        if count := unfinished(change.runs[change.runs["curve"] == curve]):
+            lines.append(f"{curve}: no verdict: {count} of its runs {UNTRAINED}")
+            continue
         mine = contrasts[contrasts["curve"] == curve].set_index("contrast")
         if EARLY_LATE in mine.index:
             raw, above = mine.loc[EARLY_LATE], mine.loc[EARLY_LATE_ABOVE] if EARLY_LATE_ABOVE in mine.index else None
             lines.append(f"{curve}: {_early_late(raw, above, measure)}")
     gaps = contrasts[contrasts["contrast"] == STARTS]
-    if not gaps.empty:
+    if not gaps.empty and not unfinished(change.runs):
         lines.append(_starts(gaps, points[points["curve"] == RANDOM], measure))
     return lines
 
@@ -212,7 +219,8 @@ def _panel(axes: Axes, points: pd.DataFrame, runs: pd.DataFrame, *, narrow: bool
         offset = DODGE * (i - (len(curves) - 1) / 2) if named else 0.0
         look = LOOKS.get(curve, 0)
         colour, marker = style.COLOURS[look], style.MARKERS[look]
-        _line(axes, mine, places, offset, colour, marker if named else "", curve)
+        hollow = unfinished(runs[runs["curve"] == curve]) > 0
+        _line(axes, mine, places, offset, colour, marker if named else "", curve, hollow=hollow)
         if curve in FLOORED or len(curves) == 1:
             _floor(axes, mine, places, offset, colour)
         _dots(axes, runs[runs["curve"] == curve], places, offset, colour, named=named)
@@ -225,7 +233,15 @@ def _panel(axes: Axes, points: pd.DataFrame, runs: pd.DataFrame, *, narrow: bool
 
 
 def _line(
-    axes: Axes, points: pd.DataFrame, places: dict[str, int], offset: float, colour: str, marker: str, curve: str
+    axes: Axes,
+    points: pd.DataFrame,
+    places: dict[str, int],
+    offset: float,
+    colour: str,
+    marker: str,
+    curve: str,
+    *,
+    hollow: bool,
 ) -> None:
     """Scores with their intervals: bars at few layers, a band over many."""
     mine = points[np.isfinite(points["score"])]
@@ -233,6 +249,8 @@ def _line(
     low, high = (mine[end].fillna(mine["score"]).to_numpy() for end in ("low", "high"))
     label = NAMES.get(curve, curve)
     (line,) = axes.plot(x, mine["score"], color=colour, marker=marker, markersize=3.5, label=label, zorder=3)
+    if hollow:
+        line.set(markerfacecolor="white", linestyle="--")
     if marker:
         axes.errorbar(x, mine["score"], [mine["score"] - low, high - mine["score"]], fmt="none", ecolor=colour, capsize=2.5)
         style.hover(line, [f"{label}, {p.layer}: {p.score:.3f} {_interval(p.low, p.high)}" for p in mine.itertuples()])

@@ -15,6 +15,7 @@ from tla.measures.claims import FAILS, HOLDS, OPEN, Finding
 from tla.measures.listening import Room
 from tla.measures.report import Report
 from tla.measures.tables import parsed
+from tla.runs.schedule import UNTRAINED
 from tla.seals import vouched
 from tla.statistics import between
 
@@ -78,10 +79,11 @@ def _about(report: Report) -> str:
 def _found(report: Report) -> str:
     """The headline: how many claims fare how, and what pretraining brings."""
     count = Counter(str(finding.verdict) for finding in report.findings)
-    holding, failing, left = (count[verdict] for verdict in (HOLDS, FAILS, OPEN))
+    holding, failing, left, short = (count[verdict] for verdict in (HOLDS, FAILS, OPEN, UNTRAINED))
     told = [f"{WORDS[holding]} hold{'s' * (holding == 1)} "] if holding else []
     told += [f"{WORDS[failing]} do{'es' * (failing == 1)} not"] if failing else []
     told += [f"for {WORDS[left]} there is not enough evidence"] if left else []
+    told += [f"of {WORDS[short]} the runs were {UNTRAINED}"] if short else []
     listed = told[0] if len(told) == 1 else f"{', '.join(told[:-1])}{',' * (len(told) > 2)} and {told[-1]}"
     headline = (
         f"Of the seven claims of “Rethinking CNN Models for Audio Classification” (Palanisamy, Singhania, Yao, 2020), {listed}."

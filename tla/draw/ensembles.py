@@ -14,6 +14,8 @@ from tla import console
 from tla.draw import style
 from tla.measures.ensembles import ALL, HOWS, Ensemble
 from tla.measures.paper import TABLE2
+from tla.measures.tables import trained, unfinished, warning
+from tla.runs.schedule import UNTRAINED
 from tla.statistics import between, bracketed
 
 EPOCHS = {
@@ -61,7 +63,7 @@ def basis(runs: pd.DataFrame) -> str:
     """What runs of one study have in common, in a sentence."""
     first, folds, seeds = runs.iloc[0], sorted(runs["fold"].unique()), runs["seed"].nunique()
     held_out = f"held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, {seeds} seed{'s' * (seeds > 1)}"
-    recipe = f"{first['epochs']} epochs, lr {first['lr']:g}, augmentation {first['augment']}"
+    recipe = f"{trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}"
     synthetic = "SYNTHETIC SOUNDS. " if first["data"] == "toy" else ""
     return f"{synthetic}{first['data']}, {first['backbone']}, {held_out}, {recipe}."
 
@@ -101,6 +103,8 @@ def show(ensemble: Ensemble) -> None:
     if (known := TABLE2.get((first["backbone"], first["data"]))) and first["pretrained_upto"] == "block4":
         print(f"\nthe paper (best epoch, five runs): single {known[0]:.2f} ±{known[1]:.2f}, ensemble {known[2]:.2f}")
     print(f"\n{finding(ensemble)}")
+    if told := warning(ensemble.runs):
+        console.say(told)
 
 
 def finding(ensemble: Ensemble) -> str:
@@ -108,15 +112,16 @@ def finding(ensemble: Ensemble) -> str:
     row = _whole(ensemble, "softmax")
     points = f"{row['gain']:+.1f} points {bracketed(row['gain_low'], row['gain_high'], '+.1f')}"
     told = f"{row['members']} runs averaged against one ({EPOCHS[ensemble.rule]}): {points}"
+    if count := unfinished(ensemble.runs):
+        return f"{told}; {count} of these runs were {UNTRAINED}, so there is no verdict."
     if row["gain_low"] > 0 or row["gain_high"] < 0:
         return f"{told}, 95 % interval for {row['covers']}."
     return f"{told}: cannot be told from none on these {row['clips']} clips."
 
 
 def _accuracy(axes: Axes, ensemble: Ensemble) -> None:
-    table = ensemble.subsets
     for i, how in enumerate(HOWS):
-        _by_size(axes, table[table["averaged"] == how], "accuracy", i, f"{how} averaged", 1)
+        _by_size(axes, ensemble, how, "accuracy", i, f"{how} averaged", 1)
         whole = _whole(ensemble, how)
         ends = [[whole["ensemble"] - whole["low"]], [whole["high"] - whole["ensemble"]]]
         at = whole["members"] + _offset(i)
@@ -126,15 +131,18 @@ def _accuracy(axes: Axes, ensemble: Ensemble) -> None:
     axes.margins(y=0.12)
 
 
-def _by_size(axes: Axes, table: pd.DataFrame, column: str, number: int, label: str, scale: float) -> None:
-    """Every subset a dot, their mean a line."""
+def _by_size(axes: Axes, ensemble: Ensemble, how: str, column: str, number: int, label: str, scale: float) -> None:
+    """Every subset a dot, their mean a line; its markers are hollow where there are runs that were not trained to their end."""
+    table = ensemble.subsets[ensemble.subsets["averaged"] == how]
     colour, marker, offset = style.COLOURS[number], style.MARKERS[number], _offset(number)
     values = scale * table[column]
     dots: Any = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.6, "markersize": 2.5}
     (line,) = axes.plot(table["size"] + offset, values, marker, linestyle="none", **dots, zorder=2)
     style.hover(line, [f"seeds {seeds}: {value:.3g}" for seeds, value in zip(table["seeds"], values, strict=True)])
     mean = values.groupby(table["size"]).mean()
-    axes.plot(mean.index + offset, mean, color=colour, marker=marker, markersize=4, label=label, zorder=3)
+    (line,) = axes.plot(mean.index + offset, mean, color=colour, marker=marker, markersize=4, label=label, zorder=3)
+    if unfinished(ensemble.runs):
+        line.set_markerfacecolor("white")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
@@ -165,11 +173,10 @@ def _missed(axes: Axes, ensemble: Ensemble) -> None:
 
 
 def _calibration(axes: Axes, ensemble: Ensemble, column: str, label: str, scale: float = 1) -> None:
-    table = ensemble.subsets
     for i, how in enumerate(HOWS):
-        _by_size(axes, table[table["averaged"] == how], column, i, how, scale)
+        _by_size(axes, ensemble, how, column, i, how, scale)
     if column == "ece":
         floor = scale * _whole(ensemble, "softmax")["ece_ensemble_if_calibrated"]
         axes.axhline(floor, color="#444444", linewidth=0.8, linestyle=":", zorder=1)
     axes.set_ylabel(label)
-    axes.set_ylim(0, 1.15 * scale * table[column].max() or 1.0)  # runs that are sure and right have none
+    axes.set_ylim(0, 1.15 * scale * ensemble.subsets[column].max() or 1.0)  # runs that are sure and right have none

@@ -13,6 +13,7 @@ from tla import console
 from tla.draw import style
 from tla.draw.tables import covered
 from tla.measures.grid import Found
+from tla.measures.tables import trained
 from tla.statistics import between, bracketed
 
 SPREAD = 0.4  # of the distance between two values, over which lines are spread
@@ -96,6 +97,7 @@ def about(runs: pd.DataFrame, points: pd.DataFrame) -> str:
         "Accuracy of the best epoch on the validation fold, which chose epoch and options alike and so flatters both; bars: "
         f"95 % interval for {covered(points)}. Ring: the best.",
         "Hollow: stopped early (ASHA)." if points["stopped"].any() else "",
+        f"{trained(runs[~runs['stopped']]).capitalize()}." if not runs["stopped"].all() else "",
     ]
     return " ".join(filter(None, parts))
 

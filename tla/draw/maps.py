@@ -12,6 +12,7 @@ from matplotlib.image import AxesImage
 from tla import console
 from tla.draw import layers, style
 from tla.draw.change import NAMES
+from tla.measures.tables import trained
 from tla.runs.pairs import SEEDS
 from tla.seals import write_table
 
@@ -54,7 +55,7 @@ def about(table: pd.DataFrame) -> str:
     parts = [
         "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
         f"{first['data']}, {first['backbone']}, held-out fold{'s' * (',' in folds)} {folds}, {seeds} seed{'s' * (seeds > 1)}, "
-        f"{first['epochs']} epochs.",
+        f"{trained(table)}.",
         f"{first['clips']} clips, each one point: all channels and positions of a layer are its features.",
         f"{sizes[0]} x {sizes[1]} layers in the order of the network; unrelated ones are at 0 on average.",
         "95 % intervals for other clips, on these runs (in the table) "

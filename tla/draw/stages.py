@@ -17,8 +17,10 @@ from tla.draw import style
 from tla.draw.tables import covered, hint
 from tla.measures.paper import REPLICATION, TEXT
 from tla.measures.stages import Sweep
+from tla.measures.tables import trained, warning
 from tla.options import STAGES
-from tla.runs.sweeps import ENDS
+from tla.runs.schedule import UNTRAINED
+from tla.runs.sweeps import ENDS, LONGER
 from tla.statistics import CLIPS, between, bracketed
 
 POINTS: tuple[str, ...] = ("none", *STAGES)
@@ -42,9 +44,8 @@ class Kind:
     says: str  # the verdict on a step that counts
 
 
-KINDS = {
+KINDS = {  # the name of a figure, which may have "_controls" behind it
     "fig2b_fusion": Kind("pretrained up to", "fusion", "pretraining {stages} matters"),
-    "fig2b_fusion_controls": Kind("pretrained up to", "fusion", "pretraining {stages} matters"),
     "fig2c_freeze": Kind("frozen up to", "freeze", "freezing {stages} changes the result"),
     "cutoff": Kind("multiply-adds (billions)", "cutoff", "{stages} changes the result"),
 }
@@ -52,9 +53,9 @@ KINDS = {
 
 def publish(sweep: Sweep, folder: Path, name: str) -> None:
     """Write a sweep's tables, draw its figures, and print what it found."""
-    kind = KINDS[name]
+    kind = KINDS[name.removesuffix("_controls")]
     paths = sweep.write(folder, name)
-    draw = cut_figure if name == "cutoff" else points_figure
+    draw = cut_figure if kind.reference == "cutoff" else points_figure
     paths += style.save(draw(sweep.runs, sweep.points, kind, sweep.rule), folder / name)
     paths += style.save(epochs_figure(sweep.runs, sweep.epochs, kind), folder / f"{name}_curves")
     show(sweep, kind)
@@ -125,7 +126,7 @@ def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figur
         figure.supxlabel("epoch", fontsize=8)
         figure.supylabel("held-out accuracy (%)", fontsize=8)
         _legend(figure.axes[0], title=kind.axis if kind.reference != "cutoff" else "kept up to", outside=True)
-        style.caption(figure, f"{about(runs, None)} Mean over runs.")
+        style.caption(figure, f"{about(runs, None)} Mean over the runs that were still trained at an epoch.")
     return figure
 
 
@@ -142,7 +143,7 @@ def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = No
     parts = [
         "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
         f"{first['data']}, {first['backbone']}, held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, "
-        f"{seeds} seed{'s' * (seeds > 1)}, {first['epochs']} epochs, lr {first['lr']:g}, augmentation {first['augment']}.",
+        f"{seeds} seed{'s' * (seeds > 1)}, {trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}.",
         f"{epoch[rule].capitalize()}; dots: runs." if rule else "",
         f"Bars: mean and 95 % interval for {covered(points)}." if points is not None else "",
         f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
@@ -162,6 +163,7 @@ def show(sweep: Sweep, kind: Kind) -> None:
         interval=_interval(sweep.steps, "+.1f"), step=sweep.steps["before"] + " > " + sweep.steps["after"]
     )
     p_values = ["" if np.isnan(p) else f"{p:.3g}" for p in steps["p_holm"].round(3)]
+    p_values = [UNTRAINED if count else p for count, p in zip(steps["unfinished"], p_values, strict=True)]
     shown = steps.assign(p=p_values)[["curve", "step", "accuracy", "interval", "p"]].round({"accuracy": 1})
     console.table(["", "step", "points gained", "95 % interval", "p (Holm)"], shown.itertuples(index=False))
     print(f"\ninterval for {covered(sweep.steps)}{hint(sweep.steps)}\n")
@@ -171,10 +173,32 @@ def show(sweep: Sweep, kind: Kind) -> None:
             for s in map(Step._make, mine.loc[mine["important"], Step._fields].itertuples(index=False))
         ]
         print(f"{curve}: {'; '.join(found) or _none(mine)}")
+    for line in hanging(sweep.steps):
+        print(line)
+    if told := warning(sweep.runs):
+        console.say(told)
+
+
+def hanging(steps: pd.DataFrame) -> list[str]:
+    """The steps that change their sign or lose their interval with twice the training, each in a sentence."""
+    other = steps[steps["curve"] == LONGER].set_index(["before", "after"])
+    told = []
+    for row in steps[steps["curve"] == steps["curve"].iloc[0]].to_dict("records") if len(other) else []:
+        place = row["before"], row["after"]
+        if place not in other.index or not (row["low"] > 0 or row["high"] < 0):
+            continue
+        twice = other.loc[place]
+        if twice["accuracy"] * row["accuracy"] <= 0 or not (twice["low"] > 0 or twice["high"] < 0):
+            numbers = f"{row['accuracy']:+.1f} {bracketed(row['low'], row['high'], '+.1f')}, with twice the training "
+            numbers += f"{twice['accuracy']:+.1f} {bracketed(twice['low'], twice['high'], '+.1f')}"
+            told.append(f"{' > '.join(place)} hangs on the budget: {numbers}")
+    return told
 
 
 def _none(steps: pd.DataFrame) -> str:
     """Why no step counts."""
+    if steps["unfinished"].any():
+        return f"no verdict: there are runs {UNTRAINED}"
     alone = steps["covers"].eq(CLIPS) & steps["low"].notna()
     if alone.any():
         return "no step is told from none: one seed says nothing of another training (--seeds 3, better 5)"
@@ -199,6 +223,8 @@ def _curve(
     ends = np.stack([mean - points["low"], points["high"] - mean])
     bars: Any = {"marker": marker, "markersize": 4.5, "capsize": 2, "elinewidth": 0.9}
     line = axes.errorbar(x, mean, ends, color=colour, label=label, **bars, zorder=3).lines[0]
+    unfinished = (points["unfinished"] > 0).to_numpy()
+    axes.plot(x[unfinished], mean[unfinished], marker, color=colour, markersize=4.5, markerfacecolor="white", zorder=3.5)
     rows = zip(points["point"], mean, points["low"], points["high"], strict=True)
     style.hover(line, [f"{label}, {point}: {score:.1f} % {bracketed(low, high, '.1f')}" for point, score, low, high in rows])
     dots: Any = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.7, "markersize": 3}

@@ -6,6 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from tla import console
+from tla.measures.tables import warning
+from tla.runs.schedule import UNTRAINED
 from tla.seals import write_table
 from tla.statistics import CLIPS, between, bracketed
 
@@ -24,6 +26,8 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     if "best" in runs:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
     print(f"\n{note}\n{path}  {summary_path}")
+    if told := warning(runs):
+        console.say(told)
 
 
 def covered(table: pd.DataFrame) -> str:
@@ -43,6 +47,8 @@ def finding(summary: pd.DataFrame, rule: str) -> str:
     first, second, gap = rows.index[0], rows.index[1], rows.iloc[2]
     seen = f"{first} {rows['accuracy'].iloc[0]:.1f} %, {second} {rows['accuracy'].iloc[1]:.1f} % ({rule} epoch)"
     points = f"{gap['accuracy']:+.1f} points {bracketed(gap['low'], gap['high'], '.1f')}"
+    if gap["unfinished"]:
+        return f"{seen}. {gap['unfinished']:.0f} of these runs were {UNTRAINED}: the difference, {points}, is about the budget."
     if not (gap["low"] > 0 or gap["high"] < 0):
         return f"{seen}. The difference, {points}, cannot be told from none on these clips."
     ahead = first if gap["accuracy"] > 0 else second
@@ -66,9 +72,9 @@ def show_runs(runs: pd.DataFrame) -> None:
         scores = [f"{100 * row[rule]:.1f}" if rule in mine else "" for rule in rules]
         start = f"{row['weights'].partition(':')[0]} up to {row['pretrained_upto']}" if row["weights"] != "random" else "random"
         about = [row["key"], row["data"], row["backbone"], start, row["protocol"], row["fold"], row["seed"]]
-        cost = [row["epochs"], f"{row['lr']:g}", f"{row['seconds_per_epoch']:.1f}"]
+        cost = [row["epochs"], row["training"], f"{row['lr']:g}", f"{row['seconds_per_epoch']:.1f}"]
         rows.append([*about, *scores, f"{100 * row[mine[-1] + '_macro']:.1f}", *cost])
-    console.table([*headings, "epochs", "lr", "s/epoch"], rows)
+    console.table([*headings, "epochs", "training", "lr", "s/epoch"], rows)
 
 
 def show_summary(summary: pd.DataFrame) -> None:

@@ -167,7 +167,7 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
 
 
 def _about(pair: Pair, store: Store) -> dict[str, Any]:
-    run = pair.run
+    run, result = pair.run, pair.after.folder.result
     return {
         "curve": pair.curve,
         "before": pair.before.label,
@@ -176,7 +176,9 @@ def _about(pair: Pair, store: Store) -> dict[str, Any]:
         "backbone": run.backbone,
         "fold": run.fold,
         "seed": run.seed,
-        "epochs": run.recipe.epochs,
+        "key": run.key,
+        "epochs": result["epochs"],
+        "training": result["training"]["state"],
         "lr": run.recipe.lr,
         "augment": run.augment.kind,
         "protocol": run.protocol,

@@ -1,10 +1,11 @@
-"""The paper's seven claims as checks on measured numbers, and what becomes of them: three words, by written rules.
+"""The paper's seven claims as checks on measured numbers, and what becomes of them: four words, by written rules.
 
 A claim has parts; a part is one measured number, mostly a difference between two arms in points of accuracy, with its 95 %
 interval (`tla.statistics`), and a region in which the number has to lie for the part to hold:
 
     holds                  the whole interval lies inside the region
     does not hold          the whole interval lies outside
+    not trained to the end there are runs among them whose training loss still fell: their numbers are about the budget
     not enough evidence    the interval reaches over the region's edge, or it is one for other clips on these runs alone, or
                            there are no runs, or so few recordings that there is no interval
 
@@ -31,9 +32,10 @@ from typing import Literal
 import pandas as pd
 
 from tla.measures.paper import CLAIMS, TABLE1, TABLE2, Claim
+from tla.runs.schedule import UNTRAINED
 from tla.statistics import TRAININGS, TYPICAL, bracketed, seeds_needed
 
-Verdict = Literal["holds", "does not hold", "not enough evidence"]
+Verdict = Literal["holds", "does not hold", "not enough evidence", "not trained to the end"]
 HOLDS, FAILS, OPEN = "holds", "does not hold", "not enough evidence"
 
 MOST_TIMES = 100  # as many clips as there are: beyond, no amount is told
@@ -81,6 +83,7 @@ COLUMNS = (
     "folds",
     "seeds",
     "runs",
+    "unfinished",  # of these runs, how many were not trained to their end
     "clips",
     "sources",
     "unit",
@@ -161,13 +164,15 @@ def judge(parts: pd.DataFrame) -> pd.DataFrame:
 def _verdict(row: dict) -> Verdict | None:
     if pd.isna(row["region_low"]):
         return None
+    if row["unfinished"]:
+        return "not trained to the end"
     if pd.isna(row["low"]) or row["covers"] != TRAININGS:
         return "not enough evidence"
     return verdict(row["low"], row["high"], (row["region_low"], row["region_high"]))
 
 
 def _size(row: dict) -> Verdict | None:
-    if row["departures"] or pd.isna(row["paper"]):
+    if row["departures"] or pd.isna(row["paper"]) or row["unfinished"]:
         return None
     if pd.isna(row["paper_rule_low"]) or row["paper_rule_covers"] != TRAININGS:
         return "not enough evidence"
@@ -185,6 +190,8 @@ def _finding(claim: Claim, parts: pd.DataFrame) -> Finding:
     found: Verdict = "not enough evidence"
     if FAILS in words:
         found = "does not hold"
+    elif UNTRAINED in words:
+        found = "not trained to the end"
     elif words and set(words) == {HOLDS}:
         found = "holds"
     sizes = [word for word in scope["size"] if word]
@@ -250,7 +257,7 @@ def judged(row: dict) -> str:
     """A part's verdict with its region and, where there is none on one training, what the interval says of these runs."""
     region = row["region_low"], row["region_high"]
     told = f"{row['verdict']} ({region_words(region)})"
-    if pd.isna(row["low"]) or row["covers"] == TRAININGS:
+    if pd.isna(row["low"]) or row["covers"] == TRAININGS or row["unfinished"]:
         return told
     here = {HOLDS: "it lies there", FAILS: "it does not lie there", OPEN: "it cannot be told either"}
     return f"{told}; on these runs, for other clips, {here[verdict(row['low'], row['high'], region)]}"
@@ -270,7 +277,10 @@ def _missing(claim: Claim, scope: pd.DataFrame) -> tuple[str, ...]:
     lacking: dict[str, dict[str, None]] = {}  # command -> what it makes, in order
     wider = []
     for row in scope.to_dict("records"):
-        if row["missing"]:
+        if row["unfinished"]:
+            what = f"{row['unfinished']:.0f} of {row['runs']:.0f} runs trained to their end ({row['part']})"
+            lacking.setdefault(row["command"], {})[what] = None
+        elif row["missing"]:
             lacking.setdefault(row["command"], {}).update(dict.fromkeys(row["missing"].split("; ")))
         elif row["verdict"] == OPEN:
             wider.append(f"{row['part']}: {more(row)}")

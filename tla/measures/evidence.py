@@ -7,6 +7,7 @@ and 6 come from tables that other commands wrote (`readings`).
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from tla.measures.studies import RANDOM, Case, words
 from tla.measures.tables import Outcomes, counted, folds_of, matched, outcomes
 from tla.options import Study
 from tla.runs.folder import RunFolder
+from tla.runs.schedule import CONVERGED
 from tla.statistics import Estimate, difference, share
 
 Arm = tuple[RunFolder, ...]
@@ -128,15 +130,8 @@ def _part(part: Part, case: Case, asked: str | None, where: str | None, clips: C
         return difference(*matched(*studies)) if part.second else share(folds_of(studies[0]))
 
     about = counted(folds_of(clips(shared[0], rule_of(case, asked))))
-    return (
-        row
-        | stands_on(*shared)
-        | about
-        | {
-            **percent(estimate(rule_of(case, asked))),
-            **percent(estimate(paper_rule(case)), "paper_rule_"),
-        }
-    )
+    numbers = {**percent(estimate(rule_of(case, asked))), **percent(estimate(paper_rule(case)), "paper_rule_")}
+    return to_the_end(row | stands_on(*shared) | about | numbers, case, where)
 
 
 def _ensemble(case: Case, asked: str | None, where: str | None) -> dict[str, object]:
@@ -157,15 +152,8 @@ def _ensemble(case: Case, asked: str | None, where: str | None) -> dict[str, obj
     one = ensembles.members(runs, rule_of(case, asked))
     other = ensembles.members(runs, paper_rule(case))
     about = {"clips": len(one.labels), "sources": len(set(one.sources.tolist()))}
-    return (
-        row
-        | stands_on(runs)
-        | about
-        | {
-            **percent(ensembles.gain(one)),
-            **percent(ensembles.gain(other), "paper_rule_"),
-        }
-    )
+    numbers = {**percent(ensembles.gain(one)), **percent(ensembles.gain(other), "paper_rule_")}
+    return to_the_end(row | stands_on(runs) | about | numbers, case, where)
 
 
 def make(case: Case, claim: int, where: str | None = None) -> str:
@@ -197,6 +185,7 @@ def head(claim: int, name: str, case: Case, asked: str | None) -> dict[str, obje
         "rule": rule_of(case, asked),
         "paper_rule": paper_rule(case),
         "runs": 0,
+        "unfinished": 0,
         "clips": 0,
         "sources": 0,
         "missing": "",
@@ -204,12 +193,21 @@ def head(claim: int, name: str, case: Case, asked: str | None) -> dict[str, obje
     }
 
 
+def to_the_end(row: dict[str, object], case: Case, where: str | None) -> dict[str, object]:
+    """The row, with the command that trains its runs to their end where some were not."""
+    if not row["unfinished"]:
+        return row
+    setting = replace(case.setting, recipe=replace(case.setting.recipe, until="plateau", epochs=None, drops=None))
+    return row | {"command": make(replace(case, setting=setting), cast(int, row["claim"]), where)}
+
+
 def stands_on(*arms: Sequence[RunFolder]) -> dict[str, object]:
     """What a number made of these arms stands on; the seeds of each, where they are not as many in each."""
     runs = {folder.key: folder.run for arm in arms for folder in arm}
     seeds = dict.fromkeys(str(_seeds(arm)) for arm in arms)
     folds = sorted({run.fold for run in runs.values()})
-    return {"folds": ",".join(map(str, folds)), "seeds": " and ".join(seeds), "runs": len(runs)}
+    unfinished = len({f.key for arm in arms for f in arm if f.result["training"]["state"] != CONVERGED})
+    return {"folds": ",".join(map(str, folds)), "seeds": " and ".join(seeds), "runs": len(runs), "unfinished": unfinished}
 
 
 def _seeds(runs: Sequence[RunFolder]) -> int:

@@ -111,7 +111,9 @@ def explain(
             shown.append(_shown(found, made, listener))
     run = listener.run
     table = pd.concat(tables, ignore_index=True)
-    table = table.assign(baseline=baseline, run=run.key, data=run.data, backbone=run.backbone, fold=run.fold)
+    table = table.assign(
+        baseline=baseline, run=run.key, data=run.data, backbone=run.backbone, fold=run.fold, training=listener.training
+    )
     first = ["clip", "file", "true", "part", "predicted", "probability", "target", "target_probability"]
     return Explained(
         table[[*first, *table.columns.difference(first, sort=False)]], shown, spectrograms.mel_frequencies(run.picture)

@@ -128,7 +128,11 @@ def _table(mapped: _Mapped, whole: np.ndarray, half: np.ndarray) -> pd.DataFrame
 
 
 def _about(pairs: Sequence[Pair]) -> dict[str, Any]:
-    run = pairs[0].run
+    run, result = pairs[0].run, pairs[0].after.folder.result
     folds, seeds = ({getattr(pair.run, name) for pair in pairs} for name in ("fold", "seed"))
     held_out = ", ".join(map(str, sorted(folds)))
-    return {"data": run.data, "backbone": run.backbone, "folds": held_out, "seeds": len(seeds), "epochs": run.recipe.epochs}
+    return {"data": run.data, "backbone": run.backbone, "folds": held_out, "seeds": len(seeds)} | {
+        "key": run.key,
+        "epochs": result["epochs"],
+        "training": result["training"]["state"],
+    }

@@ -26,7 +26,7 @@ from tla.console import say
 from tla.errors import Damaged
 from tla.measures import studies
 from tla.measures.claims import COLUMNS, GAINS, POINTS, SIMILARITY, Region
-from tla.measures.evidence import Contexts, head, make, percent, stands_on
+from tla.measures.evidence import Contexts, head, make, percent, stands_on, to_the_end
 from tla.measures.studies import RANDOM, Case
 from tla.measures.tables import parsed
 from tla.runs.folder import RunFolder
@@ -95,7 +95,8 @@ def _changes(
         else:
             least = {"value": said["difference"].min(), "low": said["low"].min(), "high": said["high"].min()}
             known = "covers" in said and said["covers"].eq(TRAININGS).all()
-            rows.append(row | _heard(runs) | least | {"covers": TRAININGS if known else CLIPS})
+            numbers = least | {"covers": TRAININGS if known else CLIPS}
+            rows.append(to_the_end(row | _heard(runs) | numbers, case, where))
     return rows
 
 
@@ -122,7 +123,8 @@ def _energy(
         gap = (shares["attribution"] - shares[control]).dropna()
         sources = gap.index.get_level_values("source").to_numpy()
         about = {"clips": len(gap), "sources": len(set(sources))}
-        rows.append(row | _heard(runs) | about | percent(mean(of_clips(gap.to_numpy(), sources))))
+        numbers = about | percent(mean(of_clips(gap.to_numpy(), sources)))
+        rows.append(to_the_end(row | _heard(runs) | numbers, case, where))
     return rows
 
 

@@ -5,8 +5,8 @@ runs (a row per run), points (mean and interval), steps (paired differences betw
 within a curve), epochs (accuracy by epoch).
 
 A step counts where its interval excludes none, its corrected p-value is below 5 %, and both say something of other trainings:
-that takes two seeds or more at both points. How far runs of one plan differ is learned from all points of the curve, since two
-or three seeds of a point alone do not tell it.
+that takes two seeds or more at both points, and runs that were trained to their end. How far runs of one plan differ is learned
+from all points of the curve, since two or three seeds of a point alone do not tell it.
 """
 
 import itertools
@@ -65,9 +65,9 @@ def measure(curves: Curves, rule: str) -> Sweep:
         for order, (point, folders) in enumerate(stops.items()):
             head = {"curve": curve, "point": point}
             runs.append(tables.runs_table(folders).assign(**head))
-            estimate = _percent(tables.accuracy(folders, rule))
-            cost = folders[0].result["multiply_adds"]
-            points.append({**head, "order": order, "rule": rule, "runs": len(folders), **estimate, "multiply_adds": cost})
+            about = {"order": order, "rule": rule, "runs": len(folders), "unfinished": tables.unfinished(runs[-1])}
+            cost = {"multiply_adds": folders[0].result["multiply_adds"]}
+            points.append({**head, **about, **_percent(tables.accuracy(folders, rule)), **cost})
             epochs.append(_epochs(folders).assign(**head))
         if curve != ENDS:
             steps.append(_steps(curve, stops, rule))
@@ -92,9 +92,24 @@ def _steps(curve: str, stops: Mapping[str, Sequence[RunFolder]], rule: str) -> p
         pair = tables.matched(right[after], right[before])
         change = difference(*pair, others=[arm for point, arm in arms.items() if point not in (before, after)])
         clips = tables.counted(pair[0])["clips"]
-        rows.append({"curve": curve, "before": before, "after": after, "clips": clips, **_percent(change), "p": change.p})
-        clear.append(change.excludes_zero and change.covers == TRAININGS)
-    columns = ["curve", "before", "after", "clips", "accuracy", "low", "high", "covers", "p", "p_holm", "important"]
+        unfinished = tables.unfinished(tables.runs_table([*stops[before], *stops[after]]))
+        head = {"curve": curve, "before": before, "after": after, "clips": clips, "unfinished": unfinished}
+        rows.append({**head, **_percent(change), "p": change.p})
+        clear.append(change.excludes_zero and change.covers == TRAININGS and not unfinished)
+    columns = [
+        "curve",
+        "before",
+        "after",
+        "clips",
+        "unfinished",
+        "accuracy",
+        "low",
+        "high",
+        "covers",
+        "p",
+        "p_holm",
+        "important",
+    ]
     table = pd.DataFrame(rows, columns=columns[:-2])
     table = table.assign(p_holm=holm(table["p"].to_list()))
     return table.assign(important=np.array(clear, dtype=bool) & (table["p_holm"] < LEVEL))[columns]

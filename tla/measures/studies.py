@@ -131,10 +131,11 @@ def _twin(setting: Setting) -> Setting:
 def choose(candidates: Sequence[Case], needed: Sequence[str]) -> Case:
     """The case that a number is taken from which needs these arms."""
 
-    def merit(case: Case) -> tuple[bool, int, int, str]:
+    def merit(case: Case) -> tuple[bool, bool, int, int, str]:
         there = [{(folder.run.fold, folder.run.seed) for folder in case.arm(name)} for name in needed if case.arm(name)]
         in_common = set.intersection(*there) if there else set()
-        return case.weights.startswith("imagenet"), len(there), len(in_common), case.newest
+        usual = case.setting.recipe.times == 1  # not the control of twice the training
+        return usual, case.weights.startswith("imagenet"), len(there), len(in_common), case.newest
 
     return max(candidates, key=merit)
 

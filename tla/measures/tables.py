@@ -21,6 +21,7 @@ from tla.errors import UserError
 from tla.measures.paper import TABLE1
 from tla.runs.folder import Predictions, RunFolder
 from tla.runs.folder import folders as all_folders
+from tla.runs.schedule import CONVERGED, UNTRAINED
 from tla.statistics import Estimate, Fold, share
 
 WORDS = ("key", "run", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted", "target", "name")
@@ -97,6 +98,9 @@ def _row(folder: RunFolder) -> dict[str, object]:
         **macro,
         "best_epoch": result["best_epoch"],
         "epochs": result["epochs"],
+        "training": result["training"]["state"],
+        "training_loss": result["training"]["loss"],
+        "fall": result["training"]["fall"],
         "clips": result["clips"],
         "trainable": result["trainable"],
         "parameters": result["parameters"],
@@ -107,6 +111,30 @@ def _row(folder: RunFolder) -> dict[str, object]:
         "batch": run.recipe.batch,
         "augment": run.augment.kind,
     }
+
+
+def unfinished(runs: pd.DataFrame) -> int:
+    """How many runs were not trained to their end."""
+    return int((runs.drop_duplicates("key")["training"] != CONVERGED).sum())
+
+
+def trained(runs: pd.DataFrame, mark: str = "") -> str:
+    """How long runs were trained, for a caption, and how many of them not to their end; `mark` says how these are drawn."""
+    first, last = runs["epochs"].min(), runs["epochs"].max()
+    told = f"{first:.0f} epoch{'s' * (first != 1)}" if first == last else f"{first:.0f} to {last:.0f} epochs"
+    count = unfinished(runs)
+    return f"{told} ({UNTRAINED}{mark}: {count} of {runs['key'].nunique()} runs)" if count else told
+
+
+def warning(runs: pd.DataFrame) -> str | None:
+    """A line on the runs that were not trained to their end, and what to do; None if all were."""
+    count = unfinished(runs)
+    if not count:
+        return None
+    return (
+        f"{UNTRAINED}: {count} of {runs['key'].nunique()} runs, so their numbers are about the budget and there is no verdict "
+        "on them; --recipe.until plateau trains them to the end (docs/training.md)"
+    )
 
 
 def clips_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
@@ -205,11 +233,14 @@ def summary(arms: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
     rows = []
     for rule in arms[first][0].result["scores"]:
         for arm, folders in arms.items():
-            rows.append(reported(arm, rule, accuracy(folders, rule), runs_table(folders)) | _paper(folders, rule))
+            runs = runs_table(folders)
+            count = {"unfinished": unfinished(runs)}
+            rows.append(reported(arm, rule, accuracy(folders, rule), runs) | count | _paper(folders, rule))
         for arm in others:
             gain = difference(arms[first], arms[arm], rule)
             left, right = runs_table(arms[first]), runs_table(arms[arm])
-            rows.append(reported(f"{first} - {arm}", rule, gain, less(left, right, rule)))
+            count = {"unfinished": unfinished(left) + unfinished(right)}
+            rows.append(reported(f"{first} - {arm}", rule, gain, less(left, right, rule)) | count)
     return pd.DataFrame(rows)
 
 

@@ -18,6 +18,7 @@ from tla.options import Picture
 from tla.runs.feed import EVALUATION_BATCH, heard
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
+from tla.runs.schedule import CONVERGED, State
 from tla.sound import audio, spectrograms
 
 
@@ -30,6 +31,8 @@ class Listener:
     net: StagedNet
     device: torch.device
     standard: tuple[np.ndarray, np.ndarray] | None
+    training: State = CONVERGED
+    """Whether the run was trained to its end."""
 
     def batch(self, pictures: np.ndarray) -> Tensor:
         """Pictures (pictures, 3, mels, frames) as the network hears them."""
@@ -56,7 +59,7 @@ def load(folder: RunFolder, device: torch.device) -> Listener:
     net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0)
     weights.into(net.net, folder.trained_weights())
     net = net.to(device).to(memory_format=torch.channels_last).eval()
-    return Listener(run, folder.classes, net, device, folder.standard)
+    return Listener(run, folder.classes, net, device, folder.standard, folder.result["training"]["state"])
 
 
 @dataclass(frozen=True)

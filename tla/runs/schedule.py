@@ -34,6 +34,8 @@ FITTED, STUCK = 0.05, 0.9  # of chance
 
 Log = Sequence[Mapping[str, Any]]  # a row per epoch: lr, steps, loss, training_loss
 State = Literal["converged", "still falling", "stuck"]
+CONVERGED: State = "converged"
+UNTRAINED = "not trained to the end"  # what stands where a verdict would
 
 
 def resolve(recipe: Recipe, *, scratch: bool, paper: bool) -> Recipe:
