@@ -129,8 +129,14 @@ def test_runs_that_differ_widen_the_interval_and_one_run_says_that_it_does_not_k
     one, same, noisy = share([Fold(base[None], np.arange(200))]), share(alike), share(apart)
     assert (one.covers, same.covers, noisy.covers) == (CLIPS, TRAININGS, TRAININGS)
     assert (same.low, same.high) == pytest.approx((one.low, one.high))
+    edge = share([Fold(np.stack([np.ones(200), np.ones(200), better]), np.arange(200))])
+    assert edge.high == 1  # an interval ends where the number does
     assert noisy.high - noisy.low > 1.4 * (same.high - same.low)
     assert difference(apart, [Fold(base[None], np.arange(200))]).covers == CLIPS  # it takes two seeds in both arms
+    here, there = difference(apart, alike), gain(of_clips(apart[0].values.mean(axis=0) - base, np.arange(200)))
+    assert here.p > 3 * there.p  # the test takes runs in as the interval does
+    loud = [Fold(np.stack([np.ones(200), np.zeros(200)]), np.arange(200))]
+    assert difference(loud, alike).p > 0.2  # runs that are all right and all wrong tell nothing
     two = [Fold(np.stack([base, better]), np.arange(200))]
     assert share(two).covers == CLIPS  # one degree of freedom is too few
     assert difference(two, two).covers == TRAININGS
@@ -185,6 +191,13 @@ def test_seeds_that_are_needed() -> None:
     assert 2 < few < more
     assert seeds_needed(0.04, 0.04) is None  # no number of seeds replaces clips
     assert seeds_needed(0.04, 0.02, folds=5) < more
+
+    def reached(s: int) -> float:
+        between, clips = 2 * 0.03**2 / s, (0.02 / 1.96) ** 2
+        df = (clips + between) ** 2 / (between**2 / (2 * (s - 1)))
+        return float(scipy.stats.t.ppf(0.975, df)) * math.sqrt(clips + between)
+
+    assert reached(more) < 0.04 <= reached(more - 1)
     quiet = seeds_needed(0.04, 0.02, noise=0.0)
     assert quiet == 2
 

@@ -12,9 +12,11 @@ from tla.draw import change as draw
 from tla.draw import maps as draw_maps
 from tla.draw import resolved as draw_resolved
 from tla.errors import UserError
+from tla.measures import change
 from tla.measures.change import MEASURES, Asked, measure
 from tla.measures.controls import Change
 from tla.measures.maps import layer_map
+from tla.measures.similarity import Similarity
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
 from tla.runs.launch import ensure, list_runs, prepare
 from tla.runs.pairs import PRETRAINED, SEEDS, Network, Pair, controlled
@@ -197,3 +199,17 @@ def test_seeds_are_compared_with_each_other(world: World, everything: Change) ->
     assert set(mine["before"]) == {pairs[0].after.label}
     assert of(everything, SEEDS, "cka").loc["stem", "score"] == pytest.approx(1, abs=1e-5)  # frozen in both
     assert of(everything, SEEDS, "cka")["relative"].isna().all()
+
+
+@pytest.mark.parametrize(("fewest", "forced"), [(864, 95), (959, 0)])
+def test_correlations_that_are_forced_without_a_group_count_as_forced(fewest: int, forced: int) -> None:
+    """404 and 554 directions of 959 points are just not forced; without a group of 95 points, 95 correlations are 1."""
+    whole = Similarity(0.9, np.full(404, 0.9), (404, 554), 959, (512, 600), 0, (0, 0))
+    place = {"curve": "pretrained", "layer": "block4", "fold": 1, "seed": 0, "clips": 959, "fewest_clips": fewest}
+    found = change._Found()
+    change._note(found, place, Asked(), change._Scored("svcca", whole, whole, [(0.9, 0.1)] * 10))
+    assert found.runs[0]["forced"] == forced
+    assert np.isnan(found.runs[0]["score"]) == bool(forced)
+    assert len(found.left_out) == bool(forced)
+    if forced:
+        assert "95 of 404 canonical correlations, without a group of recordings, are 1" in next(iter(found.left_out))

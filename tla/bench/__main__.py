@@ -6,10 +6,12 @@
     python -m tla.bench ig --data toy --backbone densenet201 --weights random
     python -m tla.bench all --data my/sounds --backbone densenet201 --weights random
     python -m tla.bench growth
+    python -m tla.bench coverage
 
 Each way of doing a thing is timed beside the others; the last table says for each thing how many times faster it is than the
 obvious way, and how many times the bare cost of the network it takes. `growth` is apart: time and memory of each phase against
-the number of clips, classes, layers, members and runs, with a small network, drawn.
+the number of clips, classes, layers, members and runs, with a small network, drawn. So is `coverage`, which is not about speed:
+how often the intervals cover the truth, in simulation (docs/statistics.md).
 """
 
 from collections.abc import Callable
@@ -25,24 +27,29 @@ if TYPE_CHECKING:
     from tla.runs.launch import Material
 
 NAMES = ("pictures", "train", "freeze", "cut", "similarity", "ig", "ensemble", "page")
-GROWTH = "growth"
+GROWTH, COVERAGE = APART = "growth", "coverage"
 
 
 def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> None:
     """This command.
 
     Args:
-        names: What to measure: pictures, train, freeze, cut, similarity, ig, ensemble, page, or all of these; or growth.
+        names: What to measure: pictures, train, freeze, cut, similarity, ig, ensemble, page, or all of these; growth; coverage.
         batches: Batches per measurement: of the recipe's size in training, 8 clips for similarity; for ig three make a clip.
     """
-    if not names or not set(names) <= {*NAMES, "all", GROWTH}:
-        known = ", ".join([*NAMES, GROWTH])
+    if not names or not set(names) <= {*NAMES, "all", *APART}:
+        known = ", ".join([*NAMES, *APART])
         raise UserError(f"`python -m tla.bench` takes {known} or all; got {' '.join(names) or 'nothing'}")
     if GROWTH in names:
         from tla.bench.growth import bench_growth
         from tla.draw import growth
 
         growth.publish(bench_growth(), Path(place.figures))
+    if COVERAGE in names:
+        from tla.bench.coverage import bench_coverage
+        from tla.draw import coverage
+
+        coverage.publish(bench_coverage(), Path(place.figures))
     chosen = NAMES if "all" in names else [name for name in NAMES if name in names]
     if chosen:
         _publish(chosen, study, place, batches)
