@@ -31,6 +31,7 @@ ROW = {
     "data": "esc10",
     "backbone": "densenet_tiny",
     "fold": 1,
+    "training": "converged",
 }
 
 

@@ -326,7 +326,20 @@ def members(logits: np.ndarray, labels: Sequence[int], sources: Sequence[str]) -
 def drawn(one: ensembles.Members, run: Run, capsys: pytest.CaptureFixture[str], folder: Path) -> tuple[pd.DataFrame, str]:
     """Every table of an ensemble, written, drawn and printed; its scores, and what was printed."""
     runs = pd.DataFrame(
-        [{"data": "x", "backbone": "y", "fold": 1, "seed": s, "epochs": 1, "lr": 1.0, "augment": "none"} for s in one.seeds]
+        [
+            {
+                "key": str(s),
+                "training": "converged",
+                "data": "x",
+                "backbone": "y",
+                "fold": 1,
+                "seed": s,
+                "epochs": 1,
+                "lr": 1.0,
+                "augment": "none",
+            }
+            for s in one.seeds
+        ]
     ).assign(pretrained_upto="block4")
     parts = ensembles.scores(one), ensembles.subsets(one), ensembles.pairs(one), ensembles.missed(one)
     draw_ensembles.publish(ensembles.Ensemble(*parts, runs, "last"), folder, "table2_ensemble")
@@ -445,6 +458,7 @@ def test_a_difference_without_an_interval_is_not_called_one() -> None:
 
 def test_a_point_without_an_interval_keeps_its_name() -> None:
     stage = {"curve": "pretrained", "point": "block1", "fold": 1, "seed": 0, "last": 0.5, "epochs": 1, "lr": 1.0}
+    stage |= {"key": "x", "training": "converged"}
     runs = pd.DataFrame([{**stage, "data": "x", "backbone": "y", "augment": "none", "frozen_norm": "inference"}])
     numbers = {"accuracy": 50.0, "low": math.nan, "high": math.nan, "covers": statistics.CLIPS, "multiply_adds": 1e9}
     points = pd.DataFrame([{"curve": "pretrained", "point": "block1", **numbers}])

@@ -67,6 +67,10 @@ def part(claim: int = 1, **more: object) -> dict[str, object]:
         "folds": "1,2",
         "seeds": "3",
         "runs": 4,
+        "unfinished": 0,
+        "doubled": math.nan,
+        "doubled_low": math.nan,
+        "doubled_high": math.nan,
         "clips": 800,
         "sources": 500,
         "unit": "points",
@@ -201,3 +205,29 @@ def test_the_papers_numbers_are_those_of_the_paper() -> None:
     assert single == {place: row[0] for place, row in TABLE1.items()}  # the single networks of Table II are those of Table I
     lost = {place for place, (one, _, five) in TABLE2.items() if five < one}
     assert lost == {("densenet201", "gtzan")}  # the text's loss on GTZAN is one network's
+
+
+# Training
+
+
+def test_there_is_no_verdict_on_runs_that_were_not_trained_to_their_end() -> None:
+    short = part(unfinished=2, command="python -m tla.train --recipe.until plateau")
+    said = found(short)[1]
+    assert (said.verdict, said.size) == ("not trained to the end", None)
+    assert "on these runs" not in said.measured[0]
+    assert said.missing[0].startswith(
+        "2 of 4 runs trained to their end (pretrained - random): python -m tla.train --recipe.until"
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "hangs"),
+    [(3.0, 8.0, 12.0, False), (-1.0, 4.0, 9.0, True), (-9.0, -5.0, -1.0, True)],
+)
+def test_a_finding_that_twice_the_training_takes_away_hangs_on_the_budget(
+    low: float, value: float, high: float, hangs: bool
+) -> None:
+    row = part(doubled=value, doubled_low=low, doubled_high=high)
+    told = found(row)[1].measured[0]
+    assert "with twice the training" in told
+    assert ("hangs on the budget" in told) == hangs

@@ -206,7 +206,8 @@ def study(tmp_path: Path, run: Run) -> Callable[[dict[tuple[int, int], np.ndarra
                 Predictions(names, np.zeros(len(logits), dtype=int), names, {"best": logits, "last": -logits})
             )
             score = {"accuracy": 0.5, "macro_accuracy": 0.5}
-            counts = {"best_epoch": 1, "epochs": 1, "clips": len(logits), "trainable": 1, "parameters": 1}
+            training = {"state": "converged", "loss": 0.01, "of_chance": 0.01, "fall": 0.0}
+            counts = {"training": training, "best_epoch": 1, "epochs": 1, "clips": len(logits), "trainable": 1, "parameters": 1}
             folder.finish({"scores": {"best": score, "last": score}, **counts, "multiply_adds": 1, "seconds_per_epoch": 1.0})
             folders.append(folder)
         return folders

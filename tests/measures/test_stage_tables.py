@@ -10,11 +10,11 @@ from tla.errors import UserError
 from tla.measures.stages import measure, scored
 from tla.options import Study, Transfer
 from tla.runs.folder import RunFolder
-from tla.runs.sweeps import ENDS, asked
+from tla.runs.sweeps import ENDS, LONGER, asked
 from tla.statistics import CLIPS, TRAININGS, holm
 
 
-def swept(written, run, tmp_path: Path, seeds: int = 2) -> dict[str, dict[str, list[RunFolder]]]:
+def swept(written, run, tmp_path: Path, seeds: int = 2, training: str = "converged") -> dict[str, dict[str, list[RunFolder]]]:
     """A sweep in which block2 helps on every second clip, and nothing else does; two runs that differ in one clip a fold."""
     low, high = [1, 0] * 60, [1, 1] * 60
     right = {"none": low, "block1": low, "block2": high, "block3": high}
@@ -24,6 +24,7 @@ def swept(written, run, tmp_path: Path, seeds: int = 2) -> dict[str, dict[str, l
                 tmp_path,
                 replace(run, fold=fold, seed=seed, transfer=Transfer(pretrained_upto=stage)),
                 [0, *hits[1:]] if seed else hits,
+                training if stage == "block1" else "converged",
             )
             for fold in (1, 2)
             for seed in range(seeds)
@@ -70,6 +71,31 @@ def test_tables_are_written_and_figures_drawn_the_same_twice(written, run, tmp_p
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
     assert b"/Type3" not in (tmp_path / "a" / "cutoff.pdf").read_bytes()
+
+
+def test_a_step_to_a_network_that_was_not_trained_to_its_end_gets_no_verdict(written, run, tmp_path: Path, capsys) -> None:
+    sweep = measure(swept(written, run, tmp_path, training="still falling"), "last")
+    steps = sweep.steps.set_index("after")
+    assert steps["unfinished"].to_dict() == {"block1": 4, "block2": 4, "block3": 0}
+    assert steps.loc["block2", "low"] > 0
+    assert not steps["important"].any()
+    assert sweep.points.set_index("point")["unfinished"].drop("random").tolist() == [0, 4, 0, 0]
+    draw.show(sweep, draw.KINDS["fig2b_fusion"])
+    told = capsys.readouterr()
+    assert "pretrained: no verdict: there are runs not trained to the end" in told.out
+    assert "not trained to the end: 4 of 16 runs" in told.err
+    assert "--recipe.until plateau" in told.err
+    assert "1 epoch (not trained to the end, hollow: 4 of 16 runs)" in draw.about(sweep.runs, "last", sweep.points)
+
+
+def test_a_step_that_twice_the_training_takes_away_hangs_on_the_budget(written, run, tmp_path: Path) -> None:
+    curves = swept(written, run, tmp_path)
+    once = curves["pretrained"]
+    twice = {**once, "block2": once["block1"], "block3": once["block1"]}
+    sweep = measure({"pretrained": once, LONGER: twice, ENDS: curves[ENDS]}, "last")
+    (told,) = draw.hanging(sweep.steps)
+    assert told.startswith("block1 > block2 hangs on the budget: +50.0 [")
+    assert draw.hanging(measure({"pretrained": once, LONGER: once}, "last").steps) == []
 
 
 def test_holm_by_hand() -> None:

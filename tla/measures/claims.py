@@ -93,6 +93,9 @@ COLUMNS = (
     "covers",  # what the interval is one for
     "region_low",
     "region_high",
+    "doubled",  # the same with twice the training, where there are such runs
+    "doubled_low",
+    "doubled_high",
     "paper",  # the size that the paper states
     "paper_rule",  # the rule under which it is compared, and our number under it
     "paper_rule_value",
@@ -102,7 +105,9 @@ COLUMNS = (
     "missing",
     "command",
 )  # of a row of measured parts
-NUMBERS = ("value", "low", "high", "region_low", "region_high", "paper", *COLUMNS[COLUMNS.index("paper_rule_value") :][:3])
+DOUBLED = ("doubled", "doubled_low", "doubled_high")
+BY_PAPER_RULE = ("paper_rule_value", "paper_rule_low", "paper_rule_high")
+NUMBERS = ("value", "low", "high", "region_low", "region_high", *DOUBLED, "paper", *BY_PAPER_RULE)
 
 
 @dataclass(frozen=True)
@@ -248,9 +253,19 @@ def sentence(row: dict) -> str:
     told = f"{row['part']}: {number(row)} ({basis(row)})"
     if row["verdict"]:
         told += f": {judged(row)}"
+    if not pd.isna(row["doubled"]):
+        told += f"; {doubled(row)}"
     if row["size"]:
         told += f"; {compared(row)}"
     return told
+
+
+def doubled(row: dict) -> str:
+    """The number with twice the training; the finding hangs on the budget if its sign changes, or its interval is lost."""
+    told = f"with twice the training {number(row, *DOUBLED)}"
+    once, twice = (row[low] > 0 or row[high] < 0 for low, high in (("low", "high"), DOUBLED[1:]))
+    hangs = once and (not twice or row["doubled"] * row["value"] <= 0)
+    return f"it hangs on the budget: {told}" if hangs else told
 
 
 def judged(row: dict) -> str:
@@ -265,7 +280,7 @@ def judged(row: dict) -> str:
 
 def compared(row: dict) -> str:
     """The size that the paper states beside ours, and whether it agrees."""
-    ours = number(row, "paper_rule_value", "paper_rule_low", "paper_rule_high")
+    ours = number(row, *BY_PAPER_RULE)
     known = row["paper_rule_covers"] == TRAININGS
     unsure = "the interval is too wide to say" if known else "not to be said without other trainings"
     agrees = {HOLDS: "agrees", FAILS: "does not agree", OPEN: unsure}[row["size"]]

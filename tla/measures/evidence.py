@@ -13,7 +13,7 @@ import pandas as pd
 
 from tla.errors import UserError
 from tla.measures import claims, ensembles, studies
-from tla.measures.claims import COLUMNS, GAINS, LEVEL, LOSES, PARTS, POINTS, Part
+from tla.measures.claims import COLUMNS, DOUBLED, GAINS, LEVEL, LOSES, PARTS, POINTS, Part
 from tla.measures.paper import CLAIMS
 from tla.measures.studies import RANDOM, Case, words
 from tla.measures.tables import Outcomes, counted, folds_of, matched, outcomes
@@ -57,7 +57,8 @@ def from_runs(contexts: Contexts, asked: str | None, where: str | None = None, c
     for candidates in contexts.values():
         for number in (1, 2, 3, 4):
             case = studies.choose(candidates, _arms(number))
-            rows += [_part(part, case, asked, where, clips) for part in PARTS if part.claim == number]
+            longer = _longer(case, candidates)
+            rows += [_part(part, case, longer, asked, where, clips) for part in PARTS if part.claim == number]
         rows.append(_ensemble(studies.choose(candidates, _arms(7)), asked, where))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -109,7 +110,14 @@ def grid(arm: Arm) -> Arm:
     return best[2]
 
 
-def _part(part: Part, case: Case, asked: str | None, where: str | None, clips: Clips) -> dict[str, object]:
+def _longer(case: Case, candidates: Sequence[Case]) -> Case | None:
+    """The control of a case: the same with twice the training."""
+    recipe = replace(case.setting.recipe, times=2 * case.setting.recipe.times)
+    wanted = replace(case.setting, recipe=recipe), case.weights
+    return next((other for other in candidates if (other.setting, other.weights) == wanted), None)
+
+
+def _part(part: Part, case: Case, longer: Case | None, asked: str | None, where: str | None, clips: Clips) -> dict[str, object]:
     arms = [case.arm(name) for name in (part.first, part.second) if name]
     lacking = [f"no runs {words(name)}" for name in (part.first, part.second) if name and not case.arm(name)]
     folds = set.intersection(*({folder.run.fold for folder in arm} for arm in arms))
@@ -124,14 +132,19 @@ def _part(part: Part, case: Case, asked: str | None, where: str | None, clips: C
         lacking = lacking or [f"no fold in common of {name.replace(' - ', ' and ')}"]
         return row | {"missing": "; ".join(lacking), "command": make(case, part.claim, where)}
     shared = tuple(tuple(folder for folder in arm if folder.run.fold in folds) for arm in arms)
-
-    def estimate(rule: str) -> Estimate:
-        studies = [clips(arm, rule) for arm in shared]
-        return difference(*matched(*studies)) if part.second else share(folds_of(studies[0]))
-
-    about = counted(folds_of(clips(shared[0], rule_of(case, asked))))
-    numbers = {**percent(estimate(rule_of(case, asked))), **percent(estimate(paper_rule(case)), "paper_rule_")}
+    rule = rule_of(case, asked)
+    about = counted(folds_of(clips(shared[0], rule)))
+    numbers = percent(_estimate(shared, rule, clips)) | percent(_estimate(shared, paper_rule(case), clips), "paper_rule_")
+    if longer and all(twice := [longer.arm(name) for name in (part.first, part.second) if name]):
+        control = percent(_estimate(twice, rule, clips))
+        numbers |= dict(zip(DOUBLED, (control[name] for name in ("value", "low", "high")), strict=True))
     return to_the_end(row | stands_on(*shared) | about | numbers, case, where)
+
+
+def _estimate(arms: Sequence[Arm], rule: str, clips: Clips) -> Estimate:
+    """The accuracy of an arm, or what it gains over another."""
+    studies = [clips(arm, rule) for arm in arms]
+    return difference(*matched(*studies)) if len(studies) > 1 else share(folds_of(studies[0]))
 
 
 def _ensemble(case: Case, asked: str | None, where: str | None) -> dict[str, object]:

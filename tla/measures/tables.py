@@ -120,8 +120,8 @@ def unfinished(runs: pd.DataFrame) -> int:
 
 def trained(runs: pd.DataFrame, mark: str = "") -> str:
     """How long runs were trained, for a caption, and how many of them not to their end; `mark` says how these are drawn."""
-    first, last = runs["epochs"].min(), runs["epochs"].max()
-    told = f"{first:.0f} epoch{'s' * (first != 1)}" if first == last else f"{first:.0f} to {last:.0f} epochs"
+    first, last = int(runs["epochs"].min()), int(runs["epochs"].max())
+    told = f"{first} epoch{'s' * (first != 1)}" if first == last else f"{first} to {last} epochs"
     count = unfinished(runs)
     return f"{told} ({UNTRAINED}{mark}: {count} of {runs['key'].nunique()} runs)" if count else told
 
