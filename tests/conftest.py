@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: small
 
 import pytest
 
-from tla.options import Augment, Picture, Place, Recipe, Study
+from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
 
 if TYPE_CHECKING:
     from tla.runs.folder import RunFolder
@@ -91,3 +91,25 @@ def written() -> "Callable[[Path, Run, list[int]], RunFolder]":
         return folder
 
     return write
+
+
+@pytest.fixture
+def run() -> "Run":
+    """A run on fold 1 from pretrained weights."""
+    from tla.runs.run import Run
+
+    return Run(
+        data="esc50",
+        data_digest="0",
+        classes=2,
+        picture=Picture(rate=44100, seconds=5.0, frames=250),
+        augment=Augment(),
+        backbone="densenet201",
+        weights="imagenet:x",
+        transfer=Transfer(),
+        recipe=Recipe(until="epochs", epochs=1, drops=()),
+        protocol="paper",
+        fold=1,
+        seed=0,
+        precision="fp32",
+    )

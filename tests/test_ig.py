@@ -10,16 +10,17 @@ import pytest
 import soundfile
 import torch
 
-from tla import cli, ig
-from tla.draw import style
+from tla import cli, ig, plots
+from tla.attribution import audit
+from tla.attribution import measure as explained
 from tla.errors import UserError
-from tla.measures import audit, explained
+from tla.launch import find_run
+from tla.launch.study import ensure, list_runs, prepare
 from tla.nets import weights
 from tla.nets.transfer import assemble
 from tla.options import Place, Recipe, Study, Transfer
-from tla.runs import best, infer
+from tla.runs import infer
 from tla.runs.folder import RunFolder
-from tla.runs.launch import ensure, list_runs, prepare
 from tla.sound import audio
 
 ROUGH = 0.2  # completeness error that will do where the map is not looked at
@@ -48,7 +49,7 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Elsewhere figures are made but, for their time, not written; their names."""
     names: list[str] = []
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(style, "save", lambda figure, stem: names.append(stem.name) or [])
+        monkeypatch.setattr(plots, "save", lambda figure, stem: names.append(stem.name) or [])
     return names
 
 
@@ -246,18 +247,18 @@ def test_the_best_run_is_the_most_accurate_of_data_backbone_and_folds(
         written(Path(mine.runs), replace(first, **changes), [1] * right + [0] * (10 - right))
     unfinished = RunFolder(Path(mine.runs) / replace(first, seed=9).key)
     unfinished.describe(replace(first, seed=9), list(material.dataset.classes), {})
-    found = best.finished(study, mine)
+    found = find_run.finished(study, mine)
     assert found is not None
     assert (found.run.fold, found.run.seed) == (1, 2)
-    found = best.finished(replace(study, folds="all"), mine)
+    found = find_run.finished(replace(study, folds="all"), mine)
     assert found is not None
     assert found.run.fold == 2
     (found.path / "result.json").write_text("{}")
-    found = best.finished(replace(study, folds="all"), mine)
+    found = find_run.finished(replace(study, folds="all"), mine)
     assert found is not None
     assert found.run.seed == 2
     assert "passed over" in capsys.readouterr().err
-    assert best.finished(replace(study, folds=(4,)), mine) is None
+    assert find_run.finished(replace(study, folds=(4,)), mine) is None
 
 
 def test_what_a_runs_training_began_with(
@@ -270,13 +271,13 @@ def test_what_a_runs_training_began_with(
     known, foreign = (RunFolder(tmp_path / one.key) for one in (run, replace(run, weights="file:0123")))
     known.describe(run, [str(i) for i in range(10)], {})
     foreign.describe(replace(run, weights="file:0123"), [str(i) for i in range(10)], {})
-    net = best.beginning(known)
+    net = find_run.beginning(known)
     assert net is not None
     pretrained = weights.load("imagenet", "efficientnet_lite0")
     state, fresh = net.net.state_dict(), assemble("efficientnet_lite0", 10, Transfer(), pretrained, seed=3)
     assert all(torch.equal(state[name], tensor) for name, tensor in pretrained.tensors.items())
     assert all(torch.equal(state[name], tensor) for name, tensor in fresh.stage_tensors("head").items())
-    assert best.beginning(foreign) is None
+    assert find_run.beginning(foreign) is None
     assert "file:0123, which are not at hand" in capsys.readouterr().err
 
 
@@ -285,7 +286,7 @@ def test_siblings_are_the_finished_runs_of_other_seeds(folder: RunFolder, tmp_pa
     for one in (run, replace(run, seed=4), replace(run, seed=2), replace(run, seed=5, fold=2)):
         written(runs, one, [1])
     RunFolder(runs / replace(run, seed=7).key).describe(replace(run, seed=7), folder.classes, {})
-    assert [other.run.seed for other in best.siblings(RunFolder(runs / run.key))] == [2, 4]
+    assert [other.run.seed for other in find_run.siblings(RunFolder(runs / run.key))] == [2, 4]
 
 
 def test_a_run_and_clips_that_do_not_belong_together(

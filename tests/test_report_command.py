@@ -15,11 +15,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import tla
-from tla import cli, report, train
-from tla.draw import report as draw
-from tla.draw import style
+from tla import cli, plots, report, train
 from tla.errors import UserError
 from tla.options import Place
+from tla.paper import report_tables as draw
 from tla.runs import fit as fitting
 
 TINY = ["--backbone", "densenet_tiny", "--augment.kind", "none", "--device", "cpu", "--folds", "1"]
@@ -128,7 +127,7 @@ def test_a_plate_is_drawn_the_same_twice_and_no_text_leaves_its_column(tmp_path:
     table = pd.DataFrame([["word " * 40, "not enough evidence", "+1.0 [0.1, 2.0]"]] * 3, columns=heads)
     plates = [draw.plate(table, "A title", "A note.") for _ in range(2)]
     for plate, name in zip(plates, "ab", strict=True):
-        style.save(plate, tmp_path / name)
+        plots.save(plate, tmp_path / name)
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
     renderer = FigureCanvasAgg(plates[0]).get_renderer()
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in plates[0].texts]

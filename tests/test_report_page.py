@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tla import cli, report, seals, train
-from tla.draw import style
-from tla.measures import listening
+from tla import cli, plots, report, seals, train
+from tla.attribution import listening_room
 
 TINY = ["--backbone", "densenet_tiny", "--augment.kind", "none", "--device", "cpu", "--folds", "1"]
 TINY += ["--picture.mels", "32", "--picture.frames", "40", "--recipe.epochs", "1"]
@@ -24,7 +23,7 @@ def words(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> list[st
     cli.run(train.main, ["--data", str(few_sounds), *TINY, *places, "--weights", "random"])
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([1, 2], [3, 4])
-    style.save(figure, room / "figures" / "fig2b_fusion")
+    plots.save(figure, room / "figures" / "fig2b_fusion")
     seals.write_table(room / "figures" / "fig2b_fusion_points.csv", pd.DataFrame([{"point": "block1", "accuracy": 41.25}]))
     return [*places, "--data", str(few_sounds)]
 
@@ -32,7 +31,7 @@ def words(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> list[st
 @pytest.fixture
 def no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables' own files are not what these tests are about, and take seconds to draw."""
-    monkeypatch.setattr("tla.draw.report.publish", lambda *_: [])
+    monkeypatch.setattr("tla.paper.report_tables.publish", lambda *_: [])
 
 
 def written(words: list[str]) -> str:
@@ -60,8 +59,8 @@ def test_the_page_holds_claims_tables_figures_and_clips(
     assert len(room["clips"]) == 2
 
     # a second time, nothing is listened to again, and the page is the same
-    monkeypatch.setattr("tla.draw.report.publish", lambda *_: [])
-    monkeypatch.setattr(listening, "make", lambda *_, **__: pytest.fail("the room is kept"))
+    monkeypatch.setattr("tla.paper.report_tables.publish", lambda *_: [])
+    monkeypatch.setattr(listening_room, "make", lambda *_, **__: pytest.fail("the room is kept"))
     cli.run(report.main, [*words, "--clips", "2"])
     assert written(words) == text
 

@@ -8,8 +8,8 @@ import pytest
 
 from tla import cli, svcca
 from tla.errors import UserError
+from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study
-from tla.runs.launch import ensure, list_runs, prepare
 
 
 @pytest.fixture

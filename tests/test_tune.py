@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from tla import cli, train, tune
-from tla.draw import grid as draw
 from tla.errors import UserError
-from tla.measures.grid import measure, validation_clips
+from tla.launch import grid_figure as draw
+from tla.launch.grid import measure, validation_clips
+from tla.launch.study import prepare
+from tla.launch.tuning import combinations, nested, search_grid
 from tla.options import Grid, Place, Recipe, Search, Study
 from tla.runs import fit as fitting
 from tla.runs.folder import RunFolder
-from tla.runs.launch import prepare
-from tla.runs.tuning import combinations, nested, search_grid
 
 SEARCH = Search(grid=Grid(lr=(1e-2, 1e-4), weight_decay=(0.0, 1e-3)))
 
@@ -133,9 +133,9 @@ def test_what_was_stopped_is_drawn_but_not_chosen(quick: Study, place: Place, ca
     picture = (Path(place.figures) / "tuned.pdf").read_bytes()
     (Path(place.figures) / "tuned.pdf").unlink()
     tables = [pd.read_csv(Path(place.figures) / name) for name in ("tuned.csv", "tuned_points.csv")]
-    from tla.draw import style
+    from tla import plots
 
-    style.save(draw.figure(*tables, found.options), Path(place.figures) / "tuned")
+    plots.save(draw.figure(*tables, found.options), Path(place.figures) / "tuned")
     assert (Path(place.figures) / "tuned.pdf").read_bytes() == picture
     with pytest.raises(UserError, match="every combination was stopped early"):
         measure([replace(trial, accuracies=[0.5]) for trial in trials], material)

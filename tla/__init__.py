@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tla.measures.tables import load_clips, load_epochs, load_runs
+    from tla.runs.tables import load_clips, load_epochs, load_runs
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load_clips", "load_epochs", "load_runs"]
@@ -15,4 +15,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("tla.measures.tables"), name)
+    return getattr(import_module("tla.runs.tables"), name)

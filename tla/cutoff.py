@@ -32,10 +32,11 @@ def main(
         controls: Train and draw the same with twice the training too, which tells what hangs on the budget.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
-    from tla.draw import stages as draw
-    from tla.measures.stages import measure, scored
-    from tla.runs.launch import prepare
-    from tla.runs.sweeps import ENDS, LONGER, asked, ends, longer, start, sweep
+    from tla.launch.study import prepare
+    from tla.runs.scores import scored
+    from tla.stages import figure as draw
+    from tla.stages.measure import measure
+    from tla.stages.sweep import ENDS, LONGER, asked, ends, longer, start, sweep
 
     wanted = asked(keep, STAGES, "--keep")
     material = prepare(study, place)

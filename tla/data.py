@@ -78,8 +78,7 @@ def show_check(data: str, root: Path) -> None:
 
 def write_folds(names: list[str], path: Path, root: Path) -> None:
     """Write the folds of one data set as a CSV."""
-    from tla.sound.clips import load
-    from tla.sound.folds import write_folds
+    from tla.sound.clips import load, write_folds
 
     if len(names) != 1:
         raise UserError(f"--folds writes the folds of one data set; {len(names)} were named")
@@ -89,7 +88,7 @@ def write_folds(names: list[str], path: Path, root: Path) -> None:
 
 def make_pictures(data: str, pictures: Pictures, root: Path, launch: str, workers: int | None) -> None:
     """Make the pictures of a data set, and say where they are."""
-    from tla.runs.launch import check_launch
+    from tla.launch.study import check_launch
     from tla.sound.clips import load
     from tla.sound.spectrograms import resolve
     from tla.sound.store import open_store
@@ -98,7 +97,7 @@ def make_pictures(data: str, pictures: Pictures, root: Path, launch: str, worker
         raise UserError(f"--workers is {workers}; at least 1 is needed")
     pool = None
     if check_launch(Place(launch=launch)) == "ray":
-        from tla.runs.remote import Makers
+        from tla.launch.remote import Makers
 
         pool = Makers(launch)
     dataset = load(data, root)

@@ -36,10 +36,10 @@ def main(
     if members is not None and study.seeds not in (1, members):
         raise UserError(f"--members {members} and --seeds {study.seeds}: a member is a seed; give one of the two")
     count = members or (study.seeds if study.seeds > 1 else MEMBERS)
-    from tla.draw import ensembles as draw
-    from tla.measures.ensembles import check, measure
-    from tla.measures.stages import scored
-    from tla.runs.launch import by_start
+    from tla.ensembles import figure as draw
+    from tla.ensembles.measure import check, measure
+    from tla.launch.study import by_start
+    from tla.runs.scores import scored
 
     chosen = scored(study, rule)
     check(count, bins)  # found out now, not after the training

@@ -34,10 +34,11 @@ def main(
         frozen_norm: Short for --transfer.frozen-norm.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
-    from tla.draw import stages as draw
-    from tla.measures.stages import measure, scored
-    from tla.runs.launch import prepare
-    from tla.runs.sweeps import ENDS, LONGER, asked, ends, longer, start, sweep
+    from tla.launch.study import prepare
+    from tla.runs.scores import scored
+    from tla.stages import figure as draw
+    from tla.stages.measure import measure
+    from tla.stages.sweep import ENDS, LONGER, asked, ends, longer, start, sweep
 
     base = replace(study.transfer, frozen_norm=frozen_norm or study.transfer.frozen_norm)
     wanted = asked(upto, ("none", *STAGES), "--upto")

@@ -39,10 +39,11 @@ def main(
         parts: Short for --transfer.parts.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
-    from tla.draw import stages as draw
-    from tla.measures.stages import measure, scored
-    from tla.runs.launch import prepare
-    from tla.runs.sweeps import ENDS, LONGER, asked, ends, longer, selffer, start, sweep
+    from tla.launch.study import prepare
+    from tla.runs.scores import scored
+    from tla.stages import figure as draw
+    from tla.stages.measure import measure
+    from tla.stages.sweep import ENDS, LONGER, asked, ends, longer, selffer, start, sweep
 
     base = replace(study.transfer, rest=rest or study.transfer.rest, parts=parts or study.transfer.parts)
     if study.weights == "random":

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from tla.measures.explained import File
-    from tla.runs.best import Origin
+    from tla.attribution.measure import File
+    from tla.launch.find_run import Origin
     from tla.runs.folder import RunFolder
 
 CLASSES = 5  # in the paper's figure, where none are named
@@ -64,20 +64,22 @@ def main(
     """
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
-    from tla.draw import attribution as draw
-    from tla.measures import attribution, explained
-    from tla.runs import best, infer
-    from tla.runs.launch import choose_device
+    from tla.attribution import figure as draw
+    from tla.attribution import integrated_gradients
+    from tla.attribution import measure as explained
+    from tla.launch import find_run
+    from tla.launch.study import choose_device
+    from tla.runs import infer
 
-    attribution.clips_of(baseline)  # a wrong one is told before anything is trained
+    integrated_gradients.clips_of(baseline)  # a wrong one is told before anything is trained
     device = choose_device(place.device)
-    folder = best.finished(study, place, run)
-    known = folder.classes if folder else best.usable(study, place).classes
-    wanted = attribution.target(target, known) if target else None  # and so is a wrong name
-    folder = folder or best.trained(study, place)
+    folder = find_run.finished(study, place, run)
+    known = folder.classes if folder else find_run.usable(study, place).classes
+    wanted = integrated_gradients.target(target, known) if target else None  # and so is a wrong name
+    folder = folder or find_run.trained(study, place)
     if audit:
-        return _audit(best.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
-    files = _named(paths, folder, study, place) if paths else _heard_rightly(classes, best.origin(folder, study, place))
+        return _audit(find_run.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
+    files = _named(paths, folder, study, place) if paths else _heard_rightly(classes, find_run.origin(folder, study, place))
     starts = _starts(baseline, folder, study, place)
     listener = infer.load(folder, device)
     made = explained.explain(listener, files, wanted, baseline, starts, tolerance=tolerance, memory=memory)
@@ -89,12 +91,12 @@ def main(
 
 def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float, memory: float, device: "torch.device") -> None:
     """The audit of a run, beside its finished siblings of other seeds and the network that its training began with."""
-    from tla.draw import audit as draw
-    from tla.measures.audit import audit
-    from tla.runs import best
+    from tla.attribution import audit_figure as draw
+    from tla.attribution.audit import audit
+    from tla.launch import find_run
 
     run, store = origin.folder, origin.pictures()
-    others, before = best.siblings(run), best.beginning(run)
+    others, before = find_run.siblings(run), find_run.beginning(run)
     found = audit(run, store, others=others, before=before, clips=clips, tolerance=tolerance, memory=memory, device=device)
     draw.publish(found, figures, f"{NAME}_audit", run.run, run.result["training"]["state"])
 
@@ -138,10 +140,10 @@ def _readable(names: Sequence[str]) -> list[Path]:
 
 def _named(paths: Sequence[Path], folder: "RunFolder", study: Study, place: Place) -> "list[File]":
     """The files that the user named, with what is known of them where the run's data set is at hand."""
-    from tla.measures.explained import File
-    from tla.runs import best
+    from tla.attribution.measure import File
+    from tla.launch import find_run
 
-    origin = best.at_hand(folder, study, place)
+    origin = find_run.at_hand(folder, study, place)
     return [_file(path, origin) if origin else File(path) for path in paths]
 
 
@@ -151,7 +153,7 @@ def _heard_rightly(classes: Sequence[str], origin: "Origin") -> "list[File]":
 
 
 def _file(path: Path, origin: "Origin") -> "File":
-    from tla.measures.explained import File
+    from tla.attribution.measure import File
 
     clip = origin.clip(path)
     if clip is None:
@@ -161,15 +163,15 @@ def _file(path: Path, origin: "Origin") -> "File":
 
 def _starts(baseline: str, folder: "RunFolder", study: Study, place: Place) -> "np.ndarray":
     """The pictures from which the way to a clip begins."""
-    from tla.measures.attribution import baselines, clips_of
-    from tla.runs import best
+    from tla.attribution.integrated_gradients import baselines, clips_of
+    from tla.launch import find_run
     from tla.sound.spectrograms import resolved
 
     run = folder.run
     shape = (3, run.picture.mels, resolved(run.picture)[2])
     if clips_of(baseline) == 0:
         return baselines(baseline, shape)
-    store = best.origin(folder, study, place).pictures()
+    store = find_run.origin(folder, study, place).pictures()
     return baselines(baseline, shape, pictures=store.clean, rows=store.dataset.split(run.fold, run.protocol).train)
 
 

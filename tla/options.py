@@ -16,6 +16,10 @@ STAGES: tuple[Stage, ...] = get_args(Stage)[1:]  # from the input to the output;
 Protocol = Literal["paper", "nested"]
 Arithmetic = Literal["fp32", "bf16", "mixed"]
 
+State = Literal["converged", "still falling", "stuck"]  # of a run's training, at its end
+CONVERGED: State = "converged"
+UNTRAINED = "not trained to the end"  # what stands where a verdict would
+
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:

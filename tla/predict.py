@@ -39,9 +39,9 @@ def main(
     if top < 1:
         raise UserError(f"--top is {top}; at least one class is named")
     from tla.files import write_text
+    from tla.launch.study import choose_device
     from tla.runs.folder import find
     from tla.runs.infer import hear
-    from tla.runs.launch import choose_device
 
     folders = [find(Path(runs), key) for key in run]
     heard, wrong = hear([Path(name) for name in files], folders, choose_device(device))

@@ -6,7 +6,7 @@
     python -m tla.report --data PATH/ESC-10 --complete          first trains what the verdicts miss
     python -m tla.report --data PATH/ESC-10 --clips 20          a page (report.html) with more clips to listen to
 
-A claim holds, does not hold, or there is not enough evidence: by written rules (`tla/measures/claims.py`), with the number, its
+A claim holds, does not hold, or there is not enough evidence: by written rules (`tla/paper/claims.py`), with the number, its
 interval, what it stands on, and what is missing with the command that makes it. Runs of different recipes are never averaged.
 """
 
@@ -20,7 +20,7 @@ from tla.errors import UserError
 from tla.options import Place
 
 if TYPE_CHECKING:
-    from tla.measures.studies import Case
+    from tla.paper.studies import Case
 
 
 def main(
@@ -47,8 +47,8 @@ def main(
         page: Also write report.html, one file to send to a colleague; --page false leaves it out.
         clips: Clips to listen to on the page, with where the best run looked in each; 0 for none. They are kept.
     """
-    from tla.draw import report as draw
-    from tla.measures.report import Only, contexts_of, gather
+    from tla.paper import report_tables as draw
+    from tla.paper.report import Only, contexts_of, gather
     from tla.sound.clips import load
 
     where = data if data and Path(data).exists() else None
@@ -60,19 +60,19 @@ def main(
     paths = draw.publish(report, Path(place.figures))
     draw.show(report)
     if page:
-        from tla.draw import contents
-        from tla.measures import listening
+        from tla.attribution import listening_room
+        from tla.paper import page_contents
 
-        room = listening.of(report.runs, place, where, clips=clips) if clips else None
-        paths.append(contents.publish(report, Path(place.figures), room))
+        room = listening_room.of(report.runs, place, where, clips=clips) if clips else None
+        paths.append(page_contents.publish(report, Path(place.figures), room))
     print("\n" + "  ".join(str(path) for path in paths))
 
 
 def train_missing(candidates: "Sequence[Case]", place: Place, where: str | None, weights: str | None) -> None:
     """Train what the claims miss, in the studies that they are judged on."""
-    from tla.measures import evidence
-    from tla.measures.studies import FILE, PLANS, RANDOM, words
-    from tla.runs.launch import ensure, list_runs, prepare
+    from tla.launch.study import ensure, list_runs, prepare
+    from tla.paper import evidence
+    from tla.paper.studies import FILE, PLANS, RANDOM, words
 
     for case, options, arms in evidence.lacking(candidates, where):
         if weights is None and options.weights == FILE:

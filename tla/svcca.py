@@ -60,17 +60,17 @@ def main(
         raise UserError("--resolve follows SVCCA's canonical directions: leave --measure at svcca, and --map out")
     if keep is not None and not (0 < keep <= 1 or (keep > 1 and keep % 1 == 0)):  # infinity % 1 is NaN
         raise UserError(f"--keep {keep:g}: give a share of the variance above 0 and up to 1, or a whole number of directions")
-    from tla.draw import change as draw
-    from tla.draw import maps as draw_maps
-    from tla.draw import resolved as draw_resolved
-    from tla.measures.change import MEASURES, Asked
-    from tla.measures.change import measure as measured
-    from tla.measures.maps import layer_map
-    from tla.nets import backbones, taps
-    from tla.runs.launch import choose_device, prepare
-    from tla.runs.pairs import controlled, named
+    from tla.launch.study import choose_device, prepare
+    from tla.nets import activations, backbones
+    from tla.similarity import figure as draw
+    from tla.similarity import map_figure as draw_maps
+    from tla.similarity import resolved_figure as draw_resolved
+    from tla.similarity.maps import layer_map
+    from tla.similarity.measure import MEASURES, Asked
+    from tla.similarity.measure import measure as measured
+    from tla.similarity.pairs import controlled, named
 
-    usual = taps.ALL_LAYERS if map else taps.STAGE_LAYERS
+    usual = activations.ALL_LAYERS if map else activations.STAGE_LAYERS
     which = layers or usual
     if before is not None and after is not None:
         pair, store = named(before, after, study, place)
@@ -78,7 +78,7 @@ def main(
     else:
         material = prepare(study, place)
         net = backbones.build(study.backbone, 2, seed=0)
-        taps.layers(net, which, material.store.clean.shape[1:])  # refuses what there is not, before training
+        activations.layers(net, which, material.store.clean.shape[1:])  # refuses what there is not, before training
         pairs, store, device = controlled(material, place), material.store, material.device
     variant = [pairs[0].before.label, pairs[0].after.label] if before else []
     variant += ["layers"] * (which != usual) + ["pooled"] * pool

@@ -25,9 +25,9 @@ def main(study: Study, place: Place, *, compare: Literal["random"] | None = None
     """
     if describe:
         return show_stages(study)
-    from tla.draw import tables as draw
-    from tla.measures import tables
-    from tla.runs.launch import by_start
+    from tla import tables as draw
+    from tla.launch.study import by_start
+    from tla.runs import tables
 
     arms = by_start(study, place, compare=compare == "random")
     runs = tables.runs_table(folder for folders in arms.values() for folder in folders)

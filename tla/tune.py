@@ -17,11 +17,11 @@ from tla.options import Place, Search, Study
 
 def main(study: Study, place: Place, search: Search) -> None:
     """This command."""
-    from tla.draw import grid as draw
-    from tla.draw.tables import file_name
-    from tla.measures.grid import measure
-    from tla.runs.launch import prepare
-    from tla.runs.tuning import combinations, nested, search_grid
+    from tla.launch import grid_figure as draw
+    from tla.launch.grid import measure
+    from tla.launch.study import prepare
+    from tla.launch.tuning import combinations, nested, search_grid
+    from tla.tables import file_name
 
     combinations(search.grid)
     material = prepare(nested(study, search, place), place)

@@ -545,7 +545,7 @@ taught = pytest.mark.xdist_group("bad sound")  # one worker trains for all of th
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, few_sounds: Path) -> tuple[str, Path]:
     """The key of a run that took a second, and where it is."""
-    from tla.runs.launch import ensure, list_runs, prepare
+    from tla.launch.study import ensure, list_runs, prepare
 
     root = tmp_path_factory.mktemp("trained")
     place = Place(data_root=str(root / "data"), runs=str(root / "runs"), device="cpu")

@@ -14,21 +14,21 @@ import soundfile
 import torch
 
 from tla import seals
-from tla.draw import contents
+from tla.attribution import listening_room
 from tla.errors import Damaged, UserError
-from tla.measures import listening, readings
+from tla.launch.study import ensure, list_runs, prepare
 from tla.nets import transfer, weights
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
+from tla.paper import page_contents, table_evidence
 from tla.runs import fit, infer, prefix
 from tla.runs.feed import Feed
 from tla.runs.folder import RunFolder
-from tla.runs.launch import ensure, list_runs, prepare
-from tla.runs.sweeps import sweep
 from tla.sound import build
 from tla.sound import clips as listed
 from tla.sound.clips import Clip, Dataset
 from tla.sound.spectrograms import resolve
 from tla.sound.store import Store, open_store
+from tla.stages.sweep import sweep
 
 RATE = 8000
 OPTIONS = resolve(Picture(mels=16), rate=RATE, seconds=0.5, frames=20)
@@ -204,8 +204,8 @@ def a_room(path: Path) -> None:
     cells = np.arange(32, dtype=np.uint8).reshape(4, 8)
     about = {"name": "a", "label": "bell", "said": "drum", "probability": 0.5, "credit": "", "samples": None, "span": (0, 9)}
     arrays = {"picture": cells[None], "strength": cells, "attribution": cells.astype(np.int8), "answers": np.eye(2)}
-    clip = listening.Clip(**about, **arrays, limit=1.0, error=0.01)
-    listening.Room(run="k", data="d", backbone="b", fold=1, picture=OPTIONS, clips=(clip,)).write(path)
+    clip = listening_room.Clip(**about, **arrays, limit=1.0, error=0.01)
+    listening_room.Room(run="k", data="d", backbone="b", fold=1, picture=OPTIONS, clips=(clip,)).write(path)
 
 
 def kinds(
@@ -259,10 +259,10 @@ def kinds(
     table = pd.DataFrame({"run": ["a", "b"], "value": [0.125, 2.5]})
     seals.write_table(figures / "table.csv", table)
     for name in ("table.csv", seals.SUMS):
-        yield name, Kind((figures / name,), figures, lambda: readings._read(figures / "table.csv", ("run", "value")))
+        yield name, Kind((figures / name,), figures, lambda: table_evidence._read(figures / "table.csv", ("run", "value")))
     with seals.vouching(figures / "plot.svg") as new:
         new.write_text("<svg>" + "<use x='12.5'/>" * 99 + "</svg>")
-    yield "plot.svg", Kind((figures / "plot.svg",), figures, lambda: contents._plate(figures, "plot") or "left out")
+    yield "plot.svg", Kind((figures / "plot.svg",), figures, lambda: page_contents._plate(figures, "plot") or "left out")
     a_room(figures / "listening.npz")
     yield "listening.npz", Kind((figures / "listening.npz",), figures, lambda: read_room(figures / "listening.npz"))
 
@@ -290,7 +290,7 @@ def read_weights(path: Path, identity: str) -> dict[str, torch.Tensor] | str:
 
 
 def read_room(path: Path) -> list[Any] | str:
-    room = listening._kept(path)
+    room = listening_room._kept(path)
     return "left out" if room is None else [vars(room.clips[0]), replace(room, clips=())]
 
 

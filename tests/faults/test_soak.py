@@ -22,15 +22,17 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from tla.draw import contents, stages, style
-from tla.measures import report
-from tla.measures.attribution import Target, attribute, baselines
-from tla.measures.stages import measure
+from tla import plots
+from tla.attribution.integrated_gradients import Target, attribute, baselines
+from tla.launch.material import Material
+from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study, Transfer
+from tla.paper import page_contents, report
 from tla.runs import infer
 from tla.runs.folder import RunFolder
-from tla.runs.launch import Material, ensure, list_runs, prepare
 from tla.sound import store, workers
+from tla.stages import figure as stages
+from tla.stages.measure import measure
 
 SLOPE_KB = 40.0
 FEW_SLOPE_KB = 500.0  # over a few turns, where one page more is a slope
@@ -135,11 +137,11 @@ class Life:
     def draw(self, number: int) -> None:
         sweep = measure({"random": {"none": [self.folder], "block4": [self.folder]}}, "last")
         drawn = stages.points_figure(sweep.runs, sweep.points, stages.KINDS["fig2b_fusion"], "last")
-        style.save(drawn, Path(self.place.figures) / "fig2b_fusion")
+        plots.save(drawn, Path(self.place.figures) / "fig2b_fusion")
 
     def page(self, number: int) -> None:
         found = report.gather(Path(self.place.runs), Path(self.place.figures))
-        contents.publish(found, Path(self.place.figures), None)
+        page_contents.publish(found, Path(self.place.figures), None)
 
     def all_others(self, number: int) -> None:
         for work in WORK:

@@ -16,22 +16,25 @@ import soundfile
 import torch
 
 from tla import cutoff, ensemble, freeze, fusion, ig, report, statistics, svcca, train
-from tla.draw import ensembles as draw_ensembles
-from tla.draw import stages as draw_stages
-from tla.draw import tables as draw_tables
+from tla import tables as draw_tables
+from tla.attribution import audit as audits
+from tla.attribution.integrated_gradients import Explainer, Target
+from tla.ensembles import figure as draw_ensembles
+from tla.ensembles import measure as ensembles
 from tla.errors import RunsFailed, UserError
-from tla.measures import audit as audits
-from tla.measures import claims, ensembles, similarity, tables
-from tla.measures.attribution import Explainer, Target
-from tla.measures.moments import Moments
+from tla.launch.material import Material
+from tla.launch.study import by_start, ensure, list_runs, prepare
 from tla.nets import transfer
 from tla.options import Augment, Picture, Place, Recipe, Study
-from tla.runs import schedule
+from tla.paper import claims
+from tla.runs import schedule, tables
 from tla.runs.folder import RunFolder
 from tla.runs.infer import Listener
-from tla.runs.launch import Material, by_start, ensure, list_runs, prepare
 from tla.runs.run import Run
+from tla.similarity import methods
+from tla.similarity.moments import Moments
 from tla.sound.store import Store
+from tla.stages import figure as draw_stages
 
 RATE, LENGTH = 8000, 3200
 QUICK = Recipe(epochs=1, lr=1e-3)
@@ -388,32 +391,32 @@ def run() -> Run:
     )
 
 
-@pytest.mark.parametrize("measure", sorted(similarity.MEASURES))
+@pytest.mark.parametrize("measure", sorted(methods.MEASURES))
 def test_activations_of_rank_zero_are_refused_and_of_rank_one_measured(measure: str) -> None:
     rng = np.random.default_rng(0)
     alive, constant = rng.normal(size=(50, 3)), np.full((50, 3), 7.0)
     line = rng.normal(size=(50, 1)) * np.array([[1.0, 2.0, 0.0]])
     for pair in ((constant, alive), (alive, constant), (constant, constant)):
         with pytest.raises(UserError, match=r"all 3 channels of [xy] are constant over 50 points"):
-            similarity.MEASURES[measure](*pair)
+            methods.MEASURES[measure](*pair)
     for pair in ((line, alive), (line, line), (1e-30 * line, 1e30 * line)):
-        assert math.isfinite(similarity.MEASURES[measure](*pair).score)
+        assert math.isfinite(methods.MEASURES[measure](*pair).score)
     for bad in (np.nan, np.inf):
         spoilt = alive.copy()
         spoilt[4, 1] = bad
         with pytest.raises(UserError, match="channels hold NaN or infinity"):
-            similarity.MEASURES[measure](spoilt, alive)
+            methods.MEASURES[measure](spoilt, alive)
     with pytest.raises(UserError, match=r"0 points|there are no moments|this takes"):
-        similarity.MEASURES[measure](Moments(3, 3))
+        methods.MEASURES[measure](Moments(3, 3))
 
 
 def test_weights_that_did_not_move_and_weights_that_exploded() -> None:
     w = torch.randn(3, 3)
-    assert similarity.weight_change(w, w) == 0
+    assert methods.weight_change(w, w) == 0
     with pytest.raises(UserError, match="NaN or infinity"):
-        similarity.weight_change(w, w * math.nan)
+        methods.weight_change(w, w * math.nan)
     with pytest.raises(UserError, match="no meaning"):
-        similarity.weight_change(0 * w, w)
+        methods.weight_change(0 * w, w)
 
 
 def test_a_network_that_says_the_same_of_everything_is_attributed_nothing(run: Run, recwarn: pytest.WarningsRecorder) -> None:

@@ -31,18 +31,19 @@ from rich.console import Console
 
 import tla
 from tla import cli, console, predict, report
-from tla.draw import page
-from tla.draw import report as draw
+from tla.attribution import listening_room
+from tla.attribution import measure as explained
 from tla.errors import UserError
 from tla.files import replacing
-from tla.measures import explained, listening
-from tla.measures.tables import finished
 from tla.nets import weights
 from tla.options import Augment, Picture, Place, Recipe, Study
+from tla.paper import page
+from tla.paper import report_tables as draw
 from tla.runs import __main__ as listing
 from tla.runs import infer
 from tla.runs.folder import RunFolder, folders
-from tla.runs.run import from_json
+from tla.runs.tables import finished
+from tla.runs.validation import from_json
 from tla.seals import digest_of, sealed, unsealed
 from tla.sound import download
 from tla.sound.download import Archive, obtain
@@ -142,7 +143,7 @@ def test_a_link_where_a_file_is_to_be_is_replaced_and_not_followed(tmp_path: Pat
 @pytest.fixture(scope="module")
 def donor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of runs with one finished run, on twenty clips of two classes."""
-    from tla.runs.launch import ensure, list_runs, prepare
+    from tla.launch.study import ensure, list_runs, prepare
     from tla.sound import toy
 
     root = tmp_path_factory.mktemp("stranger")
@@ -394,7 +395,7 @@ def test_predictions_that_cannot_be(theirs: RunFolder, odd: dict[str, np.ndarray
 def test_what_lies_beside_figures_cannot_run_code(tmp_path: Path) -> None:
     trap = np.array([Trap(tmp_path / "hacked")], dtype=object)
     npz(tmp_path / "listening.npz", about=trap)
-    assert listening._kept(tmp_path / "listening.npz") is None
+    assert listening_room._kept(tmp_path / "listening.npz") is None
     npz(tmp_path / "fig3_ig.npz", **{"0_picture": trap, "0_attribution": trap, "0_seconds": trap, "hertz": trap})
     (tmp_path / "fig3_ig.csv").write_text("clip,run\na,b\n")
     with pytest.raises((ValueError, UserError)):
@@ -824,7 +825,7 @@ def test_a_drawing_that_swells_is_refused() -> None:
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The figures folder of a report on a data set, classes and clips with names that would like to be markup."""
-    from tla.runs.launch import ensure, list_runs, prepare
+    from tla.launch.study import ensure, list_runs, prepare
     from tla.sound import toy
 
     root = tmp_path_factory.mktemp("page")

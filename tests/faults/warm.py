@@ -42,12 +42,12 @@ PRELOADED = (
     "threadpoolctl",
     "tla.cli",
     "tla.runs.fit",
-    "tla.runs.launch",
+    "tla.launch.study",
     "tla.runs.infer",
-    "tla.measures.tables",
-    "tla.measures.stages",
-    "tla.draw.tables",
-    "tla.draw.stages",
+    "tla.runs.tables",
+    "tla.stages.measure",
+    "tla.tables",
+    "tla.stages.figure",
 )
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "tempfile.mkstemp", "tempfile.mkdtemp")
 

@@ -7,8 +7,8 @@ import json
 import tempfile
 from pathlib import Path
 
+from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Picture, Place, Recipe, Study
-from tla.runs.launch import ensure, list_runs, prepare
 from tla.sound import toy
 
 

@@ -9,10 +9,10 @@ import soundfile
 import torch
 
 from tla.errors import UserError
+from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Place, Recipe, Study
 from tla.runs import infer
 from tla.runs.folder import RunFolder
-from tla.runs.launch import ensure, list_runs, prepare
 
 CPU = torch.device("cpu")
 

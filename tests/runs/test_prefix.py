@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tla.launch.study import ensure, list_runs, prepare
 from tla.nets import transfer
 from tla.options import Picture, Place, Recipe, Stage, Study, Transfer
 from tla.runs import prefix
 from tla.runs.folder import RunFolder
-from tla.runs.launch import ensure, list_runs, prepare
 
 
 def train(study: Study, place: Place) -> RunFolder:

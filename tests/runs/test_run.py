@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, replace
 
 from tla import options
 from tla.options import Augment, Picture, Recipe, Transfer
-from tla.runs.run import Run, from_json
+from tla.runs.run import Run
+from tla.runs.validation import from_json
 
 RUN = Run(
     data="toy",

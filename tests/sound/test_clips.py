@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tla.errors import UserError
 from tla.sound import clips, folds, layouts
-from tla.sound.clips import load
+from tla.sound.clips import load, write_folds
 
 
 def write_sound(path: Path, seed: int = 0, seconds: float = 0.2, rate: int = 8000) -> Path:
@@ -165,7 +165,7 @@ def test_unchanged_clips_are_not_read_again(folder: Path, tmp_path: Path, monkey
 def test_folds_written_down_load_back_to_the_same_set(folder: Path, tmp_path: Path) -> None:
     data = load(str(folder), tmp_path)
     for place in (folder / "folds.csv", tmp_path / "elsewhere.csv"):
-        folds.write_folds(data, place)
+        write_folds(data, place)
         again = load(str(place), tmp_path)
         assert again.digest == data.digest
         assert again.clips == data.clips
@@ -175,7 +175,7 @@ def test_folds_written_down_load_back_to_the_same_set(folder: Path, tmp_path: Pa
 def test_folds_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in-the-way").write_text("a file")
     with pytest.raises(UserError, match=r"folds\.csv: the folds cannot be written there"):
-        folds.write_folds(load(str(folder), tmp_path), tmp_path / "in-the-way" / "folds.csv")
+        write_folds(load(str(folder), tmp_path), tmp_path / "in-the-way" / "folds.csv")
 
 
 CLIPS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), min_size=20, max_size=80)

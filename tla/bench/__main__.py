@@ -24,7 +24,7 @@ from tla.options import Place, Study
 
 if TYPE_CHECKING:
     from tla.bench.rows import Row
-    from tla.runs.launch import Material
+    from tla.launch.material import Material
 
 NAMES = ("pictures", "train", "freeze", "cut", "similarity", "ig", "ensemble", "page")
 GROWTH, COVERAGE = APART = "growth", "coverage"
@@ -41,15 +41,15 @@ def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> N
         known = ", ".join([*NAMES, *APART])
         raise UserError(f"`python -m tla.bench` takes {known} or all; got {' '.join(names) or 'nothing'}")
     if GROWTH in names:
+        from tla.bench import growth_figure
         from tla.bench.growth import bench_growth
-        from tla.draw import growth
 
-        growth.publish(bench_growth(), Path(place.figures))
+        growth_figure.publish(bench_growth(), Path(place.figures))
     if COVERAGE in names:
+        from tla.bench import coverage_figure
         from tla.bench.coverage import bench_coverage
-        from tla.draw import coverage
 
-        coverage.publish(bench_coverage(), Path(place.figures))
+        coverage_figure.publish(bench_coverage(), Path(place.figures))
     chosen = NAMES if "all" in names else [name for name in NAMES if name in names]
     if chosen:
         _publish(chosen, study, place, batches)
@@ -58,7 +58,7 @@ def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> N
 def _publish(names: "tuple[str, ...] | list[str]", study: Study, place: Place, batches: int) -> None:
     from tla.bench.rows import summary
     from tla.files import write_text
-    from tla.runs.launch import prepare
+    from tla.launch.study import prepare
 
     material, rows = prepare(study, place), []
     for name in names:

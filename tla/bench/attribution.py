@@ -19,16 +19,18 @@ import torch
 from captum.attr import IntegratedGradients
 from scipy.stats import spearmanr
 
+from tla.attribution import gradient_copy
+from tla.attribution.integrated_gradients import CHUNK, Explainer, Target, baselines
 from tla.bench.memory import forget_peak, held_gb
 from tla.bench.rows import Row, clock, wait
 from tla.console import progress
-from tla.measures.attribution import CHUNK, Explainer, Target, baselines
-from tla.nets import lean, transfer
+from tla.launch.material import Material
+from tla.launch.study import list_runs
+from tla.nets import transfer
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.runs.feed import Feed
 from tla.runs.infer import Listener
-from tla.runs.launch import Material, list_runs
 
 STEPS = 50  # captum's default
 WHAT = Target(0)
@@ -68,7 +70,7 @@ def bench_attribution(material: Material, *, turns: int, memory: float = 1.0) ->
     silence = baselines("silence", material.store.clean.shape[1:])
     rows = np.resize(feed.train, turns + 1)
     ours, exact = Explainer(listener, memory=memory), Explainer(listener, memory=memory, arithmetic="fp32")
-    bare = lean.copy_of(listener.net)
+    bare = gradient_copy.copy_of(listener.net)
     ways = {  # the frugal ones first, so that their peaks are theirs
         "ours": _Way(lambda x: ours.attribute(x, WHAT, silence, steps=STEPS).map),
         "exact": _Way(lambda x: exact.attribute(x, WHAT, silence, steps=STEPS).map),

@@ -83,9 +83,9 @@ def pictures(folder: Path, *, clips: int) -> Work:
 def epoch(folder: Path, *, clips: int = CLIPS, classes: int = CLASSES) -> Work:
     from tla.bench.train import ready
     from tla.console import Progress
+    from tla.launch.study import list_runs
     from tla.runs.fit import run_epoch, save_checkpoint
     from tla.runs.folder import RunFolder
-    from tla.runs.launch import list_runs
 
     material = _material(folder, clips, classes)
     run = list_runs(material)[0]
@@ -101,10 +101,10 @@ def epoch(folder: Path, *, clips: int = CLIPS, classes: int = CLASSES) -> Work:
 
 def similarity(folder: Path, *, clips: int = CLIPS, layers: int = LAYERS) -> Work:
     from tla.bench.similarity import Sums, pair_of
-    from tla.measures.passes import BATCH
-    from tla.measures.similarity import svcca
+    from tla.launch.study import list_runs
     from tla.nets import backbones
-    from tla.runs.launch import list_runs
+    from tla.similarity.methods import svcca
+    from tla.similarity.stream import BATCH
 
     material = _material(folder, clips, CLASSES)
     run = list_runs(material)[0]
@@ -123,8 +123,8 @@ def similarity(folder: Path, *, clips: int = CLIPS, layers: int = LAYERS) -> Wor
 
 
 def attribution(folder: Path, *, clips: int) -> Work:
+    from tla.attribution.integrated_gradients import Explainer, Target, baselines
     from tla.bench.attribution import untrained
-    from tla.measures.attribution import Explainer, Target, baselines
 
     material = _material(folder, max(clips, CLIPS), CLASSES)
     listener, _ = untrained(material)
@@ -134,7 +134,7 @@ def attribution(folder: Path, *, clips: int) -> Work:
 
 
 def ensemble(folder: Path, *, clips: int = CLIPS, classes: int = CLASSES, members: int = MEMBERS) -> Work:
-    from tla.measures import ensembles
+    from tla.ensembles import measure as ensembles
 
     rng = np.random.default_rng(0)
     logits, labels = rng.standard_normal((members, clips, classes)), rng.integers(0, classes, clips)
@@ -143,12 +143,12 @@ def ensemble(folder: Path, *, clips: int = CLIPS, classes: int = CLASSES, member
 
 
 def report(folder: Path, *, runs: int) -> Work:
-    from tla.measures.report import gather
-    from tla.measures.tables import load_clips
+    from tla.launch.study import list_runs
     from tla.nets.transfer import canonical
     from tla.options import Transfer
+    from tla.paper.report import gather
     from tla.runs.folder import Predictions, RunFolder
-    from tla.runs.launch import list_runs
+    from tla.runs.tables import load_clips
 
     first = list_runs(_material(folder, CLIPS, CLASSES))[0]
     rng, labels = np.random.default_rng(0), np.arange(CLIPS // FOLDS) % CLASSES
@@ -211,7 +211,7 @@ def _measured(index: int, size: int) -> tuple[float, float]:
 
 def _material(folder: Path, clips: int, classes: int) -> Any:
     """A study of so many clips with the small network, from random weights."""
-    from tla.runs.launch import prepare
+    from tla.launch.study import prepare
 
     study = Study(
         data=str(sounds(folder, clips, classes)),

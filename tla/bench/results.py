@@ -12,13 +12,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 
+from tla.attribution import listening_room
 from tla.bench.attribution import untrained
 from tla.bench.rows import Row, clock
 from tla.console import progress
-from tla.draw.page import Page, html
-from tla.measures import ensembles, listening
-from tla.measures.ensembles import Members
-from tla.runs.launch import Material
+from tla.ensembles import measure as ensembles
+from tla.ensembles.measure import Members
+from tla.launch.material import Material
+from tla.paper.page import Page, html
 from tla.sound import render
 from tla.sound.audio import read
 from tla.sound.spectrograms import resolved, span
@@ -64,7 +65,7 @@ def bench_page(material: Material) -> list[Row]:
         clip = material.dataset.clips[row]
         samples, _ = read(clip.path, options.rate)
         clips.append(_clip(clip.name, samples, np.asarray(material.store.clean[row], np.float32), span(len(samples), options)))
-    room = listening.Room(run="-", data=material.dataset.name, backbone="-", fold=1, picture=options, clips=tuple(clips))
+    room = listening_room.Room(run="-", data=material.dataset.name, backbone="-", fold=1, picture=options, clips=tuple(clips))
     sizes: dict[str, int] = {}
 
     def ours() -> None:
@@ -81,10 +82,10 @@ def bench_page(material: Material) -> list[Row]:
     ]
 
 
-def _clip(name: str, samples: np.ndarray, picture: np.ndarray, shown: tuple[int, int]) -> listening.Clip:
+def _clip(name: str, samples: np.ndarray, picture: np.ndarray, shown: tuple[int, int]) -> listening_room.Clip:
     """A clip of the room whose loudest cells are what was attended to."""
     strength = np.exp(picture[0] - picture[0].max())
-    return listening.Clip(
+    return listening_room.Clip(
         name=name,
         label="",
         said="",
@@ -92,20 +93,20 @@ def _clip(name: str, samples: np.ndarray, picture: np.ndarray, shown: tuple[int,
         credit="",
         samples=np.round(samples.clip(-1, 1) * 32767).astype(np.int16),
         span=shown,
-        picture=listening.levelled(picture),
-        strength=listening.quantised(strength),
+        picture=listening_room.levelled(picture),
+        strength=listening_room.quantised(strength),
         attribution=np.round(127 * strength).astype(np.int8),
         limit=1.0,
         error=0.0,
-        answers=np.zeros((len(listening.SHARES), 2)),
+        answers=np.zeros((len(listening_room.SHARES), 2)),
     )
 
 
-def _static(clip: listening.Clip, room: listening.Room) -> int:
+def _static(clip: listening_room.Clip, room: listening_room.Room) -> int:
     """Bytes of a clip's pictures and sounds, as a page without a script holds them."""
     rate, samples = resolved(room.picture)[0], np.asarray(clip.samples) / 32767
     size = 0
-    for mask in listening.masks(clip.strength):
+    for mask in listening_room.masks(clip.strength):
         figure, axes = plt.subplots(figsize=(7.2, 2.5))
         axes.imshow(clip.picture[0], origin="lower", aspect="auto", cmap="magma")
         axes.contour(mask, levels=[0.5], colors="white")

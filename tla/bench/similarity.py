@@ -22,16 +22,17 @@ from torch import Tensor
 from tla.bench.memory import held_gb
 from tla.bench.rows import Row, wait
 from tla.console import progress
-from tla.measures.moments import Moments, fold
-from tla.measures.passes import BATCH, Couple, hear, shared_layers
-from tla.measures.similarity import EPSILON, KEEP, svcca
+from tla.launch.material import Material
+from tla.launch.study import list_runs
 from tla.nets import backbones, transfer
+from tla.nets.activations import STAGE_LAYERS
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
-from tla.nets.taps import STAGE_LAYERS
 from tla.runs.infer import Listener
-from tla.runs.launch import Material, list_runs
 from tla.runs.run import Run
+from tla.similarity.methods import EPSILON, KEEP, svcca
+from tla.similarity.moments import Moments, fold
+from tla.similarity.stream import BATCH, Couple, hear, shared_layers
 from tla.sound.workers import crew
 
 STUDY = 400  # clips of a study for which costs are given as well

@@ -25,6 +25,8 @@ from torch.nn import functional
 from tla.bench.pictures import obvious_copy, obvious_pictures
 from tla.bench.rows import Row, clock, wait
 from tla.console import Progress, progress
+from tla.launch.material import Material
+from tla.launch.study import list_runs
 from tla.nets import backbones, transfer
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
@@ -32,7 +34,6 @@ from tla.options import STAGES, Stage
 from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
 from tla.runs.fit import State, make_optimizer, run_epoch, save_checkpoint, train_epoch
 from tla.runs.folder import RunFolder
-from tla.runs.launch import Material, list_runs
 from tla.runs.run import Run
 from tla.sound.audio import read
 from tla.sound.augment import draw

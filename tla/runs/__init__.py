@@ -1,1 +1,1 @@
-"""One trained network, and many of them."""
+"""One trained network: what decides it, its folder, its training, and its use."""

@@ -41,9 +41,9 @@ def main(
         except UserError as error:
             console.say(f"passed over: {error}")
     if finished:
-        from tla.draw.tables import show_runs
         from tla.files import write_text
-        from tla.measures.tables import runs_table
+        from tla.runs.tables import runs_table
+        from tla.tables import show_runs
 
         table = runs_table(finished).sort_values(["data", "backbone", "weights", "fold", "seed"])
         show_runs(table)

@@ -30,8 +30,9 @@ from tla import seals
 from tla.console import say
 from tla.errors import Damaged, UserError
 from tla.files import held, replacing, take, write_text
-from tla.runs import checked
-from tla.runs.run import Run, from_json
+from tla.runs import validation
+from tla.runs.run import Run
+from tla.runs.validation import from_json
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -84,25 +85,25 @@ class RunFolder:
     @property
     def classes(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
-        names = self._told("run.json", "classes", checked.names)
+        names = self._told("run.json", "classes", validation.names)
         if len(names) != self.run.classes:
             raise self._odd("run.json", f"it names {len(names)} classes, and says that there are {self.run.classes}")
         return names
 
     @property
     def made(self) -> dict[str, Any]:
-        return self._told("run.json", "made", checked.facts)
+        return self._told("run.json", "made", validation.facts)
 
     @property
     def result(self) -> dict[str, Any]:
-        return self._told("result.json", None, checked.result)
+        return self._told("result.json", None, validation.result)
 
     @property
     def log(self) -> list[dict[str, Any]]:
         """One row per epoch so far."""
         content = self._content(LOG)
         try:
-            return [checked.facts(json.loads(line)) for line in (content or b"").splitlines()]
+            return [validation.facts(json.loads(line)) for line in (content or b"").splitlines()]
         except (ValueError, RecursionError) as error:
             raise self._odd(LOG, error) from None
 
@@ -120,9 +121,9 @@ class RunFolder:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 logits = {name.removesuffix("_logits"): file[name] for name in file.files if name.endswith("_logits")}
-                checked.predictions(file, len(self.classes))
+                validation.predictions(file, len(self.classes))
                 return Predictions(file["names"], file["labels"], file["sources"], logits)
-        except (*checked.BROKEN, KeyError) as error:
+        except (*validation.BROKEN, KeyError) as error:
             raise self._odd(PREDICTIONS, error) from None
 
     @property
@@ -133,8 +134,8 @@ class RunFolder:
             return None
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                return checked.standard(file["mean"], file["spread"], self.run.picture.mels)
-        except (*checked.BROKEN, KeyError) as error:
+                return validation.standard(file["mean"], file["spread"], self.run.picture.mels)
+        except (*validation.BROKEN, KeyError) as error:
             raise self._odd(STANDARD, error) from None
 
     @property

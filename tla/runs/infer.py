@@ -14,11 +14,10 @@ from tla.errors import UserError
 from tla.nets import transfer, weights
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
-from tla.options import Picture
+from tla.options import CONVERGED, Picture, State
 from tla.runs.feed import EVALUATION_BATCH, heard
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
-from tla.runs.schedule import CONVERGED, State
 from tla.sound import audio, spectrograms
 
 

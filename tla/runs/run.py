@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tla.options import Arithmetic, Augment, Picture, Protocol, Recipe, Transfer
-from tla.runs import checked
 
 FORMAT = 2  # raised when a change to the code alters what a run of the same options gives, a changed default for instance
 
@@ -53,8 +52,3 @@ def _not_default(group: Any) -> dict[str, Any]:
         elif value != field.default:
             held[field.name] = value
     return held
-
-
-def from_json(value: Any) -> Run:
-    """The run that `dataclasses.asdict` and JSON made `value` of; `ValueError` if it says what no run can be."""
-    return checked.run(checked.typed(Run, value))

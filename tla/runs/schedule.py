@@ -16,10 +16,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 from tla.errors import UserError
-from tla.options import Recipe
+from tla.options import Recipe, State
 
 PAPER_EPOCHS, PAPER_DROPS = 70, (30, 60)
 PAPER_EPOCHS_SCRATCH, PAPER_DROPS_SCRATCH = 450, (300, 350)
@@ -33,9 +33,6 @@ FALL = 0.05  # from one window to the next: up to this, the loss no longer falls
 FITTED, STUCK = 0.05, 0.9  # of chance
 
 Log = Sequence[Mapping[str, Any]]  # a row per epoch: lr, steps, loss, training_loss
-State = Literal["converged", "still falling", "stuck"]
-CONVERGED: State = "converged"
-UNTRAINED = "not trained to the end"  # what stands where a verdict would
 
 
 def resolve(recipe: Recipe, *, scratch: bool, paper: bool) -> Recipe:

@@ -4,9 +4,11 @@ Official folds are used as they are. Protocols: `paper` trains on all folds but 
 `nested` keeps one more fold back, the next one in turn, to choose the epoch on, so that the held-out fold is scored once.
 """
 
+import csv
 import difflib
 import errno
 import hashlib
+import io
 import json
 import os
 import stat
@@ -23,6 +25,7 @@ import numpy as np
 
 from tla import console, seals
 from tla.errors import UserError
+from tla.files import write_text
 from tla.options import Protocol
 from tla.sound import audio, layouts
 from tla.sound import folds as make
@@ -317,3 +320,17 @@ def _remember(known: dict[str, Sequence], fresh: set[str], memory: Path) -> None
         seals.write_json(memory, {key: entry for key, entry in known.items() if key not in fresh}, indent=None)
     except OSError as error:
         console.say(f"{memory} cannot be written ({error.strerror}), so the clips will be read again next time")
+
+
+def write_folds(dataset: Dataset, path: Path) -> None:
+    """Write the data set as a CSV (path,label,fold,source) that loads back to the same data set."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("path", "label", "fold", "source"))
+    for clip in dataset.clips:
+        place = Path(os.path.relpath(clip.path, path.parent.resolve())).as_posix()
+        table.writerow((place, dataset.classes[clip.label], clip.fold, clip.source))
+    try:
+        write_text(path, text.getvalue())
+    except OSError as error:
+        raise UserError(f"{path}: the folds cannot be written there ({error.strerror})") from None

@@ -4,20 +4,11 @@ They depend on the clips' labels and sources alone, not on the order in which th
 that they are the same on every machine.
 """
 
-import csv
 import hashlib
-import io
-import os
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tla.errors import UserError
-from tla.files import write_text
-
-if TYPE_CHECKING:
-    from tla.sound.clips import Dataset
 
 FOLDS = 5
 SEED = 0
@@ -58,17 +49,3 @@ def _deal(clips: dict[str, Counter[str]], sources: Sequence[str], totals: Counte
         size[best] += classes.total()
         place[source] = best + 1
     return [place[source] for source in sources]
-
-
-def write_folds(dataset: "Dataset", path: Path) -> None:
-    """Write the data set as a CSV (path,label,fold,source) that loads back to the same data set."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "label", "fold", "source"))
-    for clip in dataset.clips:
-        place = Path(os.path.relpath(clip.path, path.parent.resolve())).as_posix()
-        table.writerow((place, dataset.classes[clip.label], clip.fold, clip.source))
-    try:
-        write_text(path, text.getvalue())
-    except OSError as error:
-        raise UserError(f"{path}: the folds cannot be written there ({error.strerror})") from None

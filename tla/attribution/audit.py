@@ -1,0 +1,381 @@
+"""Is it the energy and its borders? Numbers behind the maps of Integrated Gradients, over a run's held-out clips (claim 6).
+
+What is explained of a clip is the class that the run hears in it; its map is the one from silence, summed over the windows.
+
+    energy     share of |map| on the loudest 20 % of the cells, on the borders of these regions, and on either. Beside it: the
+               map shifted in time, which knows the bands and not the moments; its cells permuted; x - b, the factor that every
+               map contains: what a gradient that is the same everywhere would give; and the map of a random network. A gap is
+               how much more of the map there is than of one of these
+    tiles      the class's probability as tiles of the picture are silenced (deletion), or come back into silence (insertion),
+               in the order of the map, of loudness, or at random: the area under it, and how much better than random that is
+    stages     rank correlation with the map of the network randomised from the head down to a stage
+    baselines  the same with the map from another baseline
+    runs       the same with the map of another seed's run, and with that of the network before fine-tuning, which gets the
+               fine-tuned head: its own was random
+    position   the same with the maps of other recordings: what maps share by the place of their cells alone
+    strength   all these once more, of |map|: where it is strong, whatever its sign
+
+Shifts and permutations are averaged over all there are, which has a closed form. A cell at the log floor never counts as loud,
+however few others there are: there a map from silence is zero by definition. A randomised stage is drawn as for training from
+scratch, by a generator of its own, and its batch norms get the statistics of clean training clips, so that activations stay in
+range. A map that a clip's own is compared with takes STEPS gradients at most; randomised down to none, it says how alike two
+maps of one network then are, so how high the others can get.
+
+A clip that is the same everywhere, as silence is, or whose map is, has no loud cells and no ranks: its numbers are left out, as
+are those of another map without ranks, and the summary counts them. Intervals are for other recordings, on the same runs.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.ndimage import morphological_gradient
+from scipy.special import softmax
+from scipy.stats import rankdata
+from torch import nn
+
+from tla.attribution import deletion
+from tla.attribution.integrated_gradients import SILENT, TOLERANCE, Attribution, Explainer, Target, baselines
+from tla.console import Progress, progress, say
+from tla.errors import UserError
+from tla.nets import transfer
+from tla.nets.stages import HEAD, StagedNet
+from tla.options import Transfer
+from tla.runs import infer
+from tla.runs.folder import RunFolder
+from tla.runs.infer import Listener
+from tla.seals import write_table
+from tla.sound.store import Store
+from tla.statistics import mean as mean_of
+from tla.statistics import of_clips
+
+BASELINE, OTHER_BASELINES = "silence", ("mean", "zero")
+DRAWN = 8  # training clips that are a baseline too, or as many as there are
+LOUDEST = 0.2
+STEPS = 32  # gradients of a map that a clip's own is compared with
+CALIBRATION = 32  # clean training clips that give randomised batch norms their statistics
+FRESH = 2**31  # added to a run's seed: no training began with these random weights
+CORRELATION, TRAINED = "rank correlation", "as trained"
+
+NUMBER = ("part", "measure", "variant", "value")
+Number = tuple[str, str, str, float]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The tables that are on disk."""
+
+    clips: pd.DataFrame
+    """A row per clip and number: clip, source, class, target, part, measure, variant, value."""
+    summary: pd.DataFrame
+    """Means over clips: part, measure, variant, clips, left_out, value, low, high."""
+    curves: pd.DataFrame
+    """The class's probability after a share of the tiles, mean over clips: curve, ranking, share, value, low, high."""
+    maps: pd.DataFrame
+    """A row per map: clip, run, network, target, baseline, value, baseline_value, error, steps, arithmetic."""
+
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """The tables as `name.csv`, `name_summary.csv`, `name_curves.csv` and `name_maps.csv`."""
+        tables = {"": self.clips, "_summary": self.summary, "_curves": self.curves, "_maps": self.maps}
+        paths = {folder / f"{name}{suffix}.csv": table for suffix, table in tables.items()}
+        for path, table in paths.items():
+            write_table(path, table)
+        return list(paths)
+
+
+@dataclass
+class _Clip:
+    """A held-out clip, its own map, and the numbers that come of it."""
+
+    row: int  # of the store
+    about: dict[str, str]  # clip, source, class, target
+    picture: np.ndarray
+    own: Attribution
+    random: np.ndarray | None = None  # the map of a random network
+    numbers: list[Number] = field(default_factory=list)
+
+    @property
+    def has_structure(self) -> bool:
+        """Whether it has loud cells, and its map has ranks."""
+        return bool(np.ptp(self.picture.mean(axis=0, dtype=np.float32)) > 0 and has_ranks(self.own.total))
+
+    @cached_property
+    def ranks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of its own map, and of where that is strong."""
+        return ranked(self.own.total), ranked(np.abs(self.own.total))
+
+    def compare(self, part: str, variant: str, total: np.ndarray) -> None:
+        """Note how alike its own map and another are."""
+        signed, strong = self.ranks
+        self.numbers.append((part, CORRELATION, variant, float(signed @ ranked(total))))
+        self.numbers.append(("strength", CORRELATION, variant, float(strong @ ranked(np.abs(total)))))
+
+    def map(self, made: Attribution, run: str, network: str, baseline: str) -> dict[str, Any]:
+        """A row of the table of maps."""
+        about = {"clip": self.about["clip"], "run": run, "network": network}
+        about |= {"target": self.about["target"], "baseline": baseline}
+        return about | {name: getattr(made, name) for name in ("value", "baseline_value", "error", "steps", "arithmetic")}
+
+
+class _Rival(NamedTuple):
+    """A network and a baseline whose maps the clips' own are compared with."""
+
+    part: str
+    variant: str
+    run: str
+    network: str
+    baseline: str
+    load: Callable[[], Listener]
+    is_random: bool = False  # every stage of it
+
+
+def audit(
+    folder: RunFolder,
+    store: Store,
+    *,
+    others: Sequence[RunFolder] = (),
+    before: StagedNet | None = None,
+    clips: int | None = None,
+    tolerance: float = TOLERANCE,
+    memory: float = 1.0,
+    device: torch.device,
+) -> Audit:
+    """The audit of a run on its held-out clips, or on so many of them, evenly spread.
+
+    others: runs that held out the same clips. before: the network that the run's training began with.
+    """
+    listener, split = infer.load(folder, device), store.dataset.split(folder.run.fold, folder.run.protocol)
+    shape, kinds = store.clean.shape[1:], (*OTHER_BASELINES, f"clips:{min(DRAWN, len(split.train))}")
+    rivals = _rivals(folder, listener, others, before, store.clean[evenly(split.train, CALIBRATION)], kinds)
+    starts = {kind: baselines(kind, shape, pictures=store.clean, rows=split.train) for kind in (BASELINE, *kinds)}
+    rows = evenly(split.test, clips)
+    with progress(f"auditing {folder.key}", len(rows) * (2 + len(rivals))) as watch:
+        every = _own_maps(listener, store, rows, starts[BASELINE], tolerance, memory, watch)
+        heard = _with_structure(every)
+        watch.advance((len(every) - len(heard)) * (1 + len(rivals)))
+        curves = [_tiled(listener, clip, watch) for clip in heard]
+        maps = [clip.map(clip.own, folder.key, TRAINED, BASELINE) for clip in every]
+        for rival in rivals:
+            maps += _compare(rival, heard, starts[rival.baseline], memory, watch)
+    sources = np.array([clip.about["source"] for clip in heard])
+    for k, part in enumerate(("position", "strength")):
+        for i, value in others_alike(np.stack([clip.ranks[k] for clip in heard]), sources).items():
+            heard[i].numbers.append((part, CORRELATION, "other clips", value))
+    for clip, found in zip(heard, curves, strict=True):
+        clip.numbers.sort(key=lambda number: number[0] == "strength")  # it comes last
+        clip.numbers[:0] = energy(clip.own.total, clip.random, clip.picture) + deletion.areas(found)
+    numbers = [{**clip.about, **dict(zip(NUMBER, number, strict=True))} for clip in heard for number in clip.numbers]
+    table = pd.DataFrame(numbers)
+    return Audit(table, summarised(table, len(every)), deletion.table(curves, sources), pd.DataFrame(maps))
+
+
+def evenly(rows: np.ndarray, count: int | None) -> np.ndarray:
+    """So many of the rows, evenly spread, or all."""
+    if count is None or count >= len(rows):
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
+
+
+# Energy and its borders
+
+
+def regions(picture: np.ndarray) -> dict[str, np.ndarray]:
+    """Where in a picture (3, mels, frames) the loudest cells are, their borders, and either: masks (mels, frames)."""
+    level = picture.mean(axis=0, dtype=np.float32)
+    loudest = np.zeros(level.shape, dtype=bool)
+    loudest.flat[np.argsort(-level, axis=None, kind="stable")[: round(LOUDEST * level.size)]] = True
+    loudest &= (picture > SILENT).any(axis=0)
+    borders = morphological_gradient(loudest.astype(np.uint8), size=3) > 0
+    return {"loudest": loudest, "borders": borders, "either": loudest | borders}
+
+
+def energy(total: np.ndarray, chance: np.ndarray | None, picture: np.ndarray) -> list[Number]:
+    """The share of a map (mels, frames), whatever its sign, in each region of its picture, and what chance would put there.
+
+    chance: the map of a random network, if it has one.
+    """
+    strength, distance = shared(total), shared(picture.astype(np.float64).sum(axis=0) - len(picture) * SILENT)
+    numbers: list[Number] = []
+    for measure, mask in regions(picture).items():
+        shares = {
+            "attribution": strength[mask].sum(),
+            "x - b": distance[mask].sum(),
+            "shifted": strength.sum(axis=1) @ mask.mean(axis=1),  # mean over all shifts along the frames
+            "permuted": mask.mean(),
+        }
+        if chance is not None:
+            shares["random network"] = shared(chance)[mask].sum()
+        numbers += [("energy", measure, variant, float(share)) for variant, share in shares.items()]
+        gaps = {variant: shares["attribution"] - share for variant, share in shares.items() if variant != "attribution"}
+        numbers += [("energy", f"{measure} gap", variant, float(gap)) for variant, gap in gaps.items()]
+    return numbers
+
+
+def shared(values: np.ndarray) -> np.ndarray:
+    """What share of all of it, whatever its sign, each cell has."""
+    strength = np.abs(values, dtype=np.float64)
+    return strength / strength.sum()
+
+
+# Rank correlations
+
+
+def has_ranks(total: np.ndarray) -> bool:
+    """Whether a map, and so its size, is anything but constant."""
+    return bool(np.ptp(np.abs(total)) > 0)
+
+
+def ranked(total: np.ndarray) -> np.ndarray:
+    """A map's ranks, of mean 0 and length 1: the product of two is Spearman's correlation. The map may not be constant."""
+    ranks = rankdata(total.ravel())
+    ranks -= ranks.mean()
+    return (ranks / np.linalg.norm(ranks)).astype(np.float32)
+
+
+def others_alike(ranks: np.ndarray, sources: np.ndarray) -> dict[int, float]:
+    """For each map (maps, cells) its mean rank correlation with the maps of other recordings, where there are any."""
+    apart = sources[:, None] != sources
+    correlations = np.where(apart, ranks @ ranks.T, 0).sum(axis=1, dtype=np.float64)
+    return {i: float(correlations[i] / count) for i, count in enumerate(apart.sum(axis=1)) if count}
+
+
+def randomised(listener: Listener, stage: str, calibration: np.ndarray) -> Listener:
+    """A copy of a listener that is randomised from the head down to a stage; batch norms hear the calibration's pictures."""
+    run, net = listener.run, copy.deepcopy(listener.net)
+    plan = Transfer(pretrained_upto="none", kept_upto=run.transfer.kept_upto)
+    fresh = transfer.assemble(run.backbone, run.classes, plan, None, seed=FRESH + run.seed)
+    parts = (*net.stages, HEAD)
+    gone = parts[parts.index(stage) :]
+    drawn = {name: tensor for part in gone for name, tensor in fresh.stage_tensors(part).items()}
+    net.net.load_state_dict({**net.net.state_dict(), **drawn})
+    modules = [module for part in gone for module in net.stage_modules(part)]
+    norms = [module for module in modules if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.momentum, norm.training = None, True  # the statistics of this batch, as they are
+    with torch.no_grad():
+        net(listener.batch(calibration))
+    for norm in norms:
+        norm.training = False
+    return replace(listener, net=net)
+
+
+def headed(before: StagedNet, listener: Listener) -> Listener:
+    """The listener with the network before its training, but for the head."""
+    net = copy.deepcopy(before).to(listener.device).eval()
+    net.net.load_state_dict({**net.net.state_dict(), **listener.net.stage_tensors(HEAD)})
+    return replace(listener, net=net)
+
+
+def _rivals(
+    folder: RunFolder,
+    listener: Listener,
+    others: Sequence[RunFolder],
+    before: StagedNet | None,
+    calibration: np.ndarray,
+    kinds: Sequence[str],
+) -> list[_Rival]:
+    """All that the clips' own maps are compared with."""
+    key, seed, device = folder.key, folder.run.seed, listener.device
+    rivals = [_Rival("stages", "none", key, TRAINED, BASELINE, lambda: listener)]
+    for stage in (HEAD, *reversed(listener.net.stages)):
+        load = partial(randomised, listener, stage, calibration)
+        network, is_random = f"randomised down to {stage}", stage == listener.net.stages[0]
+        rivals.append(_Rival("stages", stage, key, network, BASELINE, load, is_random))
+    for kind in kinds:
+        rivals.append(_Rival("baselines", f"{BASELINE} / {kind}", key, TRAINED, kind, lambda: listener))
+    by_seed = len({seed, *(other.run.seed for other in others)}) > len(others)
+    for other in others:
+        _must_share(folder, other)
+        names = f"seed {seed} / seed {other.run.seed}" if by_seed else f"{key} / {other.key}"
+        rivals.append(_Rival("runs", names, other.key, TRAINED, BASELINE, partial(infer.load, other, device)))
+    if before is not None:
+        network = "before training, with the trained head"
+        rivals.append(_Rival("runs", "before / after", key, network, BASELINE, partial(headed, before, listener)))
+    return rivals
+
+
+def _must_share(folder: RunFolder, other: RunFolder) -> None:
+    """Two runs whose maps are compared have heard the same pictures of the same clips, and held the same ones out."""
+    for name in ("data_digest", "picture", "protocol", "fold"):
+        mine, theirs = getattr(folder.run, name), getattr(other.run, name)
+        if mine != theirs:
+            raise UserError(
+                f"runs {folder.key} and {other.key} cannot be compared clip by clip: their {name} is {mine} and {theirs}; "
+                "give runs that differ in their seed"
+            )
+
+
+# Maps
+
+
+def _own_maps(
+    listener: Listener, store: Store, rows: np.ndarray, start: np.ndarray, tolerance: float, memory: float, watch: Progress
+) -> list[_Clip]:
+    """Each clip's map from silence, for the class that is heard in it."""
+    explainer, made = Explainer(listener, memory=memory), []
+    for row, said in zip(rows, listener.logits(store.clean[rows]).argmax(axis=1), strict=True):
+        what, picture, clip = Target(int(said)), np.asarray(store.clean[row]), store.dataset.clips[row]
+        about = {"clip": clip.name, "source": clip.source, "class": listener.classes[clip.label]}
+        own = explainer.attribute(picture, what, start, tolerance=tolerance, name=clip.name)
+        own = replace(own, map=own.total[None])  # the sum is all that is looked at
+        made.append(_Clip(int(row), about | {"target": what.name(listener.classes)}, picture, own))
+        watch.advance()
+    return made
+
+
+def _with_structure(clips: Sequence[_Clip]) -> list[_Clip]:
+    """The clips that have numbers; the others are named."""
+    kept = [clip for clip in clips if clip.has_structure]
+    if not kept:
+        raise UserError(f"nothing can be audited: each of the {len(clips)} clips is silent, or the same everywhere")
+    if left_out := [clip.about["clip"] for clip in clips if not clip.has_structure]:
+        say(f"left out, for they are silent or the same everywhere: {', '.join(left_out)}")
+    return kept
+
+
+def _tiled(listener: Listener, clip: _Clip, watch: Progress) -> deletion.Curves:
+    """The curves of the probability of what is heard in a clip."""
+
+    def probability(pictures: np.ndarray) -> np.ndarray:
+        return softmax(listener.logits(pictures).astype(np.float64), axis=1)[:, clip.own.target.of]
+
+    rng = np.random.default_rng([listener.run.seed, clip.row])
+    curves = deletion.curves(probability, clip.picture, clip.own.total, rng)
+    watch.advance()
+    return curves
+
+
+def _compare(rival: _Rival, clips: Sequence[_Clip], starts: np.ndarray, memory: float, watch: Progress) -> list[dict[str, Any]]:
+    """Hold each clip's own map against the rival's of the same target; rows of the table of maps."""
+    explainer, rows = Explainer(rival.load(), memory=memory), []
+    for clip in clips:
+        steps = max(2, math.ceil(min(STEPS, clip.own.steps) / len(starts)))
+        made = explainer.attribute(clip.picture, clip.own.target, starts, steps=steps)
+        rows.append(clip.map(made, rival.run, rival.network, rival.baseline))
+        if has_ranks(made.total):
+            clip.compare(rival.part, rival.variant, made.total)
+            if rival.is_random:
+                clip.random = made.total
+        watch.advance()
+    return rows
+
+
+# Tables
+
+
+def summarised(clips: pd.DataFrame, audited: int) -> pd.DataFrame:
+    """The mean of each number over clips, with its interval, and how many of the clips audited have none."""
+    rows = []
+    for (part, measure, variant), mine in clips.groupby(["part", "measure", "variant"], sort=False):
+        mean = mean_of(of_clips(mine["value"].to_numpy(), mine["source"].to_numpy()))
+        counts = {"clips": len(mine), "left_out": audited - len(mine)}
+        numbers = {"value": mean.mean, "low": mean.low, "high": mean.high}
+        rows.append({"part": part, "measure": measure, "variant": variant, **counts, **numbers})
+    return pd.DataFrame(rows)

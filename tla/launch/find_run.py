@@ -1,0 +1,175 @@
+"""The run to look into where none is named, and the clips that a run learned from and held out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tla.console import say
+from tla.errors import UserError
+from tla.launch.study import ensure, list_runs, prepare
+from tla.options import Augment, Place, Study, Transfer
+from tla.runs.folder import RunFolder, find, folders
+from tla.sound import clips, spectrograms, store
+from tla.sound.clips import Clip, Dataset
+
+if TYPE_CHECKING:
+    from tla.nets.stages import StagedNet
+
+MOST_SEEDS = 20  # of a run's siblings that are looked for
+CLEAN = Augment(kind="none")
+
+
+def final(folder: RunFolder) -> str:
+    """The selection rule of the weights that a finished run has on disk: the last epoch or, if nested, the chosen one."""
+    return "test" if folder.run.protocol == "nested" else "last"
+
+
+def accuracy(folder: RunFolder) -> float:
+    """On its held-out clips, of the weights on disk."""
+    return folder.result["scores"][final(folder)]["accuracy"]
+
+
+def finished(study: Study, place: Place, key: str | None = None) -> RunFolder | None:
+    """The run that `key` begins, or the best finished one of the study's data, backbone and folds, if there is any."""
+    if key is not None:
+        return find(Path(place.runs), key)
+    dataset = usable(study, place)
+    found = [folder for folder in folders(Path(place.runs)) if _fits(folder, study, dataset)]
+    if not found:
+        return None
+    best = pick(found)
+    rule = f"the most accurate of {len(found)} runs" if len(found) > 1 else "the only run"
+    say(f"looking into {best.key}, {rule} on {dataset.name} with {study.backbone} in {place.runs} ({_scored(best)})")
+    return best
+
+
+def pick(found: Sequence[RunFolder]) -> RunFolder:
+    """The most accurate; of equals the one of the first fold, then seed, then key.
+
+    A network of which no stage is cut off, frozen or left at random comes before one that is an answer to another question.
+    """
+    return min(
+        found,
+        key=lambda folder: (not _whole(folder.run.transfer), -accuracy(folder), folder.run.fold, folder.run.seed, folder.key),
+    )
+
+
+def trained(study: Study, place: Place) -> RunFolder:
+    """The first run of the study, trained."""
+    say(f"there is no finished run on {study.data} with {study.backbone} in {place.runs}; training one")
+    material = prepare(study, place)
+    (folder,) = ensure(list_runs(material)[:1], material, place)
+    say(f"looking into {folder.key} ({_scored(folder)})")
+    return folder
+
+
+def usable(study: Study, place: Place) -> Dataset:
+    """The study's clips, less those that it leaves out."""
+    dataset = clips.load(study.data, place.data)
+    if study.on_bad_clip == "stop":  # whether there are bad ones is for training to find out
+        return dataset
+    picture = spectrograms.resolve(study.picture, rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
+    return store.open_store(dataset, picture, CLEAN, place.data / "pictures", on_bad_clip="skip").dataset
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A finished run, and the data set that it learned from and was scored on."""
+
+    folder: RunFolder
+    dataset: Dataset
+    study: Study
+    place: Place
+
+    def pictures(self) -> store.Store:
+        """The data set's pictures, as the run saw them, without augmented ones."""
+        whole = clips.load(self.study.data, self.place.data)
+        folder, bad = self.place.data / "pictures", self.study.on_bad_clip
+        return store.open_store(whole, self.folder.run.picture, CLEAN, folder, on_bad_clip=bad)
+
+    def clip(self, path: Path) -> Clip | None:
+        """The data set's clip that lies there."""
+        return next((clip for clip in self.dataset.clips if clip.path.resolve() == path.resolve()), None)
+
+    def holds_out(self, clip: Clip) -> bool:
+        return clip.name in set(self.folder.predictions.names)
+
+    def heard_rightly(self, names: Sequence[str], most: int) -> list[Clip]:
+        """Of each class, the first held-out clip by name that the run heard rightly.
+
+        Of the first `most` classes that have one, or of the named classes, each of which has to.
+        """
+        said, classes = self.folder.predictions, self.folder.classes
+        unknown = [name for name in names if name not in classes]
+        if unknown:
+            raise UserError(f"--classes {','.join(unknown)}: {self.dataset.name} has {', '.join(classes)}")
+        right = said.logits[final(self.folder)].argmax(axis=1) == said.labels
+        first: dict[str, str] = {}
+        for name, label in sorted(zip(said.names[right].tolist(), said.labels[right].tolist(), strict=True)):
+            first.setdefault(classes[label], name)
+        wanted = names or [name for name in classes if name in first][:most]
+        missed = [name for name in wanted if name not in first]
+        if missed or not wanted:
+            which = ", ".join(missed) or "any class"
+            raise UserError(
+                f"run {self.folder.key} heard no held-out clip of {which} rightly: choose other --classes or another run"
+            )
+        by_name = {clip.name: clip for clip in self.dataset.clips}
+        return [by_name[first[name]] for name in wanted]
+
+
+def origin(folder: RunFolder, study: Study, place: Place) -> Origin:
+    """A run with its data set, which has to be the study's."""
+    dataset = usable(study, place)
+    if dataset.digest != folder.run.data_digest:
+        raise UserError(
+            f"run {folder.key} was trained on {folder.run.data}, and --data {study.data} holds other clips: "
+            "give the --data that it was trained with"
+        )
+    return Origin(folder, dataset, study, place)
+
+
+def at_hand(folder: RunFolder, study: Study, place: Place) -> Origin | None:
+    """A run with its data set, if the study's is there and is the one."""
+    try:
+        return origin(folder, study, place)
+    except UserError:
+        return None
+
+
+def siblings(folder: RunFolder) -> list[RunFolder]:
+    """The finished runs beside a run that differ from it in the seed alone."""
+    run, runs = folder.run, folder.path.parent
+    others = (RunFolder(runs / replace(run, seed=seed).key) for seed in range(MOST_SEEDS) if seed != run.seed)
+    return [other for other in others if other.usable()]
+
+
+def beginning(folder: RunFolder) -> "StagedNet | None":
+    """The network that a run's training began with; None, and said, if its weights were neither random nor ImageNet's."""
+    from tla.nets import transfer, weights
+
+    run, pretrained = folder.run, None
+    if run.weights != transfer.RANDOM:
+        if run.weights != weights.identity("imagenet", run.backbone):
+            say(
+                f"run {folder.key} began with the weights {run.weights}, which are not at hand: no map from before its training"
+            )
+            return None
+        pretrained = weights.load("imagenet", run.backbone)
+    return transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
+
+
+def _whole(plan: Transfer) -> bool:
+    """Whether every stage is there, free to move, and pretrained in full if any is."""
+    return plan in (Transfer(), replace(Transfer(), pretrained_upto="none"))
+
+
+def _fits(folder: RunFolder, study: Study, dataset: Dataset) -> bool:
+    if not folder.usable() or (folder.run.data_digest, folder.run.backbone) != (dataset.digest, study.backbone):
+        return False
+    return study.folds == "all" or folder.run.fold in study.folds
+
+
+def _scored(folder: RunFolder) -> str:
+    return f"fold {folder.run.fold} held out, seed {folder.run.seed}, {100 * accuracy(folder):.1f} %"

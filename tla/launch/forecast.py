@@ -1,0 +1,82 @@
+"""What runs that are not trained yet will take: hours and disk, from training a few batches of each kind of run here."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from tla.console import progress
+from tla.launch.dispatch import Batches
+from tla.launch.material import Material
+from tla.nets import transfer
+from tla.nets.arithmetic import computing
+from tla.nets.stages import StagedNet
+from tla.runs.run import Run
+
+BATCHES = 2  # timed, after one that warms up
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is still to be done for a study, if its runs are trained one after another on this machine."""
+
+    runs: int
+    finished: int
+    hours: tuple[float, float]  # at least, at most
+    gigabytes: float
+
+    def __str__(self) -> str:
+        least, most = self.hours
+        hours = f"about {most:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
+        todo = f"{self.runs - self.finished} to train: {hours} hours here, one after another"
+        why = "" if least == most else " (each run ends by itself when its loss no longer falls; at the latest at --recipe.cap)"
+        return f"{self.runs} runs, {self.finished} finished, {todo}{why}, and {self.gigabytes:.2f} GB of disk"
+
+
+def forecast(missing: Mapping[Run, Batches], finished: int, material: Material) -> Forecast:
+    """What the missing runs, each with the batches that it still needs, will take."""
+    kinds: dict[tuple[object, ...], tuple[float, int]] = {}
+    least = most = numbers = 0.0
+    with progress("timing", len({_kind(run) for run in missing})) as watch:
+        for run, batches in missing.items():
+            if _kind(run) not in kinds:
+                kinds[_kind(run)] = _measured(run, material)
+                watch.advance()
+            each, size = kinds[_kind(run)]
+            least += max(0, batches.least - batches.before) * each
+            most, numbers = most + (batches.most - batches.before) * each, numbers + size
+    return Forecast(len(missing) + finished, finished, (least / 3600, most / 3600), numbers * 4 / 1e9)
+
+
+def _kind(run: Run) -> tuple[object, ...]:
+    """Runs that take the same time per batch: where the pretrained weights end changes nothing."""
+    plan = run.transfer
+    return run.backbone, plan.frozen_upto, plan.kept_upto, plan.frozen_norm, run.picture, run.recipe.batch, run.precision
+
+
+def _measured(run: Run, material: Material) -> tuple[float, int]:
+    """Seconds per training batch of a run, and the numbers in its network."""
+    pretrained = material.pretrained if run.weights != transfer.RANDOM else None
+    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
+    net = net.to(material.device).to(memory_format=torch.channels_last).train()
+    shape = run.recipe.batch, 3, run.picture.mels, run.picture.frames or 0
+    pictures = torch.zeros(shape, device=material.device).contiguous(memory_format=torch.channels_last)
+    after = transfer.frozen_prefix(net)
+    with torch.no_grad(), computing(material.device, run.precision):
+        pictures = net.prefix(pictures, after)  # which training reads from disk
+    _step(net, pictures, run)
+    start = time.perf_counter()
+    for _ in range(BATCHES):
+        _step(net, pictures, run)
+    return (time.perf_counter() - start) / BATCHES, transfer.counts(net)[1]
+
+
+def _step(net: StagedNet, pictures: torch.Tensor, run: Run) -> None:
+    with computing(pictures.device, run.precision):
+        logits = net(pictures, after=transfer.frozen_prefix(net))
+    loss = functional.cross_entropy(logits.float(), torch.zeros(len(pictures), dtype=torch.long, device=pictures.device))
+    loss.backward()
+    net.zero_grad(set_to_none=True)
+    loss.item()  # waits for an accelerator

@@ -1,0 +1,233 @@
+"""A list of runs, executed: what a study needs is made ready once, runs that exist are kept, the others are trained."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tla.console import progress, say, table
+from tla.errors import Planned, RunsFailed, UserError
+from tla.launch.dispatch import Batches, Board, Launcher, work_off
+from tla.launch.local import InProcess, Processes, deal
+from tla.launch.material import Material
+from tla.launch.worker import Outcome, pack
+from tla.options import Place, Study, Transfer
+from tla.runs import schedule
+from tla.runs.folder import WEIGHTS, RunFolder, find
+from tla.runs.run import Run
+from tla.sound import clips, spectrograms, store
+
+if TYPE_CHECKING:
+    import torch
+
+
+def prepare(study: Study, place: Place) -> Material:
+    """Find or make everything that training needs; what can be refused is refused before the long work."""
+    from tla.nets import arithmetic, backbones, weights
+    from tla.nets.stages import describe
+
+    on_ray_gpus = check_launch(place) == "ray" and bool(place.gpus_per_run)
+    device = choose_device(place.device)
+    for folder in (place.runs, place.figures):  # found out now, not after the training
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    if not os.access(place.figures, os.W_OK):  # runs that are finished may lie where only reading is allowed
+        raise UserError(f"{place.figures}: figures cannot be written there; choose another folder with --figures")
+    net = backbones.build(study.backbone, 2, seed=0)
+    dataset = clips.load(study.data, place.data)
+    held_out(study, dataset)
+    schedule.resolve(study.recipe, scratch=False, paper=schedule.of_paper(dataset.name, study.protocol))
+    picture = spectrograms.resolve(study.picture, rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
+    describe(net, (3, picture.mels, picture.frames or 0))  # refuses a picture too small for the network
+    pretrained = None if study.weights == "random" else weights.load(_weights_source(study, place), study.backbone)
+    pictures = store.open_store(dataset, picture, study.augment, place.data / "pictures", on_bad_clip=study.on_bad_clip)
+    for name, wrong in pictures.skipped.items():
+        say(f"left out: {name} ({wrong})")
+    asked = "bf16" if study.precision == "auto" and on_ray_gpus else study.precision  # the cluster's GPUs, not ours
+    return Material(study, pictures, pretrained, device, arithmetic.choose(asked, device, net))
+
+
+def list_runs(material: Material, *, plan: Transfer | None = None, scratch: bool = False) -> list[Run]:
+    """The runs of a study, one per fold and seed, for its own transfer plan or another, or from scratch."""
+    from tla.nets.transfer import canonical
+
+    study, dataset = material.study, material.dataset
+    start = "random" if scratch or material.pretrained is None else material.pretrained.identity
+    transfer, weights = canonical(plan or study.transfer, start)
+    first = Run(
+        data=dataset.name,
+        data_digest=dataset.digest,
+        classes=len(dataset.classes),
+        picture=material.store.picture,
+        augment=study.augment,
+        backbone=study.backbone,
+        weights=weights,
+        transfer=transfer,
+        recipe=schedule.resolve(study.recipe, scratch=start == "random", paper=schedule.of_paper(dataset.name, study.protocol)),
+        protocol=study.protocol,
+        fold=0,
+        seed=0,
+        precision=material.precision,
+    )
+    folds = held_out(study, dataset)
+    return [replace(first, fold=fold, seed=seed) for seed in range(study.seeds) for fold in folds]
+
+
+def by_start(study: Study, place: Place, *, compare: bool) -> dict[str, list[RunFolder]]:
+    """The finished runs of a study under the name of their start and, to compare, those of its twin from random weights."""
+    if compare and study.weights == "random":
+        raise UserError(
+            "--compare random compares with random weights, and --weights is random: give imagenet, a file or a run"
+        )
+    material = prepare(study, place)
+    runs = list_runs(material)
+    others = list_runs(material, scratch=True) if compare else []
+    folders = ensure(runs + others, material, place)
+    start = "random" if study.weights == "random" else "pretrained"
+    return {start: folders[: len(runs)]} | ({"random": folders[len(runs) :]} if compare else {})
+
+
+def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
+    """The folds that the study asks for; `UserError` for one that the data set does not have."""
+    if study.seeds < 1:
+        raise UserError(f"--seeds is {study.seeds}; a study has at least one run per fold")
+    folds = dataset.folds if study.folds == "all" else tuple(dict.fromkeys(study.folds))
+    for fold in folds:
+        split = dataset.split(fold, study.protocol)
+        unknown = set(dataset.labels[split.test]) - set(dataset.labels[split.train])
+        if unknown:
+            names = ", ".join(dataset.classes[label] for label in sorted(unknown))
+            raise UserError(f"fold {fold} of {dataset.name} holds out all clips of {names}: nothing is left to learn them from")
+    if not folds:
+        raise UserError(f"--folds names no fold; {dataset.name} has {', '.join(map(str, dataset.folds))}")
+    return folds
+
+
+def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: bool = True) -> list[RunFolder]:
+    """The finished folders of the runs, trained where they are missing or damaged, continued where they were interrupted.
+
+    Runs that fail do not keep the others from being trained; they are named at the end, and `RunsFailed` is raised. With
+    `--dry-run` nothing is trained: `Planned` is raised, and says what would be. Without `scores` it is not said what a run
+    scored, as long as that may not be known.
+    """
+    folders = {run.key: RunFolder(Path(place.runs) / run.key) for run in runs}
+    wanted = {run.key: run for run in runs}
+    missing = [(wanted[key], folders[key]) for key in to_train(folders)]
+    for folder in folders.values():
+        if folder.finished and folder.checkpoint.is_file():  # it was killed in its very last step
+            with suppress(OSError):  # where that may not be written it may stay
+                folder.checkpoint.unlink(missing_ok=True)
+    if runs:
+        begun = sum(folder.checkpoint.is_file() for _, folder in missing)
+        say(f"{len(wanted)} runs: {len(wanted) - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train")
+    if runs and place.dry_run:
+        from tla.launch.forecast import forecast
+
+        left = {run: batches_of(run, folder, material) for run, folder in missing}
+        raise Planned(forecast(left, len(wanted) - len(missing), material))
+    if missing:
+        batches = {run.key: batches_of(run, folder, material) for run, folder in missing}
+        with progress("training", None) as bar:
+            board = Board(bar, batches)
+            with closing(launcher(material, place, board, len(missing))) as trains:
+                failed = work_off(missing, trains, board, scores=scores)
+        if failed:
+            raise failure(failed, wanted, folders)
+    return [folders[run.key] for run in runs]
+
+
+def to_train(folders: Mapping[str, RunFolder]) -> list[str]:
+    """The keys of the runs that are not finished, or finished and damaged, which is said."""
+    damaged = {key: folder.damage for key, folder in folders.items() if folder.finished}
+    for damage in filter(None, damaged.values()):
+        say(f"{damage}; the run is trained again")
+    return [key for key in folders if damaged.get(key, "not finished")]
+
+
+def launcher(material: Material, place: Place, board: Board, runs: int) -> Launcher:
+    """What `--launch` names."""
+    if check_launch(place) == "ray":
+        from tla.launch.remote import Cluster
+
+        return Cluster(pack(material.store, material.pretrained), place, board)
+    device = str(material.device)
+    if place.workers == 1:
+        return InProcess(material.store, material.pretrained, device, place, board)
+    import torch
+
+    workers = min(place.workers, runs)
+    threads = place.threads or max(1, torch.get_num_threads() // place.workers)
+    devices = deal(place.device, device, torch.cuda.device_count(), workers)
+    return Processes(pack(material.store, material.pretrained), devices, threads, place, board)
+
+
+def check_launch(place: Place) -> Literal["local", "ray"]:
+    """Where runs are trained; `UserError` for what cannot be."""
+    kind = place.launch.partition(":")[0]
+    if kind not in ("local", "ray") or place.launch in ("ray:", "local:") or place.launch.startswith("local:"):
+        raise UserError(f"--launch {place.launch}: possible are local, ray, ray:auto and ray:ADDRESS")
+    for name, value in (("workers", place.workers), ("threads", place.threads)):
+        if value is not None and value < 1:
+            raise UserError(f"--{name} is {value}; at least 1 is needed")
+    if place.gpus_per_run is not None and place.gpus_per_run < 0:
+        raise UserError(f"--gpus-per-run is {place.gpus_per_run:g}; it cannot be negative")
+    if kind == "local" and (place.gpus_per_run is not None or place.shared_runs):
+        option = "--shared-runs" if place.shared_runs else "--gpus-per-run"
+        raise UserError(f"{option} goes with --launch ray; --launch local takes --workers and --threads")
+    if kind == "ray":
+        if place.workers != 1:
+            raise UserError("--workers goes with --launch local; on Ray, --threads and --gpus-per-run say how many runs fit")
+        from tla.launch.remote import load
+
+        load()
+        return "ray"
+    return "local"
+
+
+def batches_of(run: Run, folder: RunFolder, material: Material) -> Batches:
+    """How long a run is."""
+    from tla.runs.feed import count_batches
+
+    epoch = count_batches(run, len(material.dataset.split(run.fold, run.protocol).train))
+    return Batches(epoch, *schedule.steps(run.recipe, epoch), before=epoch * folder.epochs)
+
+
+def failure(failed: Sequence[Outcome], runs: Mapping[str, Run], folders: Mapping[str, RunFolder]) -> RunsFailed:
+    """Print which runs failed, and why; returns what is to be raised."""
+    rows = []
+    for outcome in failed:
+        run = runs[outcome.key]
+        rows.append([run.key, run.fold, run.seed, run.transfer.pretrained_upto, outcome.error])
+    table(["failed run", "fold", "seed", "pretrained", "why"], rows)
+    first = failed[0]
+    where = f" ({folders[first.key].path / 'error.txt'})" if first.trace else ""
+    others = f"{len(failed)} of {len(runs)} runs failed" if len(failed) > 1 else f"run {first.key} failed"
+    return RunsFailed(f"{others}: {first.error}{where}; finished runs are kept, and the same command tries again")
+
+
+def choose_device(name: str) -> "torch.device":
+    """The device of a `--device`."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+        if device.type not in ("cpu", "cuda", "mps"):
+            raise RuntimeError
+    except (RuntimeError, AssertionError):
+        have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
+        raise UserError(f"--device {name} cannot be used here; this machine has {have}") from None
+    return device
+
+
+def _weights_source(study: Study, place: Place) -> str:
+    """A file's path or `imagenet` as they are; the key of a run becomes its weights file."""
+    path = Path(study.weights)
+    if path.name == WEIGHTS and (folder := RunFolder(path.parent)).finished:
+        return str(folder.trained_weights())
+    if study.weights == "imagenet" or path.exists() or "." in study.weights or "/" in study.weights:
+        return study.weights
+    return str(find(Path(place.runs), study.weights).trained_weights())

@@ -1,1 +1,0 @@
-"""Numbers from runs; pure functions on arrays at the core."""

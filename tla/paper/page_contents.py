@@ -1,0 +1,235 @@
+"""What the page says of a report: the claims with their numbers, the tables, the figures that there are, how it was made."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from tla.attribution.listening_room import Room
+from tla.console import say
+from tla.errors import Damaged
+from tla.options import UNTRAINED
+from tla.paper import claims
+from tla.paper.claims import FAILS, HOLDS, OPEN, Finding
+from tla.paper.page import Claim, Measured, Page, Part, Plate, Table, write
+from tla.paper.report import Report
+from tla.paper.report_tables import NAMES, typeset
+from tla.runs.tables import parsed
+from tla.seals import vouched
+from tla.statistics import between
+
+TITLE = "What a network trained on photographs brings to sound"
+FIGURES = {  # how a figure's file begins -> its title, in the order of the page
+    "fig2a_svcca": "How much did each layer change? (Fig. 2a)",
+    "fig2a": "How much did each layer change?",
+    "fig2b_fusion": "Which stages need pretrained weights? (Fig. 2b)",
+    "fig2b_fusion_controls": "Which stages need pretrained weights? With controls",
+    "fig2c_freeze": "Which stages must be free to move? (Fig. 2c)",
+    "cutoff": "Which stages are needed at all? (section IV-B)",
+    "table2_ensemble": "Do several runs beat one? (Table II)",
+    "fig3_ig": "Where does the network look? (Fig. 3)",
+    "fig3_ig_audit": "Is it the energy and its borders?",
+}
+MORE = {"curves": "by epoch", "windows": "window by window"}  # how its name may go on
+MOST_ROWS = 60  # of the numbers that are shown under a figure
+MADE = ("tla", "commit", "python", "torch", "torchvision", "timm", "numpy", "scipy", "librosa", "soundfile", "safetensors")
+WHERE = ("machine", "device", "cores", "system")
+WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven")
+SYNTHETIC = "The sounds are synthetic: this page shows how tla works, not what is true of sound."
+
+
+def publish(report: Report, folder: Path, room: Room | None) -> Path:
+    """Write the page of a report into the figures folder, and say how large it is."""
+    path = folder / "report.html"
+    write(page(report, folder, room), path)
+    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    say(f"{path}: {size}, with {len(room.clips)} clips to listen to" if room else f"{path}: {size}, without a listening room")
+    return path
+
+
+def page(report: Report, folder: Path, room: Room | None) -> Page:
+    """The page of a report, with the figures that lie in `folder`."""
+    tables = typeset(report)
+    stems = [path.stem for path in report.figures if path.stem not in tables]
+    return Page(
+        title=TITLE,
+        about=_about(report),
+        found=_found(report),
+        warning=SYNTHETIC if "toy" in set(report.data["data"]) else "",
+        setting=_setting(*_shared(report.findings)),
+        claims=[_claim(finding, *_shared(report.findings)) for finding in report.findings],
+        tables=_tables(tables),
+        plates=[plate for stem in sorted(stems, key=_place) if (plate := _plate(folder, stem))],
+        made=_made(report),
+        room=room,
+    )
+
+
+def _about(report: Report) -> str:
+    runs = report.runs
+    data, backbones = ([NAMES.get(name, name) for name in runs[column].unique()] for column in ("data", "backbone"))
+    seeds = runs["seed"].nunique()
+    size = f"{len(runs)} run{'s' * (len(runs) > 1)}, {seeds} seed{'s' * (seeds > 1)}"
+    return " · ".join(
+        [", ".join(data), ", ".join(backbones), size, f"tla {_values(runs['tla'])}", str(runs["finished"].max())[:10]]
+    )
+
+
+def _found(report: Report) -> str:
+    """The headline: how many claims fare how, and what pretraining brings."""
+    count = Counter(str(finding.verdict) for finding in report.findings)
+    holding, failing, left, short = (count[verdict] for verdict in (HOLDS, FAILS, OPEN, UNTRAINED))
+    told = [f"{WORDS[holding]} hold{'s' * (holding == 1)} "] if holding else []
+    told += [f"{WORDS[failing]} do{'es' * (failing == 1)} not"] if failing else []
+    told += [f"for {WORDS[left]} there is not enough evidence"] if left else []
+    told += [f"of {WORDS[short]} the runs were {UNTRAINED}"] if short else []
+    listed = told[0] if len(told) == 1 else f"{', '.join(told[:-1])}{',' * (len(told) > 2)} and {told[-1]}"
+    headline = (
+        f"Of the seven claims of “Rethinking CNN Models for Audio Classification” (Palanisamy, Singhania, Yao, 2020), {listed}."
+    )
+    gains = [row for row in report.findings[0].parts if pd.notna(row["value"])]
+    return " ".join([headline, *(_gain(row) for row in gains[:1])])
+
+
+def _gain(row: Mapping) -> str:
+    way = "gain" if row["value"] >= 0 else "lose"
+    low, high = sorted((abs(row["low"]), abs(row["high"])))
+    ends = between(low, high, ".1f") if row["low"] * row["high"] > 0 else between(row["low"], row["high"], "+.1f")
+    data = NAMES.get(row["data"], row["data"])
+    size = f"{abs(row['value']):.1f} points on {data} with {row['backbone']} (95 % interval {ends})"
+    return f"Pretrained weights {way} {size} over random ones."
+
+
+def _tables(typeset: Mapping[str, tuple[str, pd.DataFrame, str]]) -> list[Table]:
+    """All but the claims, which have a place of their own; what several have as their note, under the last of them."""
+    shown = [table for name, table in typeset.items() if name != "claims"]
+    last = {note: title for title, _, note in shown}
+    return [Table(title=title, frame=frame, about=note if last[note] == title else "") for title, frame, note in shown]
+
+
+# Claims
+
+
+def _shared(findings: Sequence[Finding]) -> tuple[str, tuple[str, ...]]:
+    """What all claims were measured on, and what sets all of it apart from the paper: it is said once."""
+    told = [finding for finding in findings if finding.parts]
+    places = {finding.on for finding in told}
+    apart = [reason for reason in told[0].apart if all(reason in other.apart for other in told)] if told else []
+    return places.pop() if len(places) == 1 else "", tuple(apart)
+
+
+def _setting(on: str, apart: Sequence[str]) -> str:
+    told = [f"Measured on {on}." if on else "", f"Apart from the paper’s setting in: {', '.join(apart)}." if apart else ""]
+    return " ".join(filter(None, told))
+
+
+def _claim(finding: Finding, on: str, apart: Sequence[str]) -> Claim:
+    missing = (text.partition(": python") for text in finding.missing)
+    measured = [_measured(row) for row in finding.parts if pd.notna(row["value"])]
+    own = [reason for reason in finding.apart if reason not in apart]
+    return Claim(
+        title=finding.claim.title,
+        says=f"{finding.claim.says} ({finding.claim.where})",
+        verdict=finding.verdict,
+        about=_setting(finding.on if finding.on != on else "", own) if measured else "",
+        measured=measured,
+        missing=[(what, f"python{command}" if command else "") for what, _, command in missing],
+    )
+
+
+def _measured(row: dict) -> Measured:
+    region = None if pd.isna(row["region_low"]) else (row["region_low"], row["region_high"])
+    compared = row["size"] is not None
+    return Measured(
+        what=row["part"],
+        number=claims.number(row),
+        verdict=claims.judged(row) if region else "",
+        basis=claims.basis(row),
+        value=row["value"],
+        low=row["value"] if pd.isna(row["low"]) else row["low"],  # without an interval a mark alone is drawn
+        high=row["value"] if pd.isna(row["high"]) else row["high"],
+        region=region,
+        paper=row["paper"] if compared else None,
+        size=claims.compared(row).replace("'", "’") if compared else "",
+    )
+
+
+# Figures
+
+
+def _place(stem: str) -> tuple[int, str]:
+    """A figure's place on the page: known ones in order, each with its kin behind it."""
+    kin = [known for known in FIGURES if stem.startswith(known)]
+    return (list(FIGURES).index(max(kin, key=len)) if kin else len(FIGURES), stem)
+
+
+def _plate(folder: Path, stem: str) -> Plate | None:
+    svg = folder / f"{stem}.svg"
+    if not svg.is_file():
+        say(f"{folder / stem}.pdf has no SVG beside it and is not on the page; repeat the command that drew it")
+        return None
+    kin = max((known for known in FIGURES if stem.startswith(known)), key=len, default="")
+    more = stem.removeprefix(kin).strip("_")
+    drawn = _as_written(svg)
+    if drawn is None:
+        return None
+    title = ": ".join(filter(None, (FIGURES.get(kin), MORE.get(more, more.replace("_", " ")))))
+    return Plate(title=title, svg=drawn.decode(), table=_numbers(folder, stem))
+
+
+def _numbers(folder: Path, stem: str) -> Table | None:
+    """A figure's own table, where it is short enough to be read."""
+    for name in (f"{stem}_points.csv", f"{stem}_summary.csv", f"{stem}.csv"):
+        if (folder / name).is_file():
+            table = _as_written(folder / name)
+            frame = None if table is None else parsed(table)
+            return Table(title=name, frame=frame) if frame is not None and len(frame) <= MOST_ROWS else None
+    return None
+
+
+def _as_written(path: Path) -> bytes | None:
+    """What a file holds; None, and said, if it was damaged."""
+    try:
+        return vouched(path)
+    except Damaged as error:
+        say(f"not on the page: {error}")
+        return None
+
+
+# How it was made
+
+
+def _made(report: Report) -> list[Part]:
+    runs = report.runs
+    parts = [_study(row) for row in report.studies[report.studies["used"]].to_dict("records")]
+    parts.append(
+        Part(title="Software and machine", items=[(name, _values(runs[name])) for name in (*MADE, *WHERE) if name in runs])
+    )
+    parts += [_data(row) for row in report.data.to_dict("records")]
+    return parts
+
+
+def _study(row: Mapping) -> Part:
+    names = {"weights": "weights", "protocol": "protocol", "epochs": "epochs", "lr": "learning rate", "augment": "augmentation"}
+    names |= {"precision": "arithmetic", "folds": "folds", "seeds": "seeds", "runs": "runs"}
+    items = [(word, str(row[name])) for name, word in names.items()]
+    items.append(("apart from the paper in", row["not_as_in_the_paper"] or "nothing"))
+    items.append(("made by", row["command"]))
+    return Part(title=f"{NAMES.get(row['data'], row['data'])}, {row['backbone']}: study {row['study']}", items=items)
+
+
+def _data(row: Mapping) -> Part:
+    doubles = row["recordings_in_two_folds"]
+    items = [
+        ("held-out clips", f"{row['clips']} of {row['recordings']} recordings, in folds {row['folds']}"),
+        ("classes", f"{row['classes']}, of the rarest {row['fewest_clips_of_a_class']} clips"),
+        ("recordings in two folds", str(doubles) if doubles else "none"),
+        ("digest of the clips", row["digest"]),
+    ]
+    return Part(title=f"Data check: {NAMES.get(row['data'], row['data'])}", items=items)
+
+
+def _values(column: pd.Series) -> str:
+    """What the runs have in common, or all that they have."""
+    return ", ".join(dict.fromkeys(str(value) for value in column.dropna())) or "not known"

@@ -1,0 +1,280 @@
+"""Tables I, II and III and the verdicts, from the runs and tables that exist: everything that a report says, as one value."""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tla.ensembles import measure as ensembles
+from tla.errors import UserError
+from tla.paper import claims, evidence, studies, table_evidence
+from tla.paper.claims import Finding
+from tla.paper.evidence import Arm, Clips
+from tla.paper.studies import RANDOM, Case
+from tla.reference import DATA, TABLE1, TABLE2, TABLE3
+from tla.runs import tables
+from tla.runs.tables import Outcomes
+from tla.statistics import Estimate, difference, gain, mean, share
+
+OWN = ("table1", "table2", "table3", "claims")  # the report's own tables in the figures folder
+OPTIMISM = "best - last"  # what choosing the epoch on the scored clips brings
+GAP = f"pretrained - {RANDOM}"
+QUANTITY = [
+    "quantity",
+    "rule",
+    "folds",
+    "seeds",
+    "runs",
+    "clips",
+    "sources",
+    "accuracy",
+    "low",
+    "high",
+    "covers",
+    "spread",
+    "spread_over",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Only:
+    """What a report is restricted to: a data set, a backbone, the studies of these runs (by the beginnings of their keys)."""
+
+    data: str | None = None
+    backbone: str | None = None
+    studies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report says. All tables are tidy; `tla.paper.report_tables` sets them."""
+
+    table1: pd.DataFrame
+    """One row per data set, backbone, quantity (pretrained, random, their difference) and rule; `best - last` is the optimism
+    of choosing the epoch on the scored clips."""
+    table2: pd.DataFrame
+    """One row per data set, backbone and rule: single run, ensemble, gain, diversity, calibration."""
+    table3: pd.DataFrame
+    """One row per model and data set, from the literature, the paper, and here."""
+    parts: pd.DataFrame
+    """One row per part of a claim, data set and backbone, with its verdict."""
+    findings: tuple[Finding, ...]
+    """The verdict on each of the seven claims."""
+    studies: pd.DataFrame
+    """One row per group of comparable runs: which there are, and which of them the numbers are taken from."""
+    runs: pd.DataFrame
+    """One row per run of those: its options, scores, versions, commit, machine."""
+    data: pd.DataFrame
+    """One row per data set: what the held-out clips say of it."""
+    figures: tuple[Path, ...]
+    """The figures (PDF) in the figures folder."""
+
+
+def gather(
+    runs: Path,
+    figures: Path,
+    only: Only = Only(),
+    *,
+    rule: str | None = None,
+    where: str | None = None,
+) -> Report:
+    """Read what there is below `runs` and in `figures`. `where`: the path of the clips, for the commands that make more."""
+    contexts = contexts_of(runs, only)
+    clips: Clips = functools.cache(tables.outcomes)
+    taken = [studies.choose(candidates, ["pretrained", RANDOM]) for candidates in contexts.values()]
+    table1 = pd.concat([_table1(case, clips) for case in taken], ignore_index=True)
+    averaged = [studies.choose(candidates, ["pretrained"]) for candidates in contexts.values()]
+    table2 = pd.DataFrame([row for case in averaged for row in _table2(case)])
+    if table2.empty:  # a table without rows has its heads
+        table2 = pd.DataFrame(columns=["data", "backbone", "study", "protocol", "rule", "folds", "runs", "averaged"])
+    parts = evidence.from_runs(contexts, rule, where, clips)
+    parts = claims.judge(pd.concat([parts, table_evidence.from_tables(figures, contexts, where)], ignore_index=True))
+    cases = [case for candidates in contexts.values() for case in candidates]
+    used = [case for case in cases if case.key in set(parts["study"])]
+    return Report(
+        table1=table1,
+        table2=table2,
+        table3=_table3(table1, table2, rule),
+        parts=parts,
+        findings=claims.findings(parts),
+        studies=studies.table(cases, used),
+        runs=_runs(used),
+        data=_data(used),
+        figures=tuple(sorted(path for path in figures.glob("*.pdf") if path.stem not in OWN)),
+    )
+
+
+def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
+    """The studies that there are, by data set and backbone; where one is chosen, it alone."""
+    found: dict[tuple[str, str], list[Case]] = {}
+    for case in studies.cases(tables.finished(runs)):
+        place = case.setting.data, case.setting.backbone
+        if only.data in (None, place[0]) and only.backbone in (None, place[1]):
+            found.setdefault(place, []).append(case)
+    if not found:
+        what = f"on {only.data or 'any data'} with {only.backbone or 'any backbone'}"
+        raise UserError(f"no finished run in {runs} is {what}; `python -m tla.runs` lists those that there are")
+    for prefix in only.studies:
+        fitting = {
+            place: [case for case in cases if any(folder.key.startswith(prefix) for folder in case.folders)]
+            for place, cases in found.items()
+        }
+        places = [place for place, cases in fitting.items() if cases]
+        if len(places) != 1 or len(fitting[places[0]]) != 1:
+            fits = f"{sum(map(len, fitting.values()))} studies" if places else "no study"
+            raise UserError(
+                f"--study {prefix} fits {fits}: give the beginning of a run's key (`python -m tla.runs` lists them)"
+            )
+        found[places[0]] = fitting[places[0]]
+    return found
+
+
+def _table1(case: Case, clips: Clips) -> pd.DataFrame:
+    arms = {name: case.arm(name) for name in ("pretrained", RANDOM) if case.arm(name)}
+    held_out = {name: _with_own_optimism({rule: clips(arm, rule) for rule in _rules(arm)}) for name, arm in arms.items()}
+    runs = {name: _with_optimism(tables.runs_table(arm)) for name, arm in arms.items()}
+    rows = []
+    for name in arms:
+        folds = {rule: tables.folds_of(study) for rule, study in held_out[name].items()}
+        means = {rule: (gain if rule == OPTIMISM else share)(each) for rule, each in folds.items()}
+        rows += _quantity(name, means, tables.counted(next(iter(folds.values()))), runs[name])
+    if len(arms) == 2:
+        rows += _gap(held_out, runs)
+    setting = case.setting
+    known = TABLE1.get((setting.backbone, setting.data))
+    stated = {} if known is None else {"pretrained": known[0], RANDOM: known[1], GAP: known[0] - known[1]}
+    about = {"data": setting.data, "backbone": setting.backbone, "study": case.key, "protocol": setting.protocol}
+    table = pd.DataFrame([about | row for row in rows], columns=[*about, *QUANTITY])
+    return table.assign(paper=table["quantity"].map(stated).where(table["rule"] == "best"))  # it reports the best epoch
+
+
+def _gap(held_out: Mapping[str, Mapping[str, Outcomes]], runs: Mapping[str, pd.DataFrame]) -> list[dict[str, object]]:
+    """What pretraining gains under each rule, and how much of it is optimism; nothing where no fold is in common."""
+    (first, second), (left, right) = held_out.values(), runs.values()
+    folds = set(left["fold"]) & set(right["fold"])
+    if not folds:
+        return []
+    pairs = {rule: tables.matched(first[rule], second[rule]) for rule in first if rule in second}
+    gained = {rule: (mean if rule == OPTIMISM else difference)(*pair) for rule, pair in pairs.items()}
+    counts = tables.counted(next(iter(pairs.values()))[0])
+    common = pd.DataFrame({"fold": left["fold"], "seed": left["seed"]}).merge(right[["fold", "seed"]], on=["fold", "seed"])
+    each = common
+    for rule in gained:
+        each = each.merge(tables.less(left, right, rule), on=["fold", "seed"])
+    count = int(left["fold"].isin(folds).sum() + right["fold"].isin(folds).sum())
+    return [row | {"runs": count, "folds": _folds(folds)} for row in _quantity(GAP, gained, counts, each)]
+
+
+def _quantity(name: str, means: Mapping[str, Estimate], counts: dict[str, int], runs: pd.DataFrame) -> list[dict[str, object]]:
+    """A quantity under each rule, and its optimism; `runs` has it run by run, for its spread."""
+    rows = []
+    for rule, estimate in means.items():
+        row = tables.reported(name, rule, estimate, runs)
+        row["quantity"] = row.pop("arm")
+        rows.append(row | {"folds": _folds(runs["fold"]), "seeds": runs["seed"].nunique()} | counts)
+    return rows
+
+
+def _with_own_optimism(held_out: dict[str, Outcomes]) -> dict[str, Outcomes]:
+    if {"best", "last"} <= set(held_out):
+        held_out[OPTIMISM] = tables.within(held_out["best"], held_out["last"])
+    return held_out
+
+
+def _with_optimism(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.assign(**{OPTIMISM: runs["best"] - runs["last"]}) if {"best", "last"} <= set(runs) else runs
+
+
+def _rules(arm: Arm) -> list[str]:
+    return list(arm[0].result["scores"])
+
+
+def _folds(folds: Iterable[int]) -> str:
+    return ",".join(map(str, sorted(set(folds))))
+
+
+def _table2(case: Case) -> list[dict]:
+    runs = evidence.grid(case.arm("pretrained"))
+    if not runs:
+        return []
+    setting, known = case.setting, TABLE2.get((case.setting.backbone, case.setting.data))
+    about = {"data": setting.data, "backbone": setting.backbone, "study": case.key, "protocol": setting.protocol}
+    rows = []
+    for rule in _rules(runs):
+        one = ensembles.members(runs, rule)
+        for how in ensembles.HOWS:
+            stands_on = {"rule": rule, "folds": _folds(folder.run.fold for folder in runs), "runs": len(runs)}
+            score = ensembles.score(ensembles.ALL, one, how)
+            del score["fold"]
+            paper = known if known and (rule, how) == ("best", "softmax") else (None, None, None)
+            beside = dict(zip(("paper_single", "paper_spread", "paper_ensemble"), paper, strict=True))
+            rows.append(about | stands_on | score | beside)
+    return rows
+
+
+def _table3(table1: pd.DataFrame, table2: pd.DataFrame, asked: str | None) -> pd.DataFrame:
+    """The literature, the paper, and what was measured here."""
+    rows: list[dict[str, object]] = [
+        {"source": "literature", "model": model, "data": data, "accuracy": accuracy}
+        for model, known in TABLE3.items()
+        for data, accuracy in known.items()
+    ]
+    for data in DATA:  # the paper's table has DenseNet only
+        start, end = TABLE1[("densenet201", data)], TABLE2[("densenet201", data)]
+        for model, accuracy in ((RANDOM, start[1]), ("pretrained", start[0]), ("ensemble of 5", end[2])):
+            rows.append({"source": "paper", "model": f"densenet201, {model}", "data": data, "accuracy": accuracy})
+    same = ["data", "accuracy", "low", "high", "study", "rule", "protocol", "folds", "runs"]
+    here = table1[table1["quantity"].isin(["pretrained", RANDOM])]
+    for row in here.to_dict("records"):
+        rows.append({"source": "here", "model": f"{row['backbone']}, {row['quantity']}", **{name: row[name] for name in same}})
+    for row in table2.to_dict("records"):
+        if row["averaged"] == "softmax":
+            model = f"{row['backbone']}, ensemble of {row['members']}"
+            rows.append(
+                {
+                    "source": "here",
+                    "model": model,
+                    **{name: row[name] for name in same if name in row},
+                    "accuracy": row["ensemble"],
+                }
+            )
+    table = pd.DataFrame(rows, columns=["source", "model", *same])
+    wanted = {asked if asked in ("best", "last") else "last", "test"}
+    return table[(table["source"] != "here") | table["rule"].isin(wanted)].reset_index(drop=True)
+
+
+def _runs(used: Sequence[Case]) -> pd.DataFrame:
+    """The runs of the studies that numbers are taken from, and how each was made."""
+    folders = {folder.key: folder for case in used for folder in case.folders}.values()
+    made = pd.DataFrame([{"key": folder.key, **folder.made, "finished": folder.result.get("finished")} for folder in folders])
+    study = pd.DataFrame([{"key": folder.key, "study": case.key} for case in used for folder in case.folders])
+    return study.drop_duplicates("key").merge(tables.runs_table(folders), on="key").merge(made, on="key")
+
+
+def _data(used: Sequence[Case]) -> pd.DataFrame:
+    """What the held-out clips say of each data set: how many, of how many recordings, and which of these are in two folds."""
+    rows = []
+    for digest in dict.fromkeys(case.setting.digest for case in used):
+        mine = [case for case in used if case.setting.digest == digest]
+        first = {folder.run.fold: folder for case in mine for folder in case.folders}  # any run of a fold holds out the same
+        heard = [
+            pd.DataFrame({"fold": fold, "source": f.predictions.sources, "label": f.predictions.labels})
+            for fold, f in sorted(first.items())
+        ]
+        clips = pd.concat(heard, ignore_index=True)
+        across = clips.groupby("source")["fold"].nunique()
+        rows.append(
+            {
+                "data": mine[0].setting.data,
+                "digest": digest,
+                "classes": mine[0].setting.classes,
+                "folds": _folds(first),
+                "clips": len(clips),
+                "fewest_clips_of_a_class": int(clips["label"].value_counts().min()),
+                "recordings": clips["source"].nunique(),
+                "recordings_in_two_folds": " ".join(map(str, across.index[across > 1])),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,267 @@
+"""Which of the runs in a folder may be compared, and what the paper's experiments still lack.
+
+Two runs belong to one *arm* if they differ in fold and seed only. Arms belong to one *case* if they share the clips, the
+picture, the augmentation, the backbone, the recipe, the protocol and the arithmetic, and start from the same pretrained
+weights, or from random ones; they differ in the transfer plan. Runs of different cases are never averaged. The one exception
+is the paper's own: there, networks from scratch are trained for 450 epochs against 70.
+
+Of several cases for the same data and backbone, a number is taken from the one that starts from ImageNet weights, has most of
+the arms that the number needs, has most folds x seeds in common to them, and is the newest: in this order.
+"""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from tla.options import STAGES, Arithmetic, Augment, Picture, Protocol, Recipe, Study, Transfer
+from tla.reference import CLAIMS, Claim
+from tla.runs import schedule
+from tla.runs.folder import RunFolder
+from tla.runs.run import Run
+from tla.runs.schedule import PAPER_DROPS, PAPER_DROPS_SCRATCH, PAPER_EPOCHS, PAPER_EPOCHS_SCRATCH
+from tla.sound.layouts import SHAPES
+
+RANDOM, FILE = "random", "FILE"
+PLANS: dict[str, Transfer] = {  # an arm's name -> its transfer plan, as a run's key has it
+    "pretrained": Transfer(),
+    RANDOM: Transfer(pretrained_upto="none"),
+    **{f"fused:{stage}": Transfer(pretrained_upto=stage) for stage in STAGES[:-1]},
+    **{f"frozen:{stage}": Transfer(frozen_upto=stage) for stage in STAGES},
+    **{f"kept:{stage}": Transfer(pretrained_upto=stage, kept_upto=stage) for stage in STAGES[:-1]},
+}
+WORDS = {"fused": "pretrained up to", "frozen": "frozen up to", "kept": "cut behind"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What runs share that may be compared: all but start, transfer plan, fold and seed."""
+
+    data: str = field(compare=False)  # a name; the digest says which clips
+    digest: str
+    classes: int
+    backbone: str
+    picture: Picture
+    augment: Augment
+    recipe: Recipe
+    protocol: Protocol
+    precision: Arithmetic
+
+
+@dataclass(frozen=True)
+class Case:
+    """Runs that may be compared: a setting, the weights that its pretrained runs start from, and its arms by transfer plan."""
+
+    setting: Setting
+    weights: str
+    arms: Mapping[Transfer, tuple[RunFolder, ...]]
+    scratch: tuple[RunFolder, ...] = ()
+
+    def arm(self, name: str) -> tuple[RunFolder, ...]:
+        """The runs of an arm of `PLANS`; none if there are none."""
+        if name == RANDOM:
+            return self.scratch
+        return self.arms.get(PLANS[name], ()) if self.weights != RANDOM else ()
+
+    @property
+    def folders(self) -> tuple[RunFolder, ...]:
+        """All its runs, each once."""
+        every = {folder.key: folder for arm in (*self.arms.values(), self.scratch) for folder in arm}
+        return tuple(every.values())
+
+    @property
+    def key(self) -> str:
+        """The key of the run that stands for the case: of the first fold and seed of its first arm."""
+        arms = [self.arm(name) for name in PLANS if self.arm(name)] or list(self.arms.values())
+        return min(arms[0], key=lambda folder: (folder.run.fold, folder.run.seed)).key
+
+    @property
+    def newest(self) -> str:
+        """When its last run was finished."""
+        return max(folder.result.get("finished", "") for folder in self.folders)
+
+
+def cases(folders: Iterable[RunFolder]) -> list[Case]:
+    """The runs, by what may be compared."""
+    groups: dict[tuple[Setting, str, Transfer], list[RunFolder]] = {}
+    for folder in folders:
+        run = folder.run
+        groups.setdefault((setting_of(run), run.weights, run.transfer), []).append(folder)
+    arms = {key: tuple(sorted(group, key=lambda f: (f.run.fold, f.run.seed))) for key, group in groups.items()}
+    sources: dict[Setting, list[str]] = {}
+    for setting, weights, _ in arms:
+        sources.setdefault(setting, []).append(weights)
+    twins = {_twin(setting) for setting, every in sources.items() if set(every) != {RANDOM}}
+    found = []
+    for setting, every in sources.items():
+        starts = [start for start in dict.fromkeys(every) if start != RANDOM]
+        if not starts and setting in twins:
+            continue  # it stands in the case that it is the twin of
+        for start in starts or [RANDOM]:
+            mine = {plan: arm for (s, w, plan), arm in arms.items() if s == setting and w in (start, RANDOM)}
+            long = arms.get((_twin(setting), RANDOM, PLANS[RANDOM]), ())
+            found.append(Case(setting, start, mine, long or mine.get(PLANS[RANDOM], ())))
+    return found
+
+
+def setting_of(run: Run) -> Setting:
+    """The setting that a run belongs to."""
+    return Setting(
+        data=run.data,
+        digest=run.data_digest,
+        classes=run.classes,
+        backbone=run.backbone,
+        picture=run.picture,
+        augment=run.augment,
+        recipe=run.recipe,
+        protocol=run.protocol,
+        precision=run.precision,
+    )
+
+
+def _twin(setting: Setting) -> Setting:
+    """The setting of networks from scratch that stand against these: the paper trains them longer."""
+    recipe = setting.recipe
+    if (recipe.epochs, recipe.drops) == (PAPER_EPOCHS, PAPER_DROPS):
+        recipe = replace(recipe, epochs=PAPER_EPOCHS_SCRATCH, drops=PAPER_DROPS_SCRATCH)
+    return replace(setting, recipe=recipe)
+
+
+def choose(candidates: Sequence[Case], needed: Sequence[str]) -> Case:
+    """The case that a number is taken from which needs these arms."""
+
+    def merit(case: Case) -> tuple[bool, bool, int, int, str]:
+        there = [{(folder.run.fold, folder.run.seed) for folder in case.arm(name)} for name in needed if case.arm(name)]
+        in_common = set.intersection(*there) if there else set()
+        usual = case.setting.recipe.times == 1  # not the control of twice the training
+        return usual, case.weights.startswith("imagenet"), len(there), len(in_common), case.newest
+
+    return max(candidates, key=merit)
+
+
+def words(arm: str) -> str:
+    """What an arm is called in a table."""
+    kind, _, stage = arm.partition(":")
+    return f"{WORDS[kind]} {stage}" if stage else kind
+
+
+def departures(case: Case, claim: Claim) -> list[str]:
+    """What sets a case apart from the setting of a claim; folds and seeds that are missing do not, they widen the interval."""
+    setting, recipe = case.setting, case.setting.recipe
+    scratch_only = case.weights == RANDOM
+    epochs = PAPER_EPOCHS_SCRATCH if scratch_only else PAPER_EPOCHS
+    drops = PAPER_DROPS_SCRATCH if scratch_only else PAPER_DROPS
+    same = {
+        f"data {setting.data}": setting.data in claim.data,
+        f"backbone {setting.backbone}": setting.backbone in claim.backbones,
+        f"weights {case.weights}": case.weights.startswith("imagenet") or scratch_only,
+        f"{recipe.epochs} epochs instead of {epochs}": recipe.epochs in (None, epochs),
+        f"trained until the loss is flat instead of {epochs} epochs": recipe.until == "epochs",
+        f"trained {recipe.times:g} times as long": recipe.times == 1,
+        "other drops of the rate": recipe.epochs != epochs or recipe.drops == drops,
+        f"lr {recipe.lr:g} instead of {Recipe().lr:g}": recipe.lr == Recipe().lr,
+        f"lr of the head {recipe.head_lr}": recipe.head_lr is None,
+        f"weight decay {recipe.weight_decay:g}": recipe.weight_decay == Recipe().weight_decay,
+        f"batch {recipe.batch}": recipe.batch == Recipe().batch,
+        f"optimizer {recipe.optimizer}": recipe.optimizer == Recipe().optimizer,
+        "standardised pictures": not recipe.standardise,
+        f"protocol {setting.protocol}": setting.protocol == "paper",
+        f"pictures with windows {setting.picture.windows}, {setting.picture.mels} mels": _picture_is_default(setting),
+        "no augmentation": setting.augment.kind != "none",
+        "stretches that keep their length": setting.augment.kind == "none" or setting.augment.length == "resize",
+    }
+    return [what for what, as_in_the_paper in same.items() if not as_in_the_paper]
+
+
+def _picture_is_default(setting: Setting) -> bool:
+    return setting.data in SHAPES and _open_picture(setting) == Picture()
+
+
+def _open_picture(setting: Setting) -> Picture:
+    """The picture's options as a user would have given them: what the data set asks for is left to it."""
+    shape = dict(zip(("rate", "seconds", "frames"), SHAPES.get(setting.data, ()), strict=False))
+    mine = {name: getattr(setting.picture, name) for name in shape}
+    return replace(setting.picture, rate=None, seconds=None, frames=None) if shape == mine else setting.picture
+
+
+def study(case: Case, data: str | None = None, *, folds: Sequence[int] | None = None, seeds: int | None = None) -> Study:
+    """The options that name a case: with them, its runs are found and further ones made. `data` says where the clips lie."""
+    setting, recipe = case.setting, case.setting.recipe
+    own = case.folders
+    open_recipe, paper = replace(recipe, until=None, cap=None), schedule.of_paper(setting.data, setting.protocol)
+    for shorter in (replace(open_recipe, epochs=None, drops=None), replace(open_recipe, drops=None), open_recipe):
+        if schedule.resolve(shorter, scratch=case.weights == RANDOM, paper=paper) == recipe:
+            recipe = shorter
+            break
+    return Study(
+        data=data or setting.data,
+        backbone=setting.backbone,
+        weights=_start(case.weights),
+        folds=tuple(folds or sorted({folder.run.fold for folder in own})),
+        seeds=seeds or 1 + max(folder.run.seed for folder in own),
+        protocol=setting.protocol,
+        precision=setting.precision,
+        picture=_open_picture(setting),
+        augment=setting.augment,
+        recipe=recipe,
+    )
+
+
+def _start(weights: str) -> str:
+    """What `--weights` was; of a file only the content is known, not where it lies."""
+    kind = weights.partition(":")[0]
+    return FILE if kind == "file" else kind
+
+
+def command(name: str, options: Study, more: str = "") -> str:
+    """The command line that runs a study; what is as by default is left out."""
+    parts = [f"python -m tla.{name}", *_options("", options, Study()), more]
+    return " ".join(filter(None, parts))
+
+
+def _options(prefix: str, value: object, default: object) -> list[str]:
+    parts = []
+    for name in vars(value):
+        mine, usual = getattr(value, name), getattr(default, name)
+        option = f"--{prefix}{name}".replace("_", "-")
+        if hasattr(mine, "__dataclass_fields__"):
+            parts += _options(f"{prefix}{name}.", mine, usual)
+        elif mine is True:
+            parts.append(option) if usual is not True else None
+        elif mine != usual:
+            text = (
+                ",".join(map(str, mine)) if isinstance(mine, tuple) else f"{mine:g}" if isinstance(mine, float) else str(mine)
+            )
+            parts.append(f"{option} {shlex.quote(text)}")
+    return parts
+
+
+def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
+    """One row per case: what it is, how much of it there is, whether numbers are taken from it."""
+    taken = {case.key for case in chosen}
+    rows = []
+    for case in candidates:
+        runs = [folder.run for folder in case.folders]
+        rows.append(
+            {
+                "study": case.key,
+                "data": case.setting.data,
+                "backbone": case.setting.backbone,
+                "weights": _start(case.weights),
+                "protocol": case.setting.protocol,
+                "epochs": case.setting.recipe.epochs,
+                "lr": case.setting.recipe.lr,
+                "augment": case.setting.augment.kind,
+                "precision": case.setting.precision,
+                "folds": ",".join(map(str, sorted({run.fold for run in runs}))),
+                "seeds": len({run.seed for run in runs}),
+                "arms": len({run.transfer for run in runs}),
+                "runs": len(runs),
+                "finished": case.newest,
+                "used": case.key in taken,
+                "not_as_in_the_paper": "; ".join(departures(case, CLAIMS[0])),
+                "command": command("train", study(case)),
+            }
+        )
+    return pd.DataFrame(rows)

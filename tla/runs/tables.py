@@ -1,0 +1,252 @@
+"""Finished runs as tidy tables: one row per run, one row per clip of a run, or one row per number that is reported.
+
+`tla.load_runs`, `tla.load_clips` and `tla.load_epochs` are for notebooks:
+
+    import tla
+    runs = tla.load_runs("runs")
+    runs.groupby(["data", "backbone", "pretrained_upto"])["last"].agg(["mean", "std", "count"])
+"""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import softmax
+
+from tla import statistics
+from tla.errors import UserError
+from tla.reference import TABLE1
+from tla.runs.folder import Predictions, RunFolder
+from tla.runs.folder import folders as all_folders
+from tla.statistics import Estimate, Fold, share
+from tla.tables import unfinished
+
+WORDS = ("key", "run", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted", "target", "name")
+
+
+def parsed(content: bytes) -> pd.DataFrame:
+    """A table that was written as CSV. What is a word stays one: a run's key may look like a number, 12e456789012 for one."""
+    words = dict.fromkeys(WORDS, str)
+    return pd.read_csv(io.BytesIO(content), dtype=words, keep_default_na=False, na_values=[""])
+
+
+def load_runs(runs: str | Path = "runs") -> pd.DataFrame:
+    """One row per finished run: what was trained, and what it scored under each selection rule, as shares of clips.
+
+    tla.load_runs().query("data == 'esc10'").sort_values("last")
+    """
+    return runs_table(finished(runs))
+
+
+def load_clips(runs: str | Path = "runs", rule: str | None = None) -> pd.DataFrame:
+    """One row per held-out clip, finished run and selection rule: what the run said of it, and whether that was right.
+
+    tla.load_clips(rule="last").groupby("label")["right"].mean()      # which sounds are hard
+    """
+    loaded = finished(runs)
+    clips = clips_table(loaded)
+    if rule is not None and rule not in set(clips["rule"]):
+        raise UserError(f"no run in {runs} has the rule {rule}; there are {', '.join(sorted(set(clips['rule'])))}")
+    about = runs_table(loaded)[["key", "data", "backbone", "pretrained_upto", "frozen_upto", "kept_upto"]]
+    return about.merge(clips if rule is None else clips[clips["rule"] == rule], on="key")
+
+
+def load_epochs(runs: str | Path = "runs") -> pd.DataFrame:
+    """One row per epoch of each finished run: rate, losses, accuracies, seconds.
+
+    tla.load_epochs().pivot_table(index="epoch", columns="backbone", values="accuracy")
+    """
+    loaded = finished(runs)
+    epochs = pd.concat([pd.DataFrame(folder.log).assign(key=folder.key) for folder in loaded], ignore_index=True)
+    about = runs_table(loaded)[["key", "data", "backbone", "pretrained_upto", "frozen_upto", "kept_upto", "fold", "seed"]]
+    return about.merge(epochs, on="key")
+
+
+def finished(runs: str | Path) -> list[RunFolder]:
+    """The finished runs below a folder; one that is damaged is named and passed over."""
+    found = [folder for folder in all_folders(Path(runs)) if folder.usable()]
+    if not found:
+        raise UserError(
+            f"there is no finished run in {runs}: --runs says where they are kept; "
+            "`python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.epochs 5 --recipe.lr 1e-3` makes some"
+        )
+    return found
+
+
+def runs_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
+    """One row per run: what was trained, and for each selection rule its accuracy and macro accuracy."""
+    return pd.DataFrame([_row(folder) for folder in folders])
+
+
+def _row(folder: RunFolder) -> dict[str, object]:
+    run, result = folder.run, folder.result
+    scores = {rule: score["accuracy"] for rule, score in result["scores"].items()}
+    macro = {f"{rule}_macro": score["macro_accuracy"] for rule, score in result["scores"].items()}
+    return {
+        "key": folder.key,
+        "data": run.data,
+        "backbone": run.backbone,
+        "weights": run.weights,
+        **asdict(run.transfer),
+        "protocol": run.protocol,
+        "fold": run.fold,
+        "seed": run.seed,
+        **scores,
+        **macro,
+        "best_epoch": result["best_epoch"],
+        "epochs": result["epochs"],
+        "training": result["training"]["state"],
+        "training_loss": result["training"]["loss"],
+        "fall": result["training"]["fall"],
+        "clips": result["clips"],
+        "trainable": result["trainable"],
+        "parameters": result["parameters"],
+        "multiply_adds": result["multiply_adds"],
+        "seconds_per_epoch": result["seconds_per_epoch"],
+        "precision": run.precision,
+        "lr": run.recipe.lr,
+        "batch": run.recipe.batch,
+        "augment": run.augment.kind,
+    }
+
+
+def clips_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
+    """One row per held-out clip, run and selection rule: what the run said, how sure it was, whether it was right."""
+    parts = []
+    for folder in folders:
+        run, heard, classes = folder.run, folder.predictions, np.array(folder.classes)
+        for rule, logits in heard.logits.items():
+            said, p = logits.argmax(axis=1), softmax(logits.astype(np.float64), axis=1)
+            columns = {"clip": heard.names, "source": heard.sources, "label": classes[heard.labels], "said": classes[said]}
+            scores = {"probability": p.max(axis=1), "right": (said == heard.labels).astype(np.float64)}
+            about = {"rule": rule, "fold": run.fold, "seed": run.seed, "key": folder.key}
+            parts.append(pd.DataFrame({**columns, **scores, **about}))
+    return pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the runs of one fold made of the clips that it holds out: right or wrong, or a difference of such."""
+
+    clips: np.ndarray
+    """Their names (clips,)."""
+    recordings: np.ndarray
+    """The recording of each (clips,)."""
+    right: np.ndarray
+    """(runs, clips)"""
+
+    def at(self, clips: np.ndarray) -> Fold:
+        """Its runs on some of its clips, by their names."""
+        place = {name: index for index, name in enumerate(self.clips.tolist())}
+        rows = [place[name] for name in clips.tolist()]
+        return Fold(self.right[:, rows], self.recordings[rows])
+
+
+Outcomes = Mapping[int, Held]  # fold -> what its runs, one per seed, made of its clips
+
+
+def outcomes(folders: Iterable[RunFolder], rule: str) -> Outcomes:
+    """What the runs of a study were right about under a selection rule, fold by fold: runs crossed with clips."""
+    said: dict[int, list[Predictions]] = {}
+    for folder in sorted(folders, key=lambda folder: (folder.run.fold, folder.run.seed)):
+        said.setdefault(folder.run.fold, []).append(folder.predictions)
+    return {fold: _held(each, rule) for fold, each in said.items()}
+
+
+def _held(said: Sequence[Predictions], rule: str) -> Held:
+    common = set.intersection(*(set(one.names.tolist()) for one in said))
+    clips = np.array(sorted(common))
+    each = [Held(one.names, one.sources, (one.logits[rule].argmax(axis=1) == one.labels)[None].astype(float)) for one in said]
+    folds = [held.at(clips) for held in each]
+    return Held(clips, folds[0].recordings, np.concatenate([fold.values for fold in folds]))
+
+
+def within(first: Outcomes, second: Outcomes) -> Outcomes:
+    """Run by run, what the same runs gain under one rule over another."""
+    return {fold: replace(held, right=held.right - second[fold].right) for fold, held in first.items()}
+
+
+def folds_of(study: Outcomes) -> list[Fold]:
+    """The folds of a study, as `statistics` takes them."""
+    return [Fold(held.right, held.recordings) for held in study.values()]
+
+
+def matched(first: Outcomes, second: Outcomes) -> tuple[list[Fold], list[Fold]]:
+    """Two studies on the clips that both held out in the same fold, in the same order."""
+    pairs = [(first[fold], second[fold]) for fold in first if fold in second]
+    both = [(a, b, np.intersect1d(a.clips, b.clips)) for a, b in pairs]
+    both = [(a, b, clips) for a, b, clips in both if len(clips)]
+    if not both:
+        raise UserError("the two studies have no held-out fold in common, so there is nothing to compare")
+    return [a.at(clips) for a, _, clips in both], [b.at(clips) for _, b, clips in both]
+
+
+def counted(folds: Iterable[Fold]) -> dict[str, int]:
+    """How many clips and recordings there are."""
+    recordings = [fold.recordings for fold in folds]
+    return {"clips": sum(map(len, recordings)), "sources": len(np.unique(np.concatenate(recordings)))}
+
+
+def accuracy(folders: Iterable[RunFolder], rule: str) -> Estimate:
+    """Accuracy of a study: the mean over runs for each clip, then over clips."""
+    return share(folds_of(outcomes(folders, rule)))
+
+
+def difference(folders: Iterable[RunFolder], others: Iterable[RunFolder], rule: str) -> Estimate:
+    """Accuracy of a study less that of another, clip by clip where both held out the same fold."""
+    return statistics.difference(*matched(outcomes(folders, rule), outcomes(others, rule)))
+
+
+def summary(arms: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
+    """One row per arm and selection rule (and per paired difference from the first arm), in percent.
+
+    `spread` is the standard deviation over seeds of the mean over folds; with one seed, over folds.
+    """
+    first, *others = arms
+    rows = []
+    for rule in arms[first][0].result["scores"]:
+        for arm, folders in arms.items():
+            runs = runs_table(folders)
+            count = {"unfinished": unfinished(runs)}
+            rows.append(reported(arm, rule, accuracy(folders, rule), runs) | count | _paper(folders, rule))
+        for arm in others:
+            gain = difference(arms[first], arms[arm], rule)
+            left, right = runs_table(arms[first]), runs_table(arms[arm])
+            count = {"unfinished": unfinished(left) + unfinished(right)}
+            rows.append(reported(f"{first} - {arm}", rule, gain, less(left, right, rule)) | count)
+    return pd.DataFrame(rows)
+
+
+def less(left: pd.DataFrame, right: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """Score by score, one runs table less another, where both have the fold and the seed."""
+    return (left.set_index(["fold", "seed"])[[rule]] - right.set_index(["fold", "seed"])[[rule]]).dropna().reset_index()
+
+
+def reported(arm: str, rule: str, estimate: Estimate, runs: pd.DataFrame) -> dict[str, object]:
+    """A row of a summary: an estimate, and how far the runs behind it are spread."""
+    over = "seed" if runs["seed"].nunique() > 1 else "fold"
+    means = 100 * runs.groupby(over)[rule].mean()
+    return {
+        "arm": arm,
+        "rule": rule,
+        "runs": len(runs),
+        "accuracy": 100 * estimate.mean,
+        "low": 100 * estimate.low,
+        "high": 100 * estimate.high,
+        "covers": estimate.covers,
+        "spread": means.std(ddof=1),  # NaN for a single run
+        "spread_over": f"{len(means)} {over}s",
+    }
+
+
+def _paper(folders: Sequence[RunFolder], rule: str) -> dict[str, float]:
+    """The paper's number for these runs, if it has one: it reports the best epoch."""
+    run = folders[0].run
+    known = TABLE1.get((run.backbone, run.data))
+    ends = {"block4": 0, "none": 1}
+    if known is None or rule != "best" or run.transfer.pretrained_upto not in ends:
+        return {}
+    return {"paper": known[ends[run.transfer.pretrained_upto]]}

@@ -1,0 +1,260 @@
+"""How alike two sets of activations are: SVCCA (Fig. 2a), PWCCA, CKA, Procrustes, correlation channel by channel.
+
+Each measure takes `Moments`, or two arrays (points, channels) with the same points. Points are centred. A score is 1 for a
+thing compared with itself and near 0 for unrelated ones, if there are enough points: see `forced`, and compare with a null.
+
+SVCCA (Raghu et al., 2017) keeps the principal directions of each side and averages the canonical correlations between them;
+computed from moments it equals the recipe on the activations (centre, SVD, truncate, CCA with an epsilon of 1e-10). Which
+directions are kept is part of the measure: those that hold 99 % of the variance (the paper's words), or of the sum of
+singular values (what its tutorial computes), or a number of them.
+
+Forced correlations. M centred points span M - 1 dimensions; two subspaces of p and q dimensions in there share at least
+p + q - (M - 1) of them, and as many canonical correlations are 1 whatever the data. What counts as p and q is what CCA works
+on: the directions kept, after dead channels, duplicated ones and truncation took theirs away. Truncation goes by variance
+and never looks at the other side, so the kept ones are forced like any others. A score with an interval from leaving out parts
+of the points is forced earlier: the fewest points that are left count (`forced_of`).
+
+Precision. With float32 products, SVCCA on 99 % of the variance, CKA, Procrustes and correlations by channel are what float64
+gives to 1e-6. What averages over directions with a billionth of the largest variance (`keep_by` values, or all directions, as
+PWCCA has it) is not: on DenseNet-201's last block it is off by 2e-3 and wants float64 products, which take twice the time.
+
+Degenerate input. A channel that does not vary is dead: it is counted and adds nothing. A duplicated channel adds variance,
+but no direction. More channels than points are no mistake by themselves. If all channels of a side are dead, no measure is
+defined, and that is an error, as are NaN, infinity, and less than two points.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tla.errors import UserError
+from tla.similarity.moments import Cross, Moments
+
+EPSILON = 1e-10  # of the largest variance, added to each: part of the recipe
+KEEP = 0.99
+UNDEFINED = 1e-10  # share of the biased criterion below which the unbiased one is rounding
+KeepBy = Literal["variance", "values"]
+Forced = Literal["refuse", "allow"]
+Points = Moments | np.ndarray | Tensor
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """A score and what it rests on."""
+
+    score: float
+    correlations: np.ndarray
+    """Canonical (or per-channel) correlations, descending; none for CKA and Procrustes."""
+    kept: tuple[int, int]
+    """Directions of each side that were compared; all channels where nothing is truncated."""
+    points: int
+    channels: tuple[int, int]
+    forced: int
+    """Canonical correlations that are 1 whatever the data."""
+    dead: tuple[int, int]
+    """Channels without variance."""
+
+
+def forced_of(kept: tuple[int, int], points: int) -> int:
+    """How many canonical correlations of so many directions are 1 whatever the data."""
+    return max(0, min(*kept, sum(kept) - (points - 1)))
+
+
+def svcca(
+    x: Points, y: Points | None = None, *, keep: float | int = KEEP, keep_by: KeepBy = "variance", forced: Forced = "refuse"
+) -> Similarity:
+    """Mean canonical correlation between the directions that both sides keep.
+
+    Args:
+        x: Moments, or activations (points, channels).
+        y: The other side's activations; left out with moments.
+        keep: A share (0.99; 1.0 keeps every direction that has variance) or, as an integer, a number of directions.
+        keep_by: What the share is of: variance, or values, the sum of singular values.
+        forced: What to do about correlations that are 1 whatever the data: refuse, or allow and report.
+    """
+    return _cca(_moments(x, y), keep, keep_by, forced, weighted=False)
+
+
+def pwcca(
+    x: Points, y: Points | None = None, *, keep: float | int = 1.0, keep_by: KeepBy = "variance", forced: Forced = "refuse"
+) -> Similarity:
+    """Canonical correlations, each weighted by how much of the activations it accounts for (Morcos et al., 2018).
+
+    The weight of a correlation is the sum over channels of |<canonical variable, channel>|, on the side that has fewer
+    directions (x if they have as many), so it is not symmetric: the other side's weights give another score. As in their paper,
+    nothing is truncated by default. Canonical variables are whitened, as the paper defines them; the authors' code leaves the
+    whitening out of its weights, and its scores differ from these by up to 0.07.
+    """
+    return _cca(_moments(x, y), keep, keep_by, forced, weighted=True)
+
+
+def cka(x: Points, y: Points | None = None, *, debiased: bool = False) -> Similarity:
+    """Linear centred kernel alignment (Kornblith et al., 2019).
+
+    Debiased, its three Hilbert-Schmidt criteria are the unbiased estimates of Song et al. (2012): unrelated activations get 0
+    on average, whatever the number of channels and points, and a single score may be below 0. It takes four points or more.
+    """
+    m = _moments(x, y)
+    dead = _checked(m, 4 if debiased else 2)
+    if debiased:
+        shared, own_x, own_y = (float(_unbiased(cross)) for cross in (m.xy, m.xx, m.yy))
+        if not np.isfinite(shared):
+            raise UserError("debiased CKA takes more than second moments, which projected moments no longer have")
+        for side, own, cross in (("x", own_x, m.xx), ("y", own_y, m.yy)):
+            if own <= UNDEFINED * float(cross.s.square().sum()):
+                raise UserError(f"debiased CKA is not defined: all pairs of {side}'s {m.points} points are equally far apart")
+    else:
+        shared, own_x, own_y = (float(cross.s.square().sum()) for cross in (m.xy, m.xx, m.yy))
+    return _uncorrelated(m, dead, shared / (own_x * own_y) ** 0.5)
+
+
+def _unbiased(cross: Cross) -> Tensor:
+    """The unbiased Hilbert-Schmidt independence criterion of linear kernels, times points (points - 3)."""
+    n = cross.points
+    return cross.s.square().sum() - n / (n - 2) * cross.q + cross.tx * cross.ty / ((n - 1) * (n - 2))
+
+
+def procrustes(x: Points, y: Points | None = None) -> Similarity:
+    """1 - d^2 / 2, where d is the distance that the best rotation leaves between the two, each scaled to norm 1 (0 to 1).
+
+    That is the nuclear norm of Sxy over sqrt(trace Sxx * trace Syy).
+    """
+    m = _moments(x, y)
+    dead = _checked(m)
+    score = torch.linalg.svdvals(m.sxy).sum() / (m.sxx.trace() * m.syy.trace()).sqrt()
+    return _uncorrelated(m, dead, float(score))
+
+
+def channel(x: Points, y: Points | None = None) -> Similarity:
+    """Mean correlation of each channel with its namesake on the other side, for networks whose channels share identity.
+
+    A channel that is dead on one side only counts as 0: it no longer says what it said. One dead on both is left out.
+    """
+    m = _moments(x, y)
+    if m.channels[0] != m.channels[1]:
+        raise UserError(f"channels are compared one by one, and x has {m.channels[0]}, y {m.channels[1]}; take svcca or cka")
+    dead = _checked(m)
+    dead_x, dead_y = m.xx.dead(), m.yy.dead()
+    variances = m.sxx.diagonal().clamp(min=0).sqrt() * m.syy.diagonal().clamp(min=0).sqrt()
+    alive = ~(dead_x | dead_y)
+    values = torch.where(alive, m.sxy.diagonal() / variances.where(alive, torch.ones_like(variances)), 0.0)
+    values = values[~(dead_x & dead_y)].clamp(-1, 1)
+    descending = values.sort(descending=True).values.cpu().numpy()
+    return Similarity(float(values.mean()), descending, m.channels, m.points, m.channels, 0, dead)
+
+
+def weight_change(before: Tensor | Sequence[Tensor], after: Tensor | Sequence[Tensor]) -> float:
+    """|after - before| / |before|, the norms taken over all weights given (those of a stage, say) together."""
+    old, new = ([w] if isinstance(w, Tensor) else list(w) for w in (before, after))
+    shapes = [[tuple(w.shape) for w in side] for side in (old, new)]
+    if shapes[0] != shapes[1]:
+        raise UserError(f"weights of the shapes {shapes[0]} and {shapes[1]} are not the same weights before and after")
+    size = sum(float(w.to(torch.float64).square().sum()) for w in old)
+    change = sum(float((b.to(torch.float64) - a.to(torch.float64)).square().sum()) for a, b in zip(old, new, strict=True))
+    if not np.isfinite(size + change):
+        raise UserError("the weights hold NaN or infinity; that training failed")
+    if not size:
+        raise UserError("all weights before are 0, so a change relative to them has no meaning")
+    return float((change / size) ** 0.5)
+
+
+def directions(m: Moments, keep: float | int = KEEP, keep_by: KeepBy = "variance") -> tuple[Tensor, Tensor]:
+    """The kept orthonormal directions u (p, k1) and w (q, k2).
+
+    Replicates of a score that are not to choose their own are `svcca(part.project(u, w), keep=1.0)`.
+    """
+    _checked(m)
+    return _kept(m.xx, keep, keep_by)[1], _kept(m.yy, keep, keep_by)[1]
+
+
+def _cca(m: Moments, keep: float | int, keep_by: KeepBy, forced: Forced, *, weighted: bool) -> Similarity:
+    dead = _checked(m)
+    (a, u), (b, w) = _kept(m.xx, keep, keep_by), _kept(m.yy, keep, keep_by)
+    kept = len(a), len(b)
+    certain = forced_of(kept, m.points)
+    if certain and forced == "refuse":
+        raise UserError(
+            f"{kept[0]} and {kept[1]} directions of {m.points} points: {certain} of {min(kept)} canonical correlations are 1 "
+            "whatever the data. Use more points (positions folded in, not averaged) or fewer directions (keep), "
+            "or say forced='allow'"
+        )
+    whitened = torch.linalg.multi_dot([(u / (a + EPSILON * a[0]).sqrt()).T, m.sxy, w / (b + EPSILON * b[0]).sqrt()])
+    if weighted:
+        left, values, right = torch.linalg.svd(whitened, full_matrices=False)
+        # canonical variables times channels: h' X = P' diag(1 / sqrt a) U' Sxx = P' diag(sqrt a) U'
+        variables, spread, axes = (left, a, u) if kept[0] <= kept[1] else (right.T, b, w)
+        weights = (variables.T @ (axes * spread.sqrt()).T).abs().sum(1)
+        values = values.clamp(max=1)
+        score = weights @ values / weights.sum()
+    else:
+        values = torch.linalg.svdvals(whitened).clamp(max=1)
+        score = values.mean()
+    return Similarity(float(score), values.cpu().numpy(), kept, m.points, m.channels, certain, dead)
+
+
+def _kept(side: Cross, keep: float | int, keep_by: KeepBy) -> tuple[Tensor, Tensor]:
+    """Variances (k,), descending, and directions (channels, k) that are kept; no more than there are."""
+    if keep_by not in ("variance", "values"):
+        raise UserError(
+            f"keep_by={keep_by!r}: possible are variance (share of it) and values (share of the singular values' sum)"
+        )
+    number = isinstance(keep, Integral) and not isinstance(keep, bool)
+    if isinstance(keep, bool) or not (keep >= 1 if number else 0 < keep <= 1):
+        raise UserError(f"keep={keep!r}: possible are a share above 0 and up to 1.0, or a whole number of directions from 1")
+    if number:
+        return side.spectrum(int(keep))
+    variances = side.variances()
+    shares = (variances if keep_by == "variance" else variances.sqrt()).cumsum(0)
+    return side.spectrum(len(shares) if keep == 1 else int((shares < (keep - 1e-12) * shares[-1]).sum()) + 1)
+
+
+def _moments(x: Points, y: Points | None) -> Moments:
+    if isinstance(x, Moments):
+        if y is not None:
+            raise UserError("moments hold both sides: leave y out")
+        return x
+    if y is None or isinstance(y, Moments):
+        raise UserError("a comparison takes moments alone, or two arrays (points, channels)")
+    first = torch.as_tensor(x)
+    second = first if y is x else torch.as_tensor(y)
+    for side, values in (("x", first), ("y", second)):
+        if values.ndim != 2:
+            raise UserError(f"{side} has the shape {tuple(values.shape)}; activations are (points, channels)")
+    m = Moments(first.shape[1], second.shape[1])
+    m.add(first, second)
+    return m
+
+
+def _checked(m: Moments, least: int = 2) -> tuple[int, int]:
+    """How many channels of each side are dead, if the moments are fit to be compared."""
+    if m.points < least:
+        raise UserError(f"{m.points} points; this takes {least} at least, and says something with many more than channels")
+    if not all(bool(torch.isfinite(s).all()) for s in (m.sxx, m.syy, m.sxy)):
+        raise UserError("the activations are so large that their products overflow; scale them, or take float64 products")
+    dead = int(m.xx.dead().sum()), int(m.yy.dead().sum())
+    for side, gone, channels in zip("xy", dead, m.channels, strict=True):
+        if gone == channels:
+            raise UserError(
+                f"all {channels} channels of {side} are constant over {m.points} points; there is nothing to compare"
+            )
+    return dead
+
+
+def _uncorrelated(m: Moments, dead: tuple[int, int], score: float) -> Similarity:
+    return Similarity(score, np.empty(0), m.channels, m.points, m.channels, 0, dead)
+
+
+MEASURES: dict[str, Callable[..., Similarity]] = {
+    "svcca": svcca,
+    "pwcca": pwcca,
+    "cka": cka,
+    "cka-debiased": partial(cka, debiased=True),
+    "procrustes": procrustes,
+    "channel": channel,
+}

@@ -1,0 +1,232 @@
+"""One pass over clips: what each layer makes of them in two networks, as sums that do not grow with the clips.
+
+Positions fold into points. The clips are dealt into groups of whole recordings; a group's sums go to disk when it has been
+heard, so that memory holds one group's, and any number can be computed with and without each group (jackknife). In the same
+pass every clip is also paired with another one of its batch, position by position: what two networks have in common whatever
+the clip is the floor that their similarity stands on. Both pairings share the sums of each side, since a batch paired with
+itself in another order has the same mean and products.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tla.errors import UserError
+from tla.files import scratch
+from tla.nets.activations import STAGE_LAYERS, Layer, layers, outputs, tapped
+from tla.nets.arithmetic import computing
+from tla.nets.stages import StagedNet
+from tla.runs.infer import Listener
+from tla.similarity.moments import Batch, Cross, Moments, fold
+from tla.sound.rows import Rows
+from tla.statistics import deal
+
+GROUPS = 10
+BATCH = 8  # clips; one network's outputs of a batch are held at a time: at 16, DenseNet-201 would need 0.8 GB instead of 0.4
+
+
+class Couple(NamedTuple):
+    """The same layer in two networks."""
+
+    before: Layer
+    after: Layer
+
+    @property
+    def name(self) -> str:
+        return self.after.name
+
+
+def shared_layers(before: StagedNet, after: StagedNet, which: str, shape: tuple[int, int, int]) -> list[Couple]:
+    """The layers that both networks have; they have to look at the same positions of the picture."""
+    first = {layer.name: layer for layer in layers(before, which, shape)}
+    couples = [Couple(first[layer.name], layer) for layer in layers(after, which, shape) if layer.name in first]
+    if not couples:
+        raise UserError(
+            f"{before.name} and {after.name} have no layer in common: compare their stages (--layers {STAGE_LAYERS})"
+        )
+    for one, other in couples:
+        if one.positions != other.positions:
+            sizes = " and ".join(" x ".join(map(str, layer.positions)) for layer in (one, other))
+            raise UserError(
+                f"{one.name} has {sizes} positions in {before.name} and {after.name}: point by point these cannot be compared; "
+                "--map compares clip by clip"
+            )
+    return couples
+
+
+def hear(
+    before: Listener,
+    after: Listener,
+    couples: Sequence[Couple],
+    pictures: np.ndarray,
+    take: Callable[[str, Tensor, Tensor], None],
+) -> None:
+    """Play pictures to both networks; `take(name, x, y)` gets what a layer makes of them in each, (clips, channels, ...).
+
+    The networks run in their runs' precision; what `take` computes is in its own.
+    """
+    with torch.inference_mode():
+        with computing(before.device, before.run.precision):
+            kept = outputs(before.net, before.batch(pictures), [couple.before for couple in couples])
+
+        def both(name: str, y: Tensor) -> None:
+            with computing(after.device, "fp32"):
+                take(name, kept.pop(name), y)
+
+        with computing(after.device, after.run.precision), tapped(after.net, [couple.after for couple in couples], both):
+            after.net(after.batch(pictures))
+
+
+class Sums(NamedTuple):
+    """Sums over points of two sides: of each by itself, paired clip by clip, and paired with another clip."""
+
+    xx: Cross
+    yy: Cross
+    xy: Cross
+    null: Cross
+
+    @classmethod
+    def over(cls, p: int, q: int, products: torch.dtype = torch.float32) -> "Sums":
+        """Sums over no points yet, of p and q channels."""
+        return cls(*(Cross(*size, products=products) for size in ((p, p), (q, q), (p, q), (p, q))))
+
+    @property
+    def paired(self) -> Moments:
+        return Moments.of(self.xx, self.yy, self.xy)
+
+    @property
+    def permuted(self) -> Moments:
+        return Moments.of(self.xx, self.yy, self.null)
+
+    def add(self, x: Tensor, y: Tensor, clips: int) -> None:
+        """Count in points (clips * positions, channels); each clip's are also paired with the next clip's."""
+        first, second = Batch(x, self.xy.products), Batch(y, self.xy.products, side="y")
+        order = torch.arange(len(x), device=x.device).roll(len(x) // clips)
+        self.xx.add(first, first)
+        self.yy.add(second, second)
+        self.xy.add(first, second)
+        self.null.add(first, second.reordered(order))
+
+    def joined(self, other: "Sums", sign: int = 1) -> "Sums":
+        """With the other's points or, with sign -1, without them."""
+        return Sums(*(mine.merge(theirs, sign) for mine, theirs in zip(self, other, strict=True)))
+
+    def project(self, u: Tensor, w: Tensor) -> "Sums":
+        """The sums of x u and y w."""
+        return Sums(*(projected(name, cross, u, w) for name, cross in self._asdict().items()))
+
+
+class Spool:
+    """The sums of each layer and group of clips, on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.groups = folder, 0
+
+    def expect(self, groups: int, couples: Sequence[Couple]) -> None:
+        """Refuse sums that there is no room for."""
+        sizes = [(couple.before.channels, couple.after.channels) for couple in couples]
+        needed, free = groups * sum(8 * (p + q) ** 2 for p, q in sizes), shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise UserError(
+                f"the sums of {len(couples)} layers take {needed / 1e9:.1f} GB on disk while they are made, and "
+                f"{self.folder.parent} has {free / 1e9:.1f}: name a larger place as TMPDIR in the environment, or fewer layers"
+            )
+
+    def put(self, sums: dict[str, Sums]) -> None:
+        """Write down a group's sums; they are used up."""
+        for i, name in enumerate(list(sums)):
+            arrays = {f"{part}.{k}": v for part, cross in sums.pop(name)._asdict().items() for k, v in cross.tensors().items()}
+            np.savez(self._file(i, self.groups), **arrays)
+        self.groups += 1
+
+    def part(self, layer: int, group: int, use: Callable[[str, Cross], Cross] = lambda name, cross: cross) -> Sums:
+        """The sums of a layer, by its place in the order, over a group; `use` turns each of the four, by its name, into what is
+        wanted of it, so that no more than one is in memory beside that.
+        """
+        with np.load(self._file(layer, group), allow_pickle=False) as file:
+            return Sums(*(use(name, _cross(file, name)) for name in Sums._fields))
+
+    def total(self, layer: int) -> Sums:
+        """The sums of a layer over all groups."""
+        whole = self.part(layer, 0)
+        for group in range(1, self.groups):
+            self.part(layer, group, lambda name, cross: _joined(getattr(whole, name), cross))
+        return whole
+
+    def without(self, layer: int, group: int, total: Sums) -> Sums:
+        """The total without a group."""
+        return self.part(layer, group, lambda name, cross: getattr(total, name).merge(cross, -1))
+
+    def _file(self, layer: int, group: int) -> Path:
+        return self.folder / f"{layer}-{group}.npz"
+
+
+def projected(name: str, cross: Cross, u: Tensor, w: Tensor) -> Cross:
+    """One of the four sums, by its name, of x u and y w."""
+    return cross.project(w if name == "yy" else u, u if name == "xx" else w)
+
+
+def _cross(file: "np.lib.npyio.NpzFile", part: str) -> Cross:
+    return Cross.from_tensors({name.partition(".")[2]: file[name] for name in file.files if name.startswith(f"{part}.")})
+
+
+def _joined(total: Cross, part: Cross) -> Cross:
+    total.join(part)
+    return total
+
+
+@contextmanager
+def spooled() -> Iterator[Spool]:
+    """A spool in the system's folder for temporary files (TMPDIR)."""
+    with scratch(Path(tempfile.gettempdir()), "tla-sums-") as folder:
+        yield Spool(folder)
+
+
+def grouped(sources: Sequence[str]) -> list[np.ndarray]:
+    """Clips in groups of whole recordings, the same for all that is measured on them."""
+    return deal(sources, most=GROUPS)
+
+
+def batches(rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Clips in random order, a batch at a time; none is alone, unless it is the only one."""
+    order = rng.permutation(rows)
+    return np.array_split(order, max(1, -(-len(order) // BATCH)))
+
+
+def accumulate(
+    before: Listener,
+    after: Listener,
+    couples: Sequence[Couple],
+    pictures: np.ndarray | Rows,
+    groups: Sequence[np.ndarray],
+    spool: Spool,
+    *,
+    pool: bool = False,
+    products: torch.dtype = torch.float32,
+    advance: Callable[[int], None] = lambda clips: None,
+) -> None:
+    """Spool the sums of all layers for groups of clips (rows of `pictures`); `advance` is told how many have been heard."""
+    spool.expect(len(groups), couples)
+    rng = np.random.default_rng(0)
+    for group in groups:
+        sums = {couple.name: Sums.over(couple.before.channels, couple.after.channels, products) for couple in couples}
+        for rows in batches(group, rng):
+
+            def take(name: str, x: Tensor, y: Tensor, sums: dict[str, Sums] = sums, clips: int = len(rows)) -> None:
+                sums[name].add(points(x, pool=pool), points(y, pool=pool), clips)
+
+            hear(before, after, couples, pictures[rows], take)
+            advance(len(rows))
+        spool.put(sums)
+
+
+def points(x: Tensor, *, pool: bool) -> Tensor:
+    """Outputs (clips, channels, ...) as points (clips * positions, channels) or, averaged over positions, (clips, channels)."""
+    return x.float().flatten(2).mean(2) if pool and x.ndim > 2 else fold(x)

@@ -1,0 +1,255 @@
+"""Sweeps over stages: accuracy at each point (Fig. 2b, 2c, section IV-B) and by epoch, drawn from their tables alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tla import console, plots
+from tla.options import STAGES, UNTRAINED
+from tla.reference import REPLICATION, TEXT
+from tla.stages.measure import Sweep
+from tla.stages.sweep import ENDS, LONGER
+from tla.statistics import CLIPS, between, bracketed
+from tla.tables import covered, hint, trained, warning
+
+POINTS: tuple[str, ...] = ("none", *STAGES)
+SPREAD = 0.5  # of the distance between two points, over which several curves are spread
+
+
+class Step(NamedTuple):
+    """A step between two points and what it gains."""
+
+    before: str
+    after: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a sweep's figure is called on its axis, and where the paper's numbers for it stand."""
+
+    axis: str
+    reference: str
+    says: str  # the verdict on a step that counts
+
+
+KINDS = {  # the name of a figure, which may have "_controls" behind it
+    "fig2b_fusion": Kind("pretrained up to", "fusion", "pretraining {stages} matters"),
+    "fig2c_freeze": Kind("frozen up to", "freeze", "freezing {stages} changes the result"),
+    "cutoff": Kind("multiply-adds (billions)", "cutoff", "{stages} changes the result"),
+}
+
+
+def publish(sweep: Sweep, folder: Path, name: str) -> None:
+    """Write a sweep's tables, draw its figures, and print what it found."""
+    kind = KINDS[name.removesuffix("_controls")]
+    paths = sweep.write(folder, name)
+    draw = cut_figure if kind.reference == "cutoff" else points_figure
+    paths += plots.save(draw(sweep.runs, sweep.points, kind, sweep.rule), folder / name)
+    paths += plots.save(epochs_figure(sweep.runs, sweep.epochs, kind), folder / f"{name}_curves")
+    show(sweep, kind)
+    print("\n" + "  ".join(str(path) for path in paths))
+
+
+def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
+    """Accuracy at each stage: every run a dot, mean and 95 % interval, the two ends as lines, the paper's numbers faint."""
+    curves = [curve for curve in points["curve"].unique() if curve != ENDS]
+    with rc_context(plots.RC):
+        figure = Figure(figsize=(plots.PAGE_IN if len(curves) > 1 else plots.COLUMN_IN, 2.6), layout="constrained")
+        axes = figure.subplots()
+        _paper(axes, runs, kind)
+        _ends(axes, points)
+        for i, curve in enumerate(curves):
+            offset = SPREAD * (i / (len(curves) - 1) - 0.5) if len(curves) > 1 else 0.0
+            place = {point: POINTS.index(point) + offset for point in POINTS}
+            _curve(axes, runs[runs["curve"] == curve], points[points["curve"] == curve], place, rule, i, curve)
+        axes.set_xticks(range(len(POINTS)), POINTS)
+        axes.set_xlim(-0.5, len(POINTS) - 0.5)
+        axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
+        _legend(axes, outside=len(curves) > 1)
+        plots.caption(figure, about(runs, rule, points))
+    return figure
+
+
+def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
+    """Accuracy of cut networks against what they cost."""
+    with rc_context(plots.RC):
+        figure = Figure(figsize=(plots.COLUMN_IN, 2.6), layout="constrained")
+        axes = figure.subplots()
+        _ends(axes, points)
+        for i, curve in enumerate(curve for curve in points["curve"].unique() if curve != ENDS):
+            mine = points[points["curve"] == curve]
+            place = dict(zip(mine["point"], mine["multiply_adds"] / 1e9, strict=True))
+            _curve(axes, runs[runs["curve"] == curve], mine, place, rule, i, curve)
+            _paper(axes, runs, kind, place)
+            for row in mine.itertuples():
+                at = (place[row.point], row.accuracy if np.isnan(row.high) else row.high)
+                axes.annotate(f"up to {row.point}", at, (0, 4), textcoords="offset points", ha="center", fontsize=7)
+        axes.margins(x=0.15, y=0.15)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
+        _legend(axes)
+        plots.caption(figure, about(runs, rule, points))
+    return figure
+
+
+def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figure:
+    """Accuracy by epoch at each point, a panel per curve: how fast is part of what transfers."""
+    curves = [curve for curve in epochs["curve"].unique() if curve != ENDS]
+    columns = min(len(curves), 3)
+    rows = -(-len(curves) // columns)
+    with rc_context(plots.RC):
+        figure = Figure(figsize=(plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.6 + 2.0 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        shades = dict(zip(POINTS, plots.shades(len(POINTS)), strict=True))
+        for axes, curve in zip(panels, curves, strict=False):
+            mine = epochs[epochs["curve"] == curve]
+            for point in [point for point in POINTS if point in set(mine["point"])]:
+                mean = mine[mine["point"] == point].groupby("epoch")["accuracy"].mean()
+                (line,) = axes.plot(mean.index, mean, color=shades[point], marker=".", markersize=3, label=point)
+                plots.hover(line, [f"{point}, epoch {epoch}: {score:.1f} %" for epoch, score in mean.items()])
+            axes.set_title(curve if len(curves) > 1 else "")
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        for axes in panels[len(curves) :]:
+            axes.set_visible(False)
+        figure.supxlabel("epoch", fontsize=8)
+        figure.supylabel("held-out accuracy (%)", fontsize=8)
+        _legend(figure.axes[0], title=kind.axis if kind.reference != "cutoff" else "kept up to", outside=True)
+        plots.caption(figure, f"{about(runs, None)} Mean over the runs that were still trained at an epoch.")
+    return figure
+
+
+def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = None) -> str:
+    """What the numbers of a sweep stand on."""
+    first = runs.iloc[0]
+    folds, seeds = sorted(runs["fold"].unique()), runs["seed"].nunique()
+    norms = "inference statistics" if first["frozen_norm"] == "inference" else "statistics of each batch"
+    epoch = {
+        "last": "last epoch",
+        "best": "best epoch, picked on the scored clips",
+        "test": "epoch chosen on a validation fold",
+    }
+    parts = [
+        "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
+        f"{first['data']}, {first['backbone']}, held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, "
+        f"{seeds} seed{'s' * (seeds > 1)}, {trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}.",
+        f"{epoch[rule].capitalize()}; dots: runs." if rule else "",
+        f"Bars: mean and 95 % interval for {covered(points)}." if points is not None else "",
+        f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def show(sweep: Sweep, kind: Kind) -> None:
+    """Print the points, the steps between them, and a verdict that claims no more than the intervals."""
+    points = sweep.points.assign(interval=_interval(sweep.points, ".1f"))
+    shown = points[["curve", "point", "runs", "accuracy", "interval"]].round({"accuracy": 1})
+    console.table(["", "point", "runs", "accuracy %", "95 % interval"], shown.itertuples(index=False))
+    if sweep.steps.empty:
+        return
+    print()
+    steps = sweep.steps.assign(
+        interval=_interval(sweep.steps, "+.1f"), step=sweep.steps["before"] + " > " + sweep.steps["after"]
+    )
+    p_values = ["" if np.isnan(p) else f"{p:.3g}" for p in steps["p_holm"].round(3)]
+    p_values = [UNTRAINED if count else p for count, p in zip(steps["unfinished"], p_values, strict=True)]
+    shown = steps.assign(p=p_values)[["curve", "step", "accuracy", "interval", "p"]].round({"accuracy": 1})
+    console.table(["", "step", "points gained", "95 % interval", "p (Holm)"], shown.itertuples(index=False))
+    print(f"\ninterval for {covered(sweep.steps)}{hint(sweep.steps)}\n")
+    for curve, mine in steps.groupby("curve", sort=False):
+        found = [
+            f"{kind.says.format(stages=_stages_between(s.before, s.after))} ({s.accuracy:+.1f} points)"
+            for s in map(Step._make, mine.loc[mine["important"], Step._fields].itertuples(index=False))
+        ]
+        print(f"{curve}: {'; '.join(found) or _none(mine)}")
+    for line in hanging(sweep.steps):
+        print(line)
+    if told := warning(sweep.runs):
+        console.say(told)
+
+
+def hanging(steps: pd.DataFrame) -> list[str]:
+    """The steps that change their sign or lose their interval with twice the training, each in a sentence."""
+    other = steps[steps["curve"] == LONGER].set_index(["before", "after"])
+    told = []
+    for row in steps[steps["curve"] == steps["curve"].iloc[0]].to_dict("records") if len(other) else []:
+        place = row["before"], row["after"]
+        if place not in other.index or not (row["low"] > 0 or row["high"] < 0):
+            continue
+        twice = other.loc[place]
+        if twice["accuracy"] * row["accuracy"] <= 0 or not (twice["low"] > 0 or twice["high"] < 0):
+            numbers = f"{row['accuracy']:+.1f} {bracketed(row['low'], row['high'], '+.1f')}, with twice the training "
+            numbers += f"{twice['accuracy']:+.1f} {bracketed(twice['low'], twice['high'], '+.1f')}"
+            told.append(f"{' > '.join(place)} hangs on the budget: {numbers}")
+    return told
+
+
+def _none(steps: pd.DataFrame) -> str:
+    """Why no step counts."""
+    if steps["unfinished"].any():
+        return f"no verdict: there are runs {UNTRAINED}"
+    alone = steps["covers"].eq(CLIPS) & steps["low"].notna()
+    if alone.any():
+        return "no step is told from none: one seed says nothing of another training (--seeds 3, better 5)"
+    return "no step between neighbours can be told from none on these clips and runs"
+
+
+def _stages_between(before: str, after: str) -> str:
+    """The stages that a step from one point to a later one takes in."""
+    first = POINTS[POINTS.index(before) + 1]
+    return after if first == after else f"{first} to {after}"
+
+
+def _interval(table: pd.DataFrame, form: str) -> list[str]:
+    return [between(low, high, form) for low, high in zip(table["low"], table["high"], strict=True)]
+
+
+def _curve(
+    axes: Axes, runs: pd.DataFrame, points: pd.DataFrame, place: Mapping[str, float], rule: str, number: int, label: str
+) -> None:
+    colour, marker = plots.COLOURS[number % 7], plots.MARKERS[number % 7]
+    x, mean = np.array([place[p] for p in points["point"]]), points["accuracy"].to_numpy()
+    ends = np.stack([mean - points["low"], points["high"] - mean])
+    bars: Any = {"marker": marker, "markersize": 4.5, "capsize": 2, "elinewidth": 0.9}
+    line = axes.errorbar(x, mean, ends, color=colour, label=label, **bars, zorder=3).lines[0]
+    unfinished = (points["unfinished"] > 0).to_numpy()
+    axes.plot(x[unfinished], mean[unfinished], marker, color=colour, markersize=4.5, markerfacecolor="white", zorder=3.5)
+    rows = zip(points["point"], mean, points["low"], points["high"], strict=True)
+    plots.hover(line, [f"{label}, {point}: {score:.1f} % {bracketed(low, high, '.1f')}" for point, score, low, high in rows])
+    dots: Any = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.7, "markersize": 3}
+    (line,) = axes.plot([place[p] for p in runs["point"]], 100 * runs[rule], "o", **dots, zorder=4)
+    each = zip(runs["point"], runs["fold"], runs["seed"], 100 * runs[rule], strict=True)
+    plots.hover(line, [f"{point}, fold {fold}, seed {seed}: {score:.1f} %" for point, fold, seed, score in each])
+
+
+def _ends(axes: Axes, points: pd.DataFrame) -> None:
+    ends = points[points["curve"] == ENDS]
+    for end, accuracy in zip(ends["point"], ends["accuracy"], strict=True):
+        dashes = "--" if end == "pretrained" else ":"
+        axes.axhline(accuracy, color="#444444", linewidth=0.8, linestyle=dashes, zorder=1, label=f"all {end}")
+
+
+def _paper(axes: Axes, runs: pd.DataFrame, kind: Kind, place: Mapping[str, float] | None = None) -> None:
+    if set(runs["data"]) != {"esc50"} or set(runs["backbone"]) != {"densenet201"}:
+        return
+    where = place or {point: POINTS.index(point) for point in POINTS}
+    for numbers, dashes, label in ((TEXT, "-", "paper (text)"), (REPLICATION, "-.", "replication, fold 1")):
+        mine = {point: value for point, value in numbers[kind.reference].items() if point in where}
+        axes.plot(
+            [where[p] for p in mine], list(mine.values()), dashes, color=plots.FAINT, linewidth=0.8, label=label, zorder=0
+        )
+
+
+def _legend(axes: Axes, *, title: str | None = None, outside: bool = False) -> None:
+    if outside:
+        axes.figure.legend(*axes.get_legend_handles_labels(), title=title, loc="outside right center")
+    else:
+        axes.legend(title=title, loc="best")
