@@ -39,7 +39,7 @@ class Trial:
 
     @property
     def stopped(self) -> bool:
-        return not self.folder.finished
+        return len(self.accuracies) < (self.run.recipe.epochs or 0)  # only runs of a given length are stopped
 
 
 def combinations(grid: Grid) -> list[dict[str, Any]]:
