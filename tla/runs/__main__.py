@@ -51,7 +51,8 @@ def main(
             write_text(Path(csv), table.to_csv(index=False))
     for folder, epochs in readable:
         if not folder.finished:
-            console.say(f"{folder.key} is not finished: {epochs} of {folder.run.recipe.epochs} epochs")
+            of = f" of {folder.run.recipe.epochs}" if folder.run.recipe.epochs else ""
+            console.say(f"{folder.key} is not finished: {epochs}{of} epochs so far")
     console.say(f"finished runs in {runs}: {len(finished)}")
 
 
