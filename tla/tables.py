@@ -95,9 +95,10 @@ def show_runs(runs: pd.DataFrame) -> None:
         scores = [f"{100 * row[rule]:.1f}" if rule in mine else "" for rule in rules]
         start = f"{row['weights'].partition(':')[0]} up to {row['pretrained_upto']}" if row["weights"] != "random" else "random"
         about = [row["key"], row["data"], row["backbone"], start, row["protocol"], row["fold"], row["seed"]]
-        cost = [row["epochs"], row["training"], f"{row['lr']:g}", f"{row['seconds_per_epoch']:.1f}"]
+        training = f"{row['training']} ({row['training_loss']:.2g})"
+        cost = [row["epochs"], training, f"{row['lr']:g}", f"{row['seconds_per_epoch']:.1f}"]
         rows.append([*about, *scores, f"{100 * row[mine[-1] + '_macro']:.1f}", *cost])
-    console.table([*headings, "epochs", "training", "lr", "s/epoch"], rows)
+    console.table([*headings, "epochs", "training (loss)", "lr", "s/epoch"], rows)
 
 
 def show_summary(summary: pd.DataFrame) -> None:

@@ -185,4 +185,3 @@ def test_the_number_behind_a_judgement_is_the_fall_between_two_windows() -> None
     assert (found.state, found.fall, found.loss) == ("still falling", pytest.approx(0.1), pytest.approx(0.9))
     assert found.of_chance == pytest.approx(0.9 / CHANCE)
     assert judge(logged([1.0] * 5 + [1 - 0.9 * FALL] * 5), 10).state == "converged"
-    assert "last fell by 10 %" in str(found)

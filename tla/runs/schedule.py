@@ -143,10 +143,6 @@ class Training:
     fall: float | None
     """By which share the loss as met still fell from one window to the next, where that was most; None: too short to tell."""
 
-    def __str__(self) -> str:
-        fell = "too short to tell whether it still falls" if self.fall is None else f"last fell by {100 * self.fall:.0f} %"
-        return f"{self.state} (loss {self.loss:.2g}, {100 * self.of_chance:.0f} % of chance, {fell})"
-
 
 def judge(log: Log, classes: int) -> Training:
     """Whether a run with this log was trained to its end.
