@@ -16,7 +16,7 @@ from tla.launch.study import prepare
 from tla.launch.tuning import combinations, nested, search_grid
 from tla.options import Grid, Place, Recipe, Search, Study
 from tla.runs import fit as fitting
-from tla.runs.folder import RunFolder
+from tla.runs.folder import RunFolder, load
 
 SEARCH = Search(grid=Grid(lr=(1e-2, 1e-4), weight_decay=(0.0, 1e-3)))
 
@@ -81,10 +81,10 @@ def test_a_search_finds_its_best_on_validation_clips_alone(
 
     for key in runs["key"]:  # whatever the runs say of the held-out fold, the choice is the same
         folder = RunFolder(Path(place.runs) / key)
-        result, said = folder.result, folder.predictions
-        result["scores"]["test"]["accuracy"] = float(key == runs["key"].iloc[-1])
-        folder.write_predictions(replace(said, logits={"test": -said.logits["test"]}))
-        folder.finish(result)
+        run = load(folder.path)
+        score = replace(run.result.scores["test"], accuracy=float(key == runs["key"].iloc[-1]))
+        folder.write_predictions(replace(run.predictions, logits={"test": -run.predictions.logits["test"]}))
+        folder.finish(replace(run.result, scores={"test": score}))
     monkeypatch.setattr(fitting, "train_epoch", lambda *_: pytest.fail("trained again"))
     tune.main(quick, place, SEARCH)
     pd.testing.assert_frame_equal(pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny_points.csv"), points)

@@ -7,7 +7,7 @@ figures by `SHA256SUMS`, which `sha256sum -c` reads too. Pictures have a sum for
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUMS = "SHA256SUMS"
-CHANGED = "its content is not what was written"
+CHANGED = f"it, or {SUMS} beside it, was edited or damaged"
 _SEAL = "seal"
 
 
@@ -35,6 +35,34 @@ def digest_of(path: Path) -> str:
         while block := file.read(1 << 20):
             sha.update(block)
     return sha.hexdigest()
+
+
+# Folders that are written once
+
+
+def vouch(folder: Path, names: Iterable[str]) -> None:
+    """Note the digests of a folder's files, in place of any that were noted before."""
+    _note(folder / SUMS, {name: digest_of(folder / name) for name in names})
+
+
+def content(path: Path) -> bytes:
+    """What a file holds that was vouched for; `ValueError` says why it is anything else."""
+    held = path.read_bytes() if path.is_file() else None
+    _compare(path, None if held is None else digest(held))
+    return held or b""
+
+
+def check(path: Path) -> None:
+    """`ValueError` says why a file is not what was vouched for."""
+    _compare(path, digest_of(path) if path.is_file() else None)
+
+
+def _compare(path: Path, found: str | None) -> None:
+    known = _noted(path.with_name(SUMS)).get(path.name)
+    if found is None:
+        raise ValueError("it is gone")
+    if found != known:
+        raise ValueError(CHANGED if known else f"{SUMS} beside it does not know it")
 
 
 # Documents
@@ -82,7 +110,7 @@ def vouching(path: Path) -> Iterator[Path]:
             yield temporary
             new = digest_of(temporary)
         known = {name: seal for name, seal in _noted(sums).items() if path.with_name(name).is_file()}
-        write_text(sums, "".join(f"{seal}  {name}\n" for name, seal in sorted((known | {path.name: new}).items())))
+        _note(sums, known | {path.name: new})
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:
@@ -93,11 +121,14 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
 
 def vouched(path: Path) -> bytes:
     """What a file holds that `vouching` wrote; `Damaged` if it holds anything else."""
-    content, seal = path.read_bytes(), _noted(path.with_name(SUMS)).get(path.name)
-    if seal != digest(content):
-        why = f"{SUMS} beside it does not know it" if seal is None else f"it, or {SUMS} beside it, was edited or damaged"
-        raise Damaged(f"{path} is not what was written there ({why})", "repeat the command that makes it")
-    return content
+    try:
+        return content(path)
+    except ValueError as error:
+        raise Damaged(f"{path} is not what was written there ({error})", "repeat the command that makes it") from None
+
+
+def _note(sums: Path, digests: dict[str, str]) -> None:
+    write_text(sums, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
 
 
 def _noted(sums: Path) -> dict[str, str]:

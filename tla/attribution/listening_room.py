@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
     from tla.attribution.measure import Shown
-    from tla.runs.folder import RunFolder
+    from tla.runs.folder import FinishedRun
     from tla.runs.infer import Listener, Sound
     from tla.sound.clips import Dataset
 
@@ -135,12 +135,12 @@ def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS
     return room
 
 
-def best(runs: pd.DataFrame, root: Path) -> "RunFolder":
+def best(runs: pd.DataFrame, root: Path) -> "FinishedRun":
     """The best of a table's runs whose weights are on disk."""
     from tla.launch.find_run import pick
-    from tla.runs.folder import RunFolder
+    from tla.runs.folder import WEIGHTS, load
 
-    found = [folder for key in runs["key"] if (folder := RunFolder(root / key)).weights.is_file()]
+    found = [load(root / key) for key in runs["key"] if (root / key / WEIGHTS).is_file()]
     if not found:
         raise UserError(f"none of the runs has its weights in {root}")
     return pick(found)
@@ -156,7 +156,7 @@ def _kept(path: Path) -> Room | None:
 
 
 def make(
-    folder: "RunFolder",
+    folder: "FinishedRun",
     dataset: "Dataset",
     device: "torch.device",
     *,
@@ -211,7 +211,7 @@ def _clip(listener: "Listener", heard: "Sound", shown: "Shown", about: Mapping[s
     )
 
 
-def choose(folder: "RunFolder", count: int, *, seed: int = 0) -> list[str]:
+def choose(folder: "FinishedRun", count: int, *, seed: int = 0) -> list[str]:
     """Names of held-out clips, drawn at random: up to four in ten that the run got wrong, or more if it got few right."""
     said = folder.predictions
     logits = said.logits.get("test", said.logits.get("last"))
