@@ -1,16 +1,14 @@
-"""Seals: what tla writes and reads back is known by a digest of its content, so that damage is noticed and not believed.
+"""The manifest of a folder: `SHA256SUMS`, the digests of the files in it, so that damage is noticed and not believed.
 
-A JSON document carries its own. A finished run's other files are vouched for by its `result.json`; tables and arrays beside
-figures by `SHA256SUMS`, which `sha256sum -c` reads too. Pictures have a sum for each row, at the end of their file
-(`tla.sound.rows`), and a checkpoint has one inside (`tla.runs.fit`).
+`sha256sum -c SHA256SUMS` reads it too. A run writes its own once, when it is finished (`vouch`); tables, figures and arrays
+beside them enter theirs one by one (`vouching`).
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tla.errors import Damaged
 from tla.files import held, replacing, write_text
@@ -19,13 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUMS = "SHA256SUMS"
-CHANGED = f"it, or {SUMS} beside it, was edited or damaged"
-_SEAL = "seal"
-
-
-def digest(content: bytes) -> str:
-    """What tells some bytes apart from all others."""
-    return hashlib.sha256(content).hexdigest()
+_CHANGED = f"it, or {SUMS} beside it, was edited or damaged"
 
 
 def digest_of(path: Path) -> str:
@@ -47,9 +39,9 @@ def vouch(folder: Path, names: Iterable[str]) -> None:
 
 def content(path: Path) -> bytes:
     """What a file holds that was vouched for; `ValueError` says why it is anything else."""
-    held = path.read_bytes() if path.is_file() else None
-    _compare(path, None if held is None else digest(held))
-    return held or b""
+    there = path.read_bytes() if path.is_file() else None
+    _compare(path, None if there is None else hashlib.sha256(there).hexdigest())
+    return there or b""
 
 
 def check(path: Path) -> None:
@@ -62,39 +54,7 @@ def _compare(path: Path, found: str | None) -> None:
     if found is None:
         raise ValueError("it is gone")
     if found != known:
-        raise ValueError(CHANGED if known else f"{SUMS} beside it does not know it")
-
-
-# Documents
-
-
-def sealed(value: dict[str, Any]) -> dict[str, Any]:
-    """A JSON object with a seal beside its members."""
-    return {**value, _SEAL: _seal(value)}
-
-
-def unsealed(value: Any) -> dict[str, Any]:
-    """What `sealed` was given; `ValueError` if this is anything else."""
-    if not isinstance(value, dict):
-        raise ValueError("it holds no JSON object")
-    seal = value.pop(_SEAL, None)
-    if seal != _seal(value):
-        raise ValueError(CHANGED)
-    return value
-
-
-def write_json(path: Path, value: dict[str, Any], *, indent: int | None = 2) -> None:
-    """Write a JSON object with its seal; NaN is refused."""
-    write_text(path, json.dumps(sealed(value), indent=indent, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote; `ValueError` if it is anything else."""
-    return unsealed(json.loads(path.read_bytes()))
-
-
-def _seal(value: dict[str, Any]) -> str:
-    return digest(json.dumps(value, sort_keys=True).encode())
+        raise ValueError(_CHANGED if known else f"{SUMS} beside it does not know it")
 
 
 # Files beside figures
@@ -109,7 +69,7 @@ def vouching(path: Path) -> Iterator[Path]:
         with replacing(path) as temporary:
             yield temporary
             new = digest_of(temporary)
-        known = {name: seal for name, seal in _noted(sums).items() if path.with_name(name).is_file()}
+        known = {name: digest for name, digest in _noted(sums).items() if path.with_name(name).is_file()}
         _note(sums, known | {path.name: new})
 
 
@@ -136,4 +96,4 @@ def _noted(sums: Path) -> dict[str, str]:
     if not sums.is_file():
         return {}
     lines = (line.partition("  ") for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())
-    return {name: seal for seal, _, name in lines if name}
+    return {name: digest for digest, _, name in lines if name}

@@ -38,6 +38,7 @@ SAME, NAMED, TOLD_APART = "the same numbers", "named and refused", "told apart"
 EACH, LONG = 14, 125  # corruptions of each kind of file
 
 Read = Callable[[], Any]
+Ways = tuple[Callable[[bytes, np.random.Generator], bytes], ...]
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Kind:
     files: tuple[Path, ...]
     around: Path
     read: Read
-    cut_only: bool = False
-    """What stands in them is not held against a digest, but whether they are whole is."""
+    ways: Ways = ()
+    """How they are damaged; by default in all the ways."""
 
 
 def flipped(content: bytes, rng: np.random.Generator) -> bytes:
@@ -65,14 +66,19 @@ def cut(content: bytes, rng: np.random.Generator) -> bytes:
     return content[: rng.integers(len(content))]
 
 
-CUTS = (cut, cut, lambda content, rng: b"")
-WAYS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
+def emptied(content: bytes, rng: np.random.Generator) -> bytes:
+    return b""
+
+
+CUTS: Ways = (cut, cut, emptied)  # of what is not held against a digest: only whether it is whole
+TEXT: Ways = (cut, zeroed, emptied)
+WAYS: Ways = (
     cut,
     flipped,
     flipped,  # the ones that are hardest to see
     zeroed,
     lambda content, rng: content + rng.bytes(1),
-    lambda content, rng: b"",
+    emptied,
 )
 
 
@@ -82,7 +88,7 @@ def damage(kind: Kind, count: int, seed: int, said: Callable[[], str]) -> Counte
     kept = {path: path.read_bytes() for path in kind.around.rglob("*") if path.is_file()}
     right = kind.read()
     for number in range(count):
-        ways = CUTS if kind.cut_only else WAYS
+        ways = kind.ways or WAYS
         path, way = kind.files[number % len(kind.files)], ways[number // len(kind.files) % len(ways)]
         while (spoilt := way(kept[path], rng)) == kept[path]:
             pass
@@ -223,16 +229,16 @@ def kinds(
     """Every kind of file that is written and read back."""
     pictures = tmp_path / "pictures"
     place = opened(noise, pictures).folder
-    for name in ("clean.npy", "variant-resize-0000.npy", "store.json"):
-        yield name, Kind((place / name,), pictures, lambda: read_pictures(noise, pictures))
+    for name, ways in (("clean.npy", WAYS), ("variant-resize-0000.npy", WAYS), ("store.json", TEXT)):
+        yield name, Kind((place / name,), pictures, lambda: read_pictures(noise, pictures), ways)
     left = tmp_path / "left"
     shutil.copytree(half_made, left)
-    for pattern in ("*/.journal.jsonl", "*/.*.part"):
-        yield pattern, Kind(tuple(sorted(left.glob(pattern))), left, lambda: read_half_made(noise, left))
+    for pattern, ways in (("*/.journal.jsonl", TEXT), ("*/.*.part", WAYS)):
+        yield pattern, Kind(tuple(sorted(left.glob(pattern))), left, lambda: read_half_made(noise, left), ways)
 
     memory = tmp_path / "memory" / "contents.json"
     assert replace(noise, memory=memory).contents == noise.contents
-    yield "contents.json", Kind((memory,), memory.parent, lambda: replace(noise, memory=memory).contents)
+    yield "contents.json", Kind((memory,), memory.parent, lambda: replace(noise, memory=memory).contents, TEXT)
 
     folder = RunFolder(tmp_path / "runs" / run.key)
     shutil.copytree(run.path, folder.path)
@@ -250,7 +256,7 @@ def kinds(
     net(torch.from_numpy(heard).float()).sum().backward()
     state.optimizer.step()
     fit.save_checkpoint(state, stopped)
-    yield "checkpoint", Kind((stopped.checkpoint,), stopped.path, lambda: read_checkpoint(stopped, run.run), cut_only=True)
+    yield "checkpoint", Kind((stopped.checkpoint,), stopped.path, lambda: read_checkpoint(stopped, run.run), ways=CUTS)
 
     study, where = world
     material = prepare(study, where)

@@ -162,7 +162,7 @@ def _content(path: Path) -> bytes:
 def _decoded(path: Path, content: bytes, kind: type[Read]) -> Read:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise _odd(path, error) from None
 
 
