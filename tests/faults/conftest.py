@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from warm import Command, Warm
 
-from tla.seals import SUMS, digest_of
+from tla.manifest import SUMS, digest_of
 
 # What the wall clock or the machine decides, wherever it is written, and the digests of what holds some of it.
 TIMES = ("seconds", "finished", "training_clips_per_second", "made")

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from tla import seals
+from tla import manifest
 from tla.attribution import listening_room
 from tla.errors import Damaged, UserError
 from tla.launch.study import ensure, list_runs, prepare
@@ -273,10 +273,10 @@ def kinds(
 
     figures = tmp_path / "figures"
     table = pd.DataFrame({"run": ["a", "b"], "value": [0.125, 2.5]})
-    seals.write_table(figures / "table.csv", table)
-    for name in ("table.csv", seals.SUMS):
+    manifest.write_table(figures / "table.csv", table)
+    for name in ("table.csv", manifest.SUMS):
         yield name, Kind((figures / name,), figures, lambda: table_evidence._read(figures / "table.csv", ("run", "value")))
-    with seals.vouching(figures / "plot.svg") as new:
+    with manifest.vouching(figures / "plot.svg") as new:
         new.write_text("<svg>" + "<use x='12.5'/>" * 99 + "</svg>")
     yield "plot.svg", Kind((figures / "plot.svg",), figures, lambda: page_contents._plate(figures, "plot") or "left out")
     a_room(figures / "listening.npz")
@@ -469,7 +469,7 @@ def test_weights_that_were_downloaded_are_what_their_name_says(tmp_path: Path, m
     file = tmp_path / "checkpoints" / "net.pth"
     file.parent.mkdir()
     torch.save({"a": torch.arange(99.0)}, file)
-    cached = file.rename(file.with_name(f"net-{seals.digest_of(file)[:8]}.pth"))
+    cached = file.rename(file.with_name(f"net-{manifest.digest_of(file)[:8]}.pth"))
     enum = type("Enum", (), {"url": f"http://127.0.0.1:9/{cached.name}"})
     monkeypatch.setattr(weights, "_torchvision", lambda _: enum)
     assert same(weights._from_torchvision("resnet50"), {"a": torch.arange(99.0)})

@@ -45,13 +45,13 @@ from tla.attribution import deletion
 from tla.attribution.integrated_gradients import SILENT, TOLERANCE, Attribution, Explainer, Target, baselines
 from tla.console import Progress, progress, say
 from tla.errors import UserError
+from tla.manifest import write_table
 from tla.nets import transfer
 from tla.nets.stages import HEAD, StagedNet
 from tla.options import Transfer
 from tla.runs import infer
 from tla.runs.folder import FinishedRun
 from tla.runs.infer import Listener
-from tla.seals import write_table
 from tla.sound.store import Store
 from tla.statistics import mean as mean_of
 from tla.statistics import of_clips

@@ -23,7 +23,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from tla import seals
+from tla import manifest
 from tla.console import progress, say
 from tla.errors import Damaged, UserError
 from tla.options import Picture, Place, Study
@@ -95,13 +95,13 @@ class Room:
             arrays |= {f"{i}_{field}": value for field, value in vars(clip).items() if isinstance(value, np.ndarray)}
             about["clips"].append({field: value for field, value in vars(clip).items() if not isinstance(value, np.ndarray)})
         arrays["about"] = np.array(json.dumps(about))
-        with seals.vouching(path) as temporary:
+        with manifest.vouching(path) as temporary:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> Room:
     """What `write` kept."""
-    with np.load(io.BytesIO(seals.vouched(path)), allow_pickle=False) as file:
+    with np.load(io.BytesIO(manifest.vouched(path)), allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         if about.pop("format") != FORMAT:
             raise ValueError(f"{path} is of another version of tla")

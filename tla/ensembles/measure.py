@@ -18,9 +18,9 @@ import pandas as pd
 from scipy.special import log_softmax, logsumexp
 
 from tla.errors import UserError
+from tla.manifest import write_table
 from tla.runs.folder import FinishedRun
 from tla.runs.tables import runs_table
-from tla.seals import write_table
 from tla.statistics import Estimate, Fold, mean, of_clips, share
 from tla.statistics import gain as gain_of
 

@@ -14,9 +14,9 @@ import pandas as pd
 from tla.errors import UserError
 from tla.launch.material import Material
 from tla.launch.tuning import Trial
+from tla.manifest import write_table
 from tla.runs.infer import load
 from tla.runs.tables import Held, Outcomes, folds_of, matched
-from tla.seals import write_table
 from tla.statistics import Estimate, difference, share
 
 

@@ -23,10 +23,10 @@ from tla.console import say
 from tla.errors import UserError
 from tla.launch.dispatch import POLL_S, Board
 from tla.launch.worker import Order, Outcome, Parcel, attempt, clip_name, elsewhere, order_for
+from tla.manifest import SUMS
 from tla.options import Place
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
-from tla.seals import SUMS
 from tla.sound.build import Sent, Shard
 from tla.sound.workers import cores
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tla import seals
+from tla import manifest
 from tla.console import say
 from tla.errors import Damaged
 from tla.paper import studies
@@ -161,7 +161,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame | str:
     if not path.is_file():
         return f"no table {path.name}"
     try:
-        table = parsed(seals.vouched(path))
+        table = parsed(manifest.vouched(path))
     except Damaged as error:
         say(str(error))
         return error.what

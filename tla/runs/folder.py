@@ -29,7 +29,7 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
-from tla import seals
+from tla import manifest
 from tla.console import say
 from tla.errors import Damaged, UserError
 from tla.files import held, replacing, take, write_text
@@ -119,7 +119,7 @@ class FinishedRun:
     def trained_weights(self) -> Path:
         """The file of the weights, known to be what training wrote."""
         try:
-            seals.check(self.weights)
+            manifest.check(self.weights)
         except ValueError as error:
             raise _odd(self.weights, error) from None
         return self.weights
@@ -128,7 +128,7 @@ class FinishedRun:
 def load(path: Path) -> FinishedRun:
     """A finished run; `Damaged` where a file of it, its weights aside, is not what was written, or not what this tla reads."""
     if not RunFolder(path).finished:
-        raise UserError(f"{path} is not a finished run: it has no {seals.SUMS}")
+        raise UserError(f"{path} is not a finished run: it has no {manifest.SUMS}")
     content = {name: _content(path / name) for name in (RUN, RESULT, LOG, PREDICTIONS)}
     about = _described(path, content[RUN])
     return FinishedRun(
@@ -154,7 +154,7 @@ def intact(path: Path) -> FinishedRun | None:
 
 def _content(path: Path) -> bytes:
     try:
-        return seals.content(path)
+        return manifest.content(path)
     except ValueError as error:
         raise _odd(path, error) from None
 
@@ -216,7 +216,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return (self.path / seals.SUMS).is_file()
+        return (self.path / manifest.SUMS).is_file()
 
     @property
     def intact(self) -> bool:
@@ -296,12 +296,12 @@ class RunFolder:
         """Mark the run as finished. Everything else has to be on disk before: it is vouched for here."""
         _write_json(self.path / RESULT, result)
         names = (RUN, LOG, PREDICTIONS, STANDARD, WEIGHTS, RESULT)
-        seals.vouch(self.path, [name for name in names if (self.path / name).is_file()])
+        manifest.vouch(self.path, [name for name in names if (self.path / name).is_file()])
         self.checkpoint.unlink(missing_ok=True)
 
     def reopen(self) -> None:
         """Mark the run as not finished."""
-        (self.path / seals.SUMS).unlink(missing_ok=True)
+        (self.path / manifest.SUMS).unlink(missing_ok=True)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -24,7 +24,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from tla import console, seals
+from tla import console, manifest
 from tla.errors import UserError
 from tla.files import write_text
 from tla.options import Protocol
@@ -304,7 +304,7 @@ def _stat(path: Path) -> os.stat_result:
 
 def digest_of(path: Path) -> str:
     """What tells a file's bytes apart from all others."""
-    return seals.digest_of(path)[:32]
+    return manifest.digest_of(path)[:32]
 
 
 def _recall(memory: Path | None) -> dict[str, Known]:

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tla.manifest import write_table
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
-from tla.seals import write_table
 from tla.stages.sweep import ENDS
 from tla.statistics import TRAININGS, Estimate, difference, holm
 from tla.tables import unfinished
