@@ -122,7 +122,7 @@ def test_a_score_is_what_the_chosen_network_says_of_the_validation_clips(quick: 
 def test_what_was_stopped_is_drawn_but_not_chosen(quick: Study, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     material = prepare(nested(quick, SEARCH, place), place)
     trials = search_grid(material, SEARCH, place)
-    trials[1] = replace(trials[1], accuracies=[1.0])
+    trials[1] = replace(trials[1], folder=None, accuracies=[1.0])
     found = measure(trials, material)
     assert list(found.points["stopped"]) == [False, True, False, False]
     assert found.points["accuracy"].iloc[1] == 100
@@ -138,7 +138,7 @@ def test_what_was_stopped_is_drawn_but_not_chosen(quick: Study, place: Place, ca
     plots.save(draw.figure(*tables, found.options), Path(place.figures) / "tuned")
     assert (Path(place.figures) / "tuned.pdf").read_bytes() == picture
     with pytest.raises(UserError, match="every combination was stopped early"):
-        measure([replace(trial, accuracies=[0.5]) for trial in trials], material)
+        measure([replace(trial, folder=None, accuracies=[0.5]) for trial in trials], material)
 
 
 @pytest.mark.parametrize(
