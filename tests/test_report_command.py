@@ -68,13 +68,14 @@ def test_a_report_says_what_it_found_and_what_is_missing(few_sounds: Path, place
 
 def test_the_commands_that_are_told_name_the_study_and_can_be_typed(few_sounds: Path, places: list[str], printed: str) -> None:
     told = set(pd.read_csv(Path(places[5]) / "claims.csv")["command"].dropna())
-    assert len(told) == 5  # fusion, freeze, cutoff, svcca, ig
+    assert len(told) == 7  # fusion, freeze, cutoff, svcca, ig; and train and ensemble once more, to the end
     for command in told:
         module, *words = shlex.split(command)[2:]
         assert words[words.index("--weights") + 1] == "FILE"  # of a file only the content is known
         if importlib.util.find_spec(module):
             study = cli.parse(importlib.import_module(module).main, words)["study"]
-            assert (study.data, study.backbone, study.recipe.epochs, study.folds) == (str(few_sounds), "densenet_tiny", 1, (1,))
+            assert (study.data, study.backbone, study.folds) == (str(few_sounds), "densenet_tiny", (1,))
+            assert (study.recipe.until, study.recipe.epochs) in ((None, 1), ("plateau", None))
 
 
 @pytest.mark.slow

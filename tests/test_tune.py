@@ -149,7 +149,7 @@ def test_what_was_stopped_is_drawn_but_not_chosen(quick: Study, place: Place, ca
         ({}, replace(SEARCH, asha=True), "add --launch ray"),
         ({"launch": "ray", "folds": "all"}, replace(SEARCH, asha=True), "one fold .* and one seed"),
         ({"launch": "ray", "seeds": 2}, replace(SEARCH, asha=True), "one fold .* and one seed"),
-        ({"launch": "ray"}, Search(asha=True, grid=Grid(epochs=(2, 4))), "does not go with --grid.epochs"),
+        ({"launch": "ray"}, Search(asha=True, grid=Grid(epochs=(2, 4))), "give --recipe.epochs, and no --grid.epochs"),
         ({"launch": "ray"}, replace(SEARCH, asha=True, grace=0), "--grace is 0"),
         ({"launch": "ray"}, replace(SEARCH, asha=True, grace=2), "--grace is 2 and runs have 2 epochs"),
         ({}, Search(grid=Grid(lr=(-1.0,))), "--recipe.lr is -1"),

@@ -23,8 +23,8 @@ class Step(NamedTuple):
 
 
 STUDY = (
-    "--data toy --backbone efficientnet_lite0 --folds 1 --picture.frames 96 --augment.kind none "
-    "--recipe.epochs 3 --recipe.lr 1e-3 --recipe.standardise true"
+    "--data toy --backbone efficientnet_lite0 --folds 1 --picture.mels 64 --picture.frames 64 --augment.kind none "
+    "--recipe.batch 16 --recipe.lr 1e-3 --recipe.standardise true"
 )
 STEPS = (
     Step("Do photographs help to hear?", "train", f"{STUDY} --compare random"),
@@ -69,7 +69,7 @@ FILES = {
     "fig2a_svcca.pdf": "how much each stage changed",
     "fig3_ig.pdf": "where the network looks",
 }
-NEXT = "python -m tla.train --data YOUR_FOLDER --backbone efficientnet_lite0 --recipe.epochs 12 --recipe.lr 1e-3"
+NEXT = "python -m tla.train --data YOUR_FOLDER --backbone efficientnet_lite0 --recipe.lr 1e-3"
 
 
 if __name__ == "__main__":

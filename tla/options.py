@@ -115,8 +115,14 @@ class Recipe:
 class Grid:
     """Values to try of options of the recipe; every combination is trained."""
 
+    until: tuple[Literal["epochs", "plateau"], ...] = ()
+    """As in epochs,plateau."""
     epochs: tuple[int, ...] = ()
     """As in 8,16."""
+    cap: tuple[int, ...] = ()
+    """As in 2000,10000."""
+    times: tuple[float, ...] = ()
+    """As in 1,2."""
     lr: tuple[float, ...] = ()
     """As in 1e-3,1e-4,1e-5."""
     head_lr: tuple[float, ...] = ()

@@ -1,6 +1,6 @@
 """Fine-tune a network on sounds, one run per fold and seed, and say how well it hears (Table I).
 
-    python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.epochs 5 --recipe.lr 1e-3
+    python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3
     python -m tla.train --data my/sounds --backbone resnet50 --folds 1,2 --seeds 3
     python -m tla.train --data esc50 --compare random        does pretraining help? both starts and their difference
     python -m tla.train --backbone densenet201 --describe    the network's stages

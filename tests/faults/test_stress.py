@@ -454,6 +454,7 @@ def test_verdicts_need_more_than_one_recording() -> None:
 def test_a_difference_without_an_interval_is_not_called_one() -> None:
     rows = [
         {"arm": arm, "rule": "last", "accuracy": value, "low": math.nan, "high": math.nan, "covers": statistics.CLIPS}
+        | {"unfinished": 0}
         for arm, value in (("pretrained", 90.0), ("random", 50.0), ("pretrained - random", 40.0))
     ]
     told = draw_tables.finding(pd.DataFrame(rows), "last")
@@ -465,6 +466,7 @@ def test_a_point_without_an_interval_keeps_its_name() -> None:
     stage |= {"key": "x", "training": "converged"}
     runs = pd.DataFrame([{**stage, "data": "x", "backbone": "y", "augment": "none", "frozen_norm": "inference"}])
     numbers = {"accuracy": 50.0, "low": math.nan, "high": math.nan, "covers": statistics.CLIPS, "multiply_adds": 1e9}
+    numbers["unfinished"] = 0
     points = pd.DataFrame([{"curve": "pretrained", "point": "block1", **numbers}])
     (axes,) = draw_stages.cut_figure(runs, points, draw_stages.KINDS["cutoff"], "last").axes
     (name,) = axes.texts

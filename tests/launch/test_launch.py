@@ -15,9 +15,11 @@ import pytest
 from tla.console import Progress
 from tla.errors import UserError
 from tla.launch.study import by_start, ensure, list_runs, prepare
+from tla.nets.transfer import assemble
 from tla.options import Augment, Place, Recipe, Study, Transfer
 from tla.runs import fit as fitting
 from tla.runs.folder import FinishedRun, RunFolder, find, folders, load
+from tla.runs.schedule import judge
 
 
 def train(study: Study, place: Place) -> list[FinishedRun]:
@@ -44,13 +46,41 @@ def test_a_run_leaves_what_its_folder_promises(study: Study, place: Place) -> No
     assert folder.run.key == folder.key
 
 
+def test_a_run_ends_by_itself_and_says_whether_it_was_trained_to_its_end(study: Study, place: Place) -> None:
+    (short,) = train(study, place)
+    assert short.result.training.state == "still falling"  # 15 steps
+    (whole,) = train(replace(study, recipe=Recipe(lr=1e-3)), place)
+    rates = [row["lr"] for row in whole.log]
+    assert list(dict.fromkeys(rates)) == pytest.approx([1e-3, 1e-4, 1e-5])
+    assert whole.result.training == judge(whole.log, 10)
+    (capped,) = train(replace(study, recipe=Recipe(lr=1e-3, cap=20)), place)
+    assert sum(row["steps"] for row in capped.log) == 20
+    assert capped.result.training.state == "still falling"
+
+
+def test_a_head_may_have_a_rate_of_its_own(study: Study, place: Place) -> None:
+    material = prepare(replace(study, recipe=Recipe(epochs=2, lr=1e-3, head_lr=1e-2)), place)
+    (run,) = list_runs(material)
+    net = assemble(run.backbone, run.classes, run.transfer, None, seed=0)
+    rest, head = fitting.make_optimizer(run, net).param_groups
+    assert (rest["lr"], head["lr"]) == (1e-3, 1e-2)
+    assert {id(p) for p in head["params"]} == {id(p) for p in net.stage_parameters("head")}
+    (folder,) = ensure([run], material, place)
+    (usual,) = train(replace(study, recipe=Recipe(epochs=2, lr=1e-3)), place)
+    assert folder.log[0]["loss"] != usual.log[0]["loss"]
+
+
 def test_a_finished_run_is_not_trained_again(study: Study, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder,) = train(study, place)
     monkeypatch.setattr(fitting, "train_epoch", lambda *_: pytest.fail("trained again"))
     assert train(study, place) == [folder]
 
 
-def test_an_interrupted_run_ends_bit_identical(study: Study, place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "recipe", [Recipe(epochs=3, lr=1e-3), Recipe(lr=1e-3, head_lr=1e-2, cap=60)], ids=["epochs", "plateau"]
+)
+def test_an_interrupted_run_ends_bit_identical(study: Study, place: Place, tmp_path: Path, recipe: Recipe) -> None:
+    study = replace(study, recipe=recipe)
     whole = train(study, place)[0]
     other = replace(place, runs=str(tmp_path / "interrupted"))
     material = prepare(study, other)

@@ -171,7 +171,7 @@ def test_figures_are_drawn_from_their_tables_alone(everything: Change, tmp_path:
         assert draw.findings(again, name) == draw.findings(everything, name)
 
 
-def finding(**numbers: tuple[float, float, float]) -> str:
+def finding(training: str = "converged", **numbers: tuple[float, float, float]) -> str:
     """What is said of differences (value, low, high) between early and late layers."""
     rows = [
         {"measure": "svcca", "contrast": name, "curve": "pretrained", "early": "stem", "late": "block4"}
@@ -180,7 +180,8 @@ def finding(**numbers: tuple[float, float, float]) -> str:
     ]
     contrasts = pd.DataFrame(rows).replace({"contrast": {"raw": "early - late", "above": "early - late, above floor"}})
     points = pd.DataFrame([{"measure": "svcca", "curve": "pretrained", "layer": "stem", "score": 1.0}])
-    (line,) = draw.findings(Change(pd.DataFrame(), points, contrasts), "svcca")
+    runs = pd.DataFrame([{"curve": "pretrained", "key": "x", "training": training}])
+    (line,) = draw.findings(Change(runs, points, contrasts), "svcca")
     return line
 
 
@@ -191,6 +192,7 @@ def test_a_finding_claims_no_more_than_the_intervals() -> None:
     assert finding(raw=(0.2, 0.1, 0.3), above=(-0.4, -0.5, -0.3)).endswith("which changed less cannot be told")
     assert finding(raw=(0.2, 0.1, 0.3)).endswith("early layers changed less")
     assert "without an interval" in finding(raw=(0.2, np.nan, np.nan))
+    assert finding("still falling", raw=(0.2, 0.1, 0.3)) == "pretrained: no verdict: 1 of its runs not trained to the end"
 
 
 def test_seeds_are_compared_with_each_other(world: World, everything: Change) -> None:

@@ -55,7 +55,8 @@ def main(
         if csv:
             write_text(Path(csv), table.to_csv(index=False))
     for folder, run in begun:
-        console.say(f"{folder.key} is not finished: {folder.epochs} of {run.recipe.epochs} epochs")
+        of = f" of {run.recipe.epochs}" if run.recipe.epochs else ""
+        console.say(f"{folder.key} is not finished: {folder.epochs}{of} epochs so far")
     console.say(f"finished runs in {runs}: {len(finished)}")
 
 

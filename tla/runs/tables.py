@@ -71,7 +71,7 @@ def finished(runs: str | Path) -> list[FinishedRun]:
     if not found:
         raise UserError(
             f"there is no finished run in {runs}: --runs says where they are kept; "
-            "`python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.epochs 5 --recipe.lr 1e-3` makes some"
+            "`python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3` makes some"
         )
     return found
 

@@ -201,7 +201,7 @@ def _missing(name: str, data_root: Path) -> str:
         f"{name} is not in {data_root} (looked for a folder {looked})\n"
         f"to download it:        python -m tla.data {name}{root}\n"
         f"if it lies elsewhere:  --data-root FOLDER, or TLA_DATA in the environment\n"
-        f"what works right now:  python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.epochs 5"
+        f"what works right now:  python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3"
     )
 
 

@@ -159,7 +159,7 @@ def show(sweep: Sweep, kind: Kind) -> None:
     steps = sweep.steps.assign(
         interval=_interval(sweep.steps, "+.1f"), step=sweep.steps["before"] + " > " + sweep.steps["after"]
     )
-    p_values = ["" if np.isnan(p) else f"{p:.3g}" for p in steps["p_holm"].round(3)]
+    p_values = ["" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.2g}" for p in steps["p_holm"]]
     p_values = [UNTRAINED if count else p for count, p in zip(steps["unfinished"], p_values, strict=True)]
     shown = steps.assign(p=p_values)[["curve", "step", "accuracy", "interval", "p"]].round({"accuracy": 1})
     console.table(["", "step", "points gained", "95 % interval", "p (Holm)"], shown.itertuples(index=False))
@@ -252,4 +252,4 @@ def _legend(axes: Axes, *, title: str | None = None, outside: bool = False) -> N
     if outside:
         axes.figure.legend(*axes.get_legend_handles_labels(), title=title, loc="outside right center")
     else:
-        axes.legend(title=title, loc="best")
+        axes.legend(title=title, loc="best", frameon=True, framealpha=0.9, edgecolor="none")
