@@ -19,7 +19,6 @@ from tla.launch import dispatch
 from tla.launch.local import deal
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Place, Recipe, Study
-from tla.runs.fit import _sum
 from tla.runs.folder import FinishedRun, RunFolder, load
 from tla.runs.run import Run
 
@@ -187,8 +186,7 @@ def with_failures(study: Study, place: Place) -> tuple[list[Run], list[Run], obj
     good = list_runs(material)
     checkpoint = RunFolder(Path(place.runs) / odd[0].key).checkpoint
     checkpoint.parent.mkdir(parents=True)
-    tensors = {"net.features.conv0.weight": torch.zeros(1)}
-    save_file(tensors, checkpoint, {"history": "[]", "sum": _sum(tensors, "[]")})
+    save_file({"net.features.conv0.weight": torch.zeros(1)}, checkpoint, {"history": "[]"})
     return [diverging[0], good[0], odd[0], good[1]], good, material
 
 
