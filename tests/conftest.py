@@ -12,7 +12,7 @@ import pytest
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
 
 if TYPE_CHECKING:
-    from tla.runs.folder import RunFolder
+    from tla.runs.folder import FinishedRun
     from tla.runs.run import Run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -68,14 +68,15 @@ def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture
-def written() -> "Callable[[Path, Run, list[int]], RunFolder]":
+def written() -> "Callable[[Path, Run, list[int]], FinishedRun]":
     """Writes a finished run that is right about the clips, of its first two classes, that it is told to be right about."""
     import numpy as np
 
-    from tla.runs.folder import Predictions, RunFolder
+    from tla.runs.folder import Predictions, Result, RunFolder, Score, load
+    from tla.runs.schedule import Training
     from tla.runs.scores import accuracy, macro_accuracy
 
-    def write(runs: Path, run: "Run", right: list[int], training: str = "converged") -> RunFolder:
+    def write(runs: Path, run: "Run", right: list[int], training: str = "converged") -> "FinishedRun":
         folder = RunFolder(runs / run.key)
         labels = np.arange(len(right)) % 2
         logits = np.eye(run.classes, dtype=np.float32)[np.where(right, labels, 1 - labels)]
@@ -83,12 +84,14 @@ def written() -> "Callable[[Path, Run, list[int]], RunFolder]":
         folder.describe(run, ["a", "b", *map(str, range(2, run.classes))], {})
         folder.write_log([{"epoch": 1, "loss": 1.0, "accuracy": accuracy(logits, labels)}])
         folder.write_predictions(Predictions(names, labels, names, {"best": logits, "last": logits}))
-        score = {"accuracy": accuracy(logits, labels), "macro_accuracy": macro_accuracy(logits, labels)}
-        judged = {"state": training, "loss": 0.01, "of_chance": 0.01, "fall": 0.0}
-        counts = {"training": judged, "best_epoch": 1, "epochs": 1, "clips": len(right), "trainable": 1, "parameters": 1}
+        if run.recipe.standardise:
+            folder.write_standard(np.zeros((3, run.picture.mels, 1)), np.ones((3, run.picture.mels, 1)))
+        score = Score(accuracy(logits, labels), macro_accuracy(logits, labels))
+        counts = {"best_epoch": 1, "epochs": 1, "clips": len(right), "trainable": 1, "parameters": 1}
         costs = {"multiply_adds": 10**9 * (1 + len(set(right))), "seconds_per_epoch": 1.0}
-        folder.finish({"scores": {"best": score, "last": score}, **counts, **costs})
-        return folder
+        judged = Training(training, 0.01, 0.01, 0.0)
+        folder.finish(Result(scores={"best": score, "last": score}, training=judged, **counts, **costs))
+        return load(folder.path)
 
     return write
 

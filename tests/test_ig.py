@@ -20,7 +20,7 @@ from tla.nets import weights
 from tla.nets.transfer import assemble
 from tla.options import Place, Recipe, Study, Transfer
 from tla.runs import infer
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun, RunFolder, load
 from tla.sound import audio
 
 ROUGH = 0.2  # completeness error that will do where the map is not looked at
@@ -33,7 +33,7 @@ def place(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 @pytest.fixture
-def folder(study: Study, place: Place) -> RunFolder:
+def folder(study: Study, place: Place) -> FinishedRun:
     """A trained run."""
     material = prepare(study, place)
     return ensure(list_runs(material), material, place)[0]
@@ -69,12 +69,12 @@ def table(place: Place, name: str = "fig3_ig") -> pd.DataFrame:
     return pd.read_csv(Path(place.figures) / f"{name}.csv", keep_default_na=False)
 
 
-def held_out(folder: RunFolder, root: str) -> Path:
+def held_out(folder: FinishedRun, root: str) -> Path:
     return Path(root) / str(folder.predictions.names[0])
 
 
 @pytest.mark.usefixtures("drawn")
-def test_a_clip_of_the_data_set_is_explained(folder: RunFolder, study: Study, place: Place) -> None:
+def test_a_clip_of_the_data_set_is_explained(folder: FinishedRun, study: Study, place: Place) -> None:
     """Its class is known, the network says of it what it said after training, and the map adds up to what it says."""
     said, clip = folder.predictions, held_out(folder, study.data)
     ig.main(study, place, clip=(str(clip),), run=folder.key)
@@ -98,7 +98,7 @@ def test_a_clip_of_the_data_set_is_explained(folder: RunFolder, study: Study, pl
     ("name", "seconds", "windows"), [("stereo.mp3", 2.0, 1), ("long.ogg", 9.0, 5), ("short.wav", 0.05, 1), ("a b.flac", 2.9, 1)]
 )
 def test_any_format_and_length(
-    noise: Callable[..., str], study: Study, place: Place, folder: RunFolder, name: str, seconds: float, windows: int
+    noise: Callable[..., str], study: Study, place: Place, folder: FinishedRun, name: str, seconds: float, windows: int
 ) -> None:
     ig.main(study, place, clip=(noise(name, seconds),), run=folder.key, tolerance=ROUGH)
     rows = table(place)
@@ -113,7 +113,7 @@ def test_any_format_and_length(
 
 
 def test_a_silent_clip_has_nothing_to_attribute(
-    noise: Callable[..., str], study: Study, place: Place, folder: RunFolder
+    noise: Callable[..., str], study: Study, place: Place, folder: FinishedRun
 ) -> None:
     ig.main(study, place, clip=(noise("silent.wav", 2.0, level=0.0),), run=folder.key, listen=True)
     (row,) = table(place).to_dict("records")
@@ -123,7 +123,7 @@ def test_a_silent_clip_has_nothing_to_attribute(
     assert set(table(place, "fig3_ig_listen")["energy"]) == {0.0}
 
 
-def test_a_contrast_of_two_classes(folder: RunFolder, study: Study, place: Place) -> None:
+def test_a_contrast_of_two_classes(folder: FinishedRun, study: Study, place: Place) -> None:
     one, other = folder.classes[2], folder.classes[5]
     clip = held_out(folder, study.data)
     ig.main(study, place, clip=(str(clip),), run=folder.key, target=f"{one}-{other}")
@@ -134,7 +134,7 @@ def test_a_contrast_of_two_classes(folder: RunFolder, study: Study, place: Place
 
 
 @pytest.mark.parametrize("baseline", ["mean", "clips:2", "zero"])
-def test_other_baselines(folder: RunFolder, study: Study, place: Place, baseline: str) -> None:
+def test_other_baselines(folder: FinishedRun, study: Study, place: Place, baseline: str) -> None:
     clip = str(held_out(folder, study.data))
     ig.main(study, place, clip=(clip,), run=folder.key, baseline=baseline, tolerance=ROUGH)
     (row,) = table(place).to_dict("records")
@@ -147,7 +147,7 @@ def test_other_baselines(folder: RunFolder, study: Study, place: Place, baseline
 
 
 def test_the_papers_figure(
-    folder: RunFolder, study: Study, place: Place, undrawn: list[str], capsys: pytest.CaptureFixture[str]
+    folder: FinishedRun, study: Study, place: Place, undrawn: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A rightly heard held-out clip for each of several classes, or of those that are named."""
     said = folder.predictions
@@ -170,7 +170,7 @@ def test_the_papers_figure(
         ig.main(study, place, classes=("platypus",))
 
 
-def test_what_was_listened_to_and_the_rest_add_up(folder: RunFolder, study: Study, place: Place) -> None:
+def test_what_was_listened_to_and_the_rest_add_up(folder: FinishedRun, study: Study, place: Place) -> None:
     clip = held_out(folder, study.data)
     ig.main(study, place, clip=(str(clip),), run=folder.key, listen=True, tolerance=ROUGH)
     rows = table(place, "fig3_ig_listen").set_index("part")
@@ -194,7 +194,7 @@ def test_files_of_one_name_do_not_overwrite_each_other() -> None:
 
 
 def test_the_audit(
-    folder: RunFolder, study: Study, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: FinishedRun, study: Study, place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It looks into the run, the runs beside it and the network that training began with."""
     monkeypatch.setattr(audit, "STEPS", 2)
@@ -222,7 +222,7 @@ def test_one_is_trained_if_there_is_none_and_only_then(
     assert not list(Path(empty.runs).glob("*")), "a wrong name is told before training"
     ig.main(quick, empty, clip=(clip,), tolerance=ROUGH)
     (run,) = Path(empty.runs).iterdir()
-    assert RunFolder(run).run.fold == 2
+    assert load(run).run.fold == 2
     assert "training one" in capsys.readouterr().err
     ig.main(quick, empty, clip=(clip,), tolerance=ROUGH)
     assert f"looking into {run.name}, the only run" in capsys.readouterr().err
@@ -262,15 +262,13 @@ def test_the_best_run_is_the_most_accurate_of_data_backbone_and_folds(
 
 
 def test_what_a_runs_training_began_with(
-    study: Study, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Study, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], written
 ) -> None:
     """ImageNet's weights and the run's own random head; or nothing, and that is said."""
     identity = weights.identity("imagenet", "efficientnet_lite0")
     first = list_runs(prepare(study, place))[0]
     run = replace(first, backbone="efficientnet_lite0", weights=identity, transfer=Transfer(), seed=3)
-    known, foreign = (RunFolder(tmp_path / one.key) for one in (run, replace(run, weights="file:0123")))
-    known.describe(run, [str(i) for i in range(10)], {})
-    foreign.describe(replace(run, weights="file:0123"), [str(i) for i in range(10)], {})
+    known, foreign = (written(tmp_path, one, [1]) for one in (run, replace(run, weights="file:0123")))
     net = find_run.beginning(known)
     assert net is not None
     pretrained = weights.load("imagenet", "efficientnet_lite0")
@@ -281,16 +279,16 @@ def test_what_a_runs_training_began_with(
     assert "file:0123, which are not at hand" in capsys.readouterr().err
 
 
-def test_siblings_are_the_finished_runs_of_other_seeds(folder: RunFolder, tmp_path: Path, written) -> None:
+def test_siblings_are_the_finished_runs_of_other_seeds(folder: FinishedRun, tmp_path: Path, written) -> None:
     run, runs = folder.run, tmp_path / "runs"
-    for one in (run, replace(run, seed=4), replace(run, seed=2), replace(run, seed=5, fold=2)):
-        written(runs, one, [1])
+    others = (run, replace(run, seed=4), replace(run, seed=2), replace(run, seed=5, fold=2))
+    mine, *_ = [written(runs, one, [1]) for one in others]
     RunFolder(runs / replace(run, seed=7).key).describe(replace(run, seed=7), folder.classes, {})
-    assert [other.run.seed for other in find_run.siblings(RunFolder(runs / run.key))] == [2, 4]
+    assert [other.run.seed for other in find_run.siblings(mine)] == [2, 4]
 
 
 def test_a_run_and_clips_that_do_not_belong_together(
-    folder: RunFolder, study: Study, place: Place, noise: Callable[..., str], tmp_path: Path
+    folder: FinishedRun, study: Study, place: Place, noise: Callable[..., str], tmp_path: Path
 ) -> None:
     """The clips of another data set are refused where they are needed; without them a file's class is not known."""
     sounds = tmp_path / "others"
@@ -336,7 +334,7 @@ def test_mistakes_are_one_clear_line(
     assert said.count("\n") == 1
 
 
-def test_bad_numbers_are_refused(folder: RunFolder, study: Study, place: Place) -> None:
+def test_bad_numbers_are_refused(folder: FinishedRun, study: Study, place: Place) -> None:
     clip = (str(held_out(folder, study.data)),)
     with pytest.raises(UserError, match="tolerance"):
         ig.main(study, place, clip=clip, run=folder.key, tolerance=0.0)

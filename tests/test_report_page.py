@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tla import cli, plots, report, seals, train
+from tla import cli, manifest, plots, report, train
 from tla.attribution import listening_room
 
 TINY = ["--backbone", "densenet_tiny", "--augment.kind", "none", "--device", "cpu", "--folds", "1"]
@@ -24,7 +24,7 @@ def words(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> list[st
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([1, 2], [3, 4])
     plots.save(figure, room / "figures" / "fig2b_fusion")
-    seals.write_table(room / "figures" / "fig2b_fusion_points.csv", pd.DataFrame([{"point": "block1", "accuracy": 41.25}]))
+    manifest.write_table(room / "figures" / "fig2b_fusion_points.csv", pd.DataFrame([{"point": "block1", "accuracy": 41.25}]))
     return [*places, "--data", str(few_sounds)]
 
 

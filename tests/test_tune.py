@@ -16,7 +16,7 @@ from tla.launch.study import prepare
 from tla.launch.tuning import combinations, nested, search_grid
 from tla.options import Grid, Place, Recipe, Search, Study
 from tla.runs import fit as fitting
-from tla.runs.folder import RunFolder
+from tla.runs.folder import RunFolder, load
 
 SEARCH = Search(grid=Grid(lr=(1e-2, 1e-4), weight_decay=(0.0, 1e-3)))
 
@@ -81,10 +81,10 @@ def test_a_search_finds_its_best_on_validation_clips_alone(
 
     for key in runs["key"]:  # whatever the runs say of the held-out fold, the choice is the same
         folder = RunFolder(Path(place.runs) / key)
-        result, said = folder.result, folder.predictions
-        result["scores"]["test"]["accuracy"] = float(key == runs["key"].iloc[-1])
-        folder.write_predictions(replace(said, logits={"test": -said.logits["test"]}))
-        folder.finish(result)
+        run = load(folder.path)
+        score = replace(run.result.scores["test"], accuracy=float(key == runs["key"].iloc[-1]))
+        folder.write_predictions(replace(run.predictions, logits={"test": -run.predictions.logits["test"]}))
+        folder.finish(replace(run.result, scores={"test": score}))
     monkeypatch.setattr(fitting, "train_epoch", lambda *_: pytest.fail("trained again"))
     tune.main(quick, place, SEARCH)
     pd.testing.assert_frame_equal(pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny_points.csv"), points)
@@ -122,7 +122,7 @@ def test_a_score_is_what_the_chosen_network_says_of_the_validation_clips(quick: 
 def test_what_was_stopped_is_drawn_but_not_chosen(quick: Study, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     material = prepare(nested(quick, SEARCH, place), place)
     trials = search_grid(material, SEARCH, place)
-    trials[1] = replace(trials[1], accuracies=[1.0])
+    trials[1] = replace(trials[1], folder=None, accuracies=[1.0])
     found = measure(trials, material)
     assert list(found.points["stopped"]) == [False, True, False, False]
     assert found.points["accuracy"].iloc[1] == 100
@@ -138,7 +138,7 @@ def test_what_was_stopped_is_drawn_but_not_chosen(quick: Study, place: Place, ca
     plots.save(draw.figure(*tables, found.options), Path(place.figures) / "tuned")
     assert (Path(place.figures) / "tuned.pdf").read_bytes() == picture
     with pytest.raises(UserError, match="every combination was stopped early"):
-        measure([replace(trial, accuracies=[0.5]) for trial in trials], material)
+        measure([replace(trial, folder=None, accuracies=[0.5]) for trial in trials], material)
 
 
 @pytest.mark.parametrize(

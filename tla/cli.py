@@ -13,7 +13,6 @@ import inspect
 import json
 import os
 import re
-import stat
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
@@ -29,19 +28,11 @@ from tla.errors import Planned, UserError
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 UNREACHABLE = (errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG)  # read or written
-LARGEST = 1 << 20  # bytes of a YAML file
-DEEPEST = 20  # lists and mappings within each other in a YAML file
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
 
 
 class _Parser(ArgumentParser):
-    """A parser that reads files of options, and not whatever --config names."""
-
-    def parse_path(self, path: Any, *args: Any, **kwargs: Any) -> Namespace:
-        found = Path(path).stat()
-        if stat.S_ISCHR(found.st_mode) or found.st_size > LARGEST:  # a device is read for ever
-            raise UserError(f"--config {path}: is no file of options, which has {LARGEST} bytes at most")
-        return super().parse_path(path, *args, **kwargs)
+    """A parser that says it plainly when --config is no name."""
 
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
         try:
@@ -71,25 +62,7 @@ class _Help(DefaultHelpFormatter):
 
 
 class _StrictYaml(yaml.SafeLoader):
-    """YAML in which a key given twice is a mistake, and 1e-3 is a number.
-
-    It has no aliases, with which a few lines stand for more than fits into memory, or for themselves.
-    """
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            alias = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, f"an alias, *{alias.anchor}: write it out", alias.start_mark)
-        if self.depth == DEEPEST:
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, f"nested more than {DEEPEST} deep", mark)
-        self.depth += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
+    """YAML in which a key given twice is a mistake, and 1e-3 is a number."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

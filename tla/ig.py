@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tla.attribution.measure import File
     from tla.launch.find_run import Origin
-    from tla.runs.folder import RunFolder
+    from tla.runs.folder import FinishedRun
 
 CLASSES = 5  # in the paper's figure, where none are named
 NAME, SILENCE = "fig3_ig", "silence"
@@ -98,7 +98,7 @@ def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float,
     run, store = origin.folder, origin.pictures()
     others, before = find_run.siblings(run), find_run.beginning(run)
     found = audit(run, store, others=others, before=before, clips=clips, tolerance=tolerance, memory=memory, device=device)
-    draw.publish(found, figures, f"{NAME}_audit", run.run, run.result["training"]["state"])
+    draw.publish(found, figures, f"{NAME}_audit", run.run, run.result.training.state)
 
 
 def _refuse(
@@ -138,7 +138,7 @@ def _readable(names: Sequence[str]) -> list[Path]:
     return paths
 
 
-def _named(paths: Sequence[Path], folder: "RunFolder", study: Study, place: Place) -> "list[File]":
+def _named(paths: Sequence[Path], folder: "FinishedRun", study: Study, place: Place) -> "list[File]":
     """The files that the user named, with what is known of them where the run's data set is at hand."""
     from tla.attribution.measure import File
     from tla.launch import find_run
@@ -161,7 +161,7 @@ def _file(path: Path, origin: "Origin") -> "File":
     return File(path, origin.dataset.classes[clip.label], "held out" if origin.holds_out(clip) else "training")
 
 
-def _starts(baseline: str, folder: "RunFolder", study: Study, place: Place) -> "np.ndarray":
+def _starts(baseline: str, folder: "FinishedRun", study: Study, place: Place) -> "np.ndarray":
     """The pictures from which the way to a clip begins."""
     from tla.attribution.integrated_gradients import baselines, clips_of
     from tla.launch import find_run

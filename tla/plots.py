@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from tla.seals import vouching
+from tla.manifest import vouching
 from tla.tables import trained
 
 COLUMN_IN = 3.5  # a column of a two-column paper, in inches

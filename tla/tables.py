@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from tla import console
+from tla.manifest import write_table
 from tla.options import CONVERGED, UNTRAINED
-from tla.seals import write_table
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")

@@ -25,7 +25,7 @@ from tla.nets.stages import StagedNet
 from tla.nets.transfer import assemble
 from tla.options import STAGES, Augment, Picture, Place, Recipe, Study, Transfer
 from tla.runs import infer
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.runs.infer import Listener
 from tla.runs.run import Run
 from tla.sound.build import CLEAN
@@ -360,7 +360,7 @@ def small(few_sounds: Path) -> Study:
 
 
 @pytest.fixture(scope="module")
-def trained(small: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[RunFolder], Store]:
+def trained(small: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[FinishedRun], Store]:
     """Seeds 0 and 1."""
     folder = tmp_path_factory.mktemp("audited")
     place = Place(data_root=str(folder / "data"), runs=str(folder / "runs"), device="cpu")
@@ -368,7 +368,7 @@ def trained(small: Study, tmp_path_factory: pytest.TempPathFactory) -> tuple[lis
     return ensure(list_runs(material), material, place), material.store
 
 
-def made(trained: tuple[list[RunFolder], Store], clips: int = 4) -> Audit:
+def made(trained: tuple[list[FinishedRun], Store], clips: int = 4) -> Audit:
     """An audit in which every map takes the steps of the clip's own."""
     (first, second), store = trained
     run = first.run
@@ -380,11 +380,11 @@ def made(trained: tuple[list[RunFolder], Store], clips: int = 4) -> Audit:
 
 
 @pytest.fixture(scope="module")
-def whole(trained: tuple[list[RunFolder], Store]) -> Audit:
+def whole(trained: tuple[list[FinishedRun], Store]) -> Audit:
     return made(trained)
 
 
-def test_every_number_is_there_for_every_clip(whole: Audit, trained: tuple[list[RunFolder], Store]) -> None:
+def test_every_number_is_there_for_every_clip(whole: Audit, trained: tuple[list[FinishedRun], Store]) -> None:
     (first, second), store = trained
     rows = evenly(store.dataset.split(1).test, 4)
     assert whole.clips["clip"].unique().tolist() == [store.dataset.clips[row].name for row in rows]
@@ -421,7 +421,7 @@ def test_what_is_as_trained_agrees_with_itself(whole: Audit) -> None:
     assert value["runs", "seed 0 / seed 1"] < 0.99
 
 
-def test_the_target_is_what_the_run_hears(whole: Audit, trained: tuple[list[RunFolder], Store]) -> None:
+def test_the_target_is_what_the_run_hears(whole: Audit, trained: tuple[list[FinishedRun], Store]) -> None:
     folder = trained[0][0]
     said = folder.predictions
     heard = dict(zip(said.names.tolist(), said.logits["last"].argmax(axis=1), strict=True))
@@ -431,7 +431,7 @@ def test_the_target_is_what_the_run_hears(whole: Audit, trained: tuple[list[RunF
         assert row["class"] == folder.classes[labels[row["clip"]]]
 
 
-def test_curves_begin_with_the_clip_and_end_in_silence(whole: Audit, trained: tuple[list[RunFolder], Store]) -> None:
+def test_curves_begin_with_the_clip_and_end_in_silence(whole: Audit, trained: tuple[list[FinishedRun], Store]) -> None:
     (folder, *_), store = trained
     listener, rows = infer.load(folder, CPU), evenly(store.dataset.split(1).test, 4)
     targets = listener.logits(store.clean[rows]).argmax(axis=1)
@@ -447,7 +447,7 @@ def test_curves_begin_with_the_clip_and_end_in_silence(whole: Audit, trained: tu
         assert table["tiles", curve, mine["ranking"].iloc[0]] == pytest.approx(area, abs=1e-9)
 
 
-def test_the_same_audit_gives_the_same_tables(whole: Audit, trained: tuple[list[RunFolder], Store], tmp_path: Path) -> None:
+def test_the_same_audit_gives_the_same_tables(whole: Audit, trained: tuple[list[FinishedRun], Store], tmp_path: Path) -> None:
     again = made(trained)
     for name in ("clips", "summary", "curves", "maps"):
         pd.testing.assert_frame_equal(getattr(whole, name), getattr(again, name))
@@ -485,7 +485,7 @@ def muted(store: Store, changes: dict[int, float]) -> Store:
 
 
 def test_clips_that_are_the_same_everywhere_are_left_out_and_counted(
-    trained: tuple[list[RunFolder], Store], capsys: pytest.CaptureFixture[str]
+    trained: tuple[list[FinishedRun], Store], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder, *_), store = trained
     rows = evenly(store.dataset.split(1).test, 4)
@@ -504,18 +504,17 @@ def test_clips_that_are_the_same_everywhere_are_left_out_and_counted(
     assert maps["steps"].iloc[1:].isin([STEPS, STEPS // 8]).all()
 
 
-def test_an_audit_of_nothing_is_refused(trained: tuple[list[RunFolder], Store]) -> None:
+def test_an_audit_of_nothing_is_refused(trained: tuple[list[FinishedRun], Store]) -> None:
     (folder, *_), store = trained
     rows = evenly(store.dataset.split(1).test, 2)
     with pytest.raises(UserError, match="each of the 2 clips is silent"):
         audit(folder, muted(store, dict.fromkeys(rows, SILENT)), clips=2, tolerance=0.3, device=CPU)
 
 
-def test_runs_that_held_out_other_clips_are_refused(trained: tuple[list[RunFolder], Store], tmp_path: Path) -> None:
+def test_runs_that_held_out_other_clips_are_refused(trained: tuple[list[FinishedRun], Store], tmp_path: Path) -> None:
     (folder, _), store = trained
     run = replace(folder.run, fold=2)
-    other = RunFolder(tmp_path / run.key)
-    other.describe(run, folder.classes, {})
+    other = replace(folder, path=tmp_path / run.key, run=run)
     with pytest.raises(UserError, match="their fold is 1 and 2"):
         audit(folder, store, others=[other], clips=1, device=CPU)
 

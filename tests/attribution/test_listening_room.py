@@ -12,7 +12,7 @@ from tla.attribution.listening_room import SHARES
 from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Picture, Place, Recipe, Study
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.runs.infer import load, of_samples, sound
 from tla.sound import render
 from tla.sound.clips import Dataset
@@ -42,7 +42,7 @@ def test_where_all_is_right_or_little_there_all_of_it_is_shown(written, run, tmp
 
 
 @pytest.fixture(scope="module")
-def trained(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Dataset]:
+def trained(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[FinishedRun, Dataset]:
     """A run and its clips."""
     room = tmp_path_factory.mktemp("listening")
     study = Study(
@@ -61,7 +61,7 @@ def trained(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return folder, material.dataset
 
 
-def test_the_networks_answers_are_about_the_sounds_in_the_room(trained: tuple[RunFolder, Dataset]) -> None:
+def test_the_networks_answers_are_about_the_sounds_in_the_room(trained: tuple[FinishedRun, Dataset]) -> None:
     folder, dataset = trained
     room = listening_room.make(folder, dataset, torch.device("cpu"), clips=3)
     assert (room.run, room.fold, len(room.clips)) == (folder.key, 1, 3)
@@ -86,14 +86,14 @@ def test_the_networks_answers_are_about_the_sounds_in_the_room(trained: tuple[Ru
         assert clip.answers[at] == pytest.approx(again, abs=1e-5)
 
 
-def test_clips_without_a_licence_are_seen_and_not_heard(trained: tuple[RunFolder, Dataset]) -> None:
+def test_clips_without_a_licence_are_seen_and_not_heard(trained: tuple[FinishedRun, Dataset]) -> None:
     folder, dataset = trained
     room = listening_room.make(folder, replace(dataset, name="gtzan"), torch.device("cpu"), clips=1)
     assert room.clips[0].samples is None
     assert room.clips[0].answers.any()
 
 
-def test_a_run_on_other_clips_is_refused(trained: tuple[RunFolder, Dataset]) -> None:
+def test_a_run_on_other_clips_is_refused(trained: tuple[FinishedRun, Dataset]) -> None:
     folder, dataset = trained
     with pytest.raises(UserError, match="which is not among the clips of"):
         listening_room.make(folder, replace(dataset, clips=dataset.clips[-1:]), torch.device("cpu"), clips=3)

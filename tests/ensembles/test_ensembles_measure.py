@@ -16,8 +16,9 @@ from tla.ensembles import figure as draw
 from tla.ensembles import measure as ensembles
 from tla.ensembles.measure import Members, average, calibrated_error, calibration_error, measure, members, surprise
 from tla.errors import UserError
-from tla.runs.folder import Predictions, RunFolder
+from tla.runs.folder import FinishedRun, Predictions, Result, RunFolder, Score, load
 from tla.runs.run import Run
+from tla.runs.schedule import Training
 from tla.statistics import TRAININGS
 
 
@@ -192,24 +193,25 @@ def test_what_members_bring_adds_up_to_the_ensemble_and_noise_between_them_widen
 
 
 @pytest.fixture
-def study(tmp_path: Path, run: Run) -> Callable[[dict[tuple[int, int], np.ndarray]], list[RunFolder]]:
+def study(tmp_path: Path, run: Run) -> Callable[[dict[tuple[int, int], np.ndarray]], list[FinishedRun]]:
     """Writes runs whose logits are given by (fold, seed); the labels are all 0."""
 
-    def write(said: dict[tuple[int, int], np.ndarray]) -> list[RunFolder]:
+    def write(said: dict[tuple[int, int], np.ndarray]) -> list[FinishedRun]:
         folders = []
         for (fold, seed), logits in said.items():
             mine = replace(run, fold=fold, seed=seed)
             folder = RunFolder(tmp_path / mine.key)
             names = np.array([f"{fold}-{i}" for i in range(len(logits))])
             folder.describe(mine, ["a", "b"], {})
+            folder.write_log([{"epoch": 1}])
             folder.write_predictions(
                 Predictions(names, np.zeros(len(logits), dtype=int), names, {"best": logits, "last": -logits})
             )
-            score = {"accuracy": 0.5, "macro_accuracy": 0.5}
-            training = {"state": "converged", "loss": 0.01, "of_chance": 0.01, "fall": 0.0}
-            counts = {"training": training, "best_epoch": 1, "epochs": 1, "clips": len(logits), "trainable": 1, "parameters": 1}
-            folder.finish({"scores": {"best": score, "last": score}, **counts, "multiply_adds": 1, "seconds_per_epoch": 1.0})
-            folders.append(folder)
+            training, score = Training("converged", 0.01, 0.01, 0.0), Score(0.5, 0.5)
+            counts = {"best_epoch": 1, "epochs": 1, "clips": len(logits), "trainable": 1, "parameters": 1, "multiply_adds": 1}
+            scores = {"best": score, "last": score}
+            folder.finish(Result(scores=scores, training=training, seconds_per_epoch=1.0, **counts))
+            folders.append(load(folder.path))
         return folders
 
     return write

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 import torch
 
-from tla import seals
+from tla import manifest
 from tla.attribution import listening_room
 from tla.errors import Damaged, UserError
 from tla.launch.study import ensure, list_runs, prepare
@@ -22,7 +22,8 @@ from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
 from tla.paper import page_contents, table_evidence
 from tla.runs import fit, infer, prefix
 from tla.runs.feed import Feed
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun, RunFolder, load
+from tla.runs.run import Run
 from tla.sound import build
 from tla.sound import clips as listed
 from tla.sound.clips import Clip, Dataset
@@ -37,6 +38,7 @@ SAME, NAMED, TOLD_APART = "the same numbers", "named and refused", "told apart"
 EACH, LONG = 14, 125  # corruptions of each kind of file
 
 Read = Callable[[], Any]
+Ways = tuple[Callable[[bytes, np.random.Generator], bytes], ...]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Kind:
     files: tuple[Path, ...]
     around: Path
     read: Read
+    ways: Ways = ()
+    """How they are damaged; by default in all the ways."""
 
 
 def flipped(content: bytes, rng: np.random.Generator) -> bytes:
@@ -58,13 +62,23 @@ def zeroed(content: bytes, rng: np.random.Generator) -> bytes:
     return content[:start] + bytes(len(content[start : start + length])) + content[start + length :]
 
 
-WAYS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
-    lambda content, rng: content[: rng.integers(len(content))],
+def cut(content: bytes, rng: np.random.Generator) -> bytes:
+    return content[: rng.integers(len(content))]
+
+
+def emptied(content: bytes, rng: np.random.Generator) -> bytes:
+    return b""
+
+
+CUTS: Ways = (cut, cut, emptied)  # of what is not held against a digest: only whether it is whole
+TEXT: Ways = (cut, zeroed, emptied)
+WAYS: Ways = (
+    cut,
     flipped,
     flipped,  # the ones that are hardest to see
     zeroed,
     lambda content, rng: content + rng.bytes(1),
-    lambda content, rng: b"",
+    emptied,
 )
 
 
@@ -74,7 +88,8 @@ def damage(kind: Kind, count: int, seed: int, said: Callable[[], str]) -> Counte
     kept = {path: path.read_bytes() for path in kind.around.rglob("*") if path.is_file()}
     right = kind.read()
     for number in range(count):
-        path, way = kind.files[number % len(kind.files)], WAYS[number // len(kind.files) % len(WAYS)]
+        ways = kind.ways or WAYS
+        path, way = kind.files[number % len(kind.files)], ways[number // len(kind.files) % len(ways)]
         while (spoilt := way(kept[path], rng)) == kept[path]:
             pass
         path.write_bytes(spoilt)
@@ -171,31 +186,31 @@ def world(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Study
 
 
 @pytest.fixture(scope="module")
-def run(world: tuple[Study, Place]) -> RunFolder:
+def run(world: tuple[Study, Place]) -> FinishedRun:
     """A finished run."""
     study, place = world
     material = prepare(study, place)
     return ensure(list_runs(material), material, place)[0]
 
 
-def read_run(folder: RunFolder) -> list[Any]:
+def read_run(path: Path) -> list[Any]:
     """All that a finished run says, but its network."""
+    folder = load(path)
     said = folder.predictions
     held = [folder.run, folder.classes, folder.made, folder.result, folder.log, folder.standard]
     return [*held, said.names, said.labels, said.sources, said.logits]
 
 
-def net_of(folder: RunFolder) -> Any:
-    one = folder.run
+def net_of(one: Run) -> Any:
     return transfer.assemble(one.backbone, one.classes, one.transfer, None, seed=one.seed)
 
 
-def read_checkpoint(folder: RunFolder) -> list[Any] | str:
-    net = net_of(folder)
-    state = fit.State(net, fit.make_optimizer(folder.run, net))
+def read_checkpoint(folder: RunFolder, run: Run) -> list[Any] | str:
+    net = net_of(run)
+    state = fit.State(net, fit.make_optimizer(run, net))
     fit._restore(state, folder)
     if not state.history:
-        assert same(net.state_dict(), net_of(folder).state_dict()), "it starts over, half restored"
+        assert same(net.state_dict(), net_of(run).state_dict()), "it starts over, half restored"
         return "from the beginning"
     return [state.history, state.kept, net.state_dict(), state.optimizer.state_dict()["state"]]
 
@@ -209,44 +224,45 @@ def a_room(path: Path) -> None:
 
 
 def kinds(
-    noise: Dataset, half_made: Path, world: tuple[Study, Place], run: RunFolder, tmp_path: Path
+    noise: Dataset, half_made: Path, world: tuple[Study, Place], run: FinishedRun, tmp_path: Path
 ) -> Iterator[tuple[str, Kind]]:
     """Every kind of file that is written and read back."""
     pictures = tmp_path / "pictures"
     place = opened(noise, pictures).folder
-    for name in ("clean.npy", "variant-resize-0000.npy", "store.json"):
-        yield name, Kind((place / name,), pictures, lambda: read_pictures(noise, pictures))
+    for name, ways in (("clean.npy", WAYS), ("variant-resize-0000.npy", WAYS), ("store.json", TEXT)):
+        yield name, Kind((place / name,), pictures, lambda: read_pictures(noise, pictures), ways)
     left = tmp_path / "left"
     shutil.copytree(half_made, left)
-    for pattern in ("*/.journal.jsonl", "*/.*.part"):
-        yield pattern, Kind(tuple(sorted(left.glob(pattern))), left, lambda: read_half_made(noise, left))
+    for pattern, ways in (("*/.journal.jsonl", TEXT), ("*/.*.part", WAYS)):
+        yield pattern, Kind(tuple(sorted(left.glob(pattern))), left, lambda: read_half_made(noise, left), ways)
 
     memory = tmp_path / "memory" / "contents.json"
     assert replace(noise, memory=memory).contents == noise.contents
-    yield "contents.json", Kind((memory,), memory.parent, lambda: replace(noise, memory=memory).contents)
+    yield "contents.json", Kind((memory,), memory.parent, lambda: replace(noise, memory=memory).contents, TEXT)
 
     folder = RunFolder(tmp_path / "runs" / run.key)
     shutil.copytree(run.path, folder.path)
-    for name in ("run.json", "result.json", "log.jsonl", "predictions.npz", "standard.npz"):
-        yield name, Kind((folder.path / name,), folder.path, lambda: read_run(folder))
+    for name in ("run.json", "result.json", "log.jsonl", "predictions.npz", "standard.npz", "SHA256SUMS"):
+        yield f"run's {name}", Kind((folder.path / name,), folder.path, lambda: read_run(folder.path))
     heard = np.random.default_rng(0).normal(size=(2, 3, 32, 40))
-    yield "weights", Kind((folder.weights,), folder.path, lambda: infer.load(folder, torch.device("cpu")).logits(heard))
+    copied = load(folder.path)
+    yield "weights", Kind((folder.weights,), folder.path, lambda: infer.load(copied, torch.device("cpu")).logits(heard))
 
     stopped = RunFolder(tmp_path / "stopped" / run.key)
     shutil.copytree(run.path, stopped.path)
     stopped.reopen()
-    net = net_of(run)
+    net = net_of(run.run)
     state = fit.State(net, fit.make_optimizer(run.run, net), run.log, {"logits": torch.ones(2, 3)})
     net(torch.from_numpy(heard).float()).sum().backward()
     state.optimizer.step()
     fit.save_checkpoint(state, stopped)
-    yield "checkpoint", Kind((stopped.checkpoint,), stopped.path, lambda: read_checkpoint(stopped))
+    yield "checkpoint", Kind((stopped.checkpoint,), stopped.path, lambda: read_checkpoint(stopped, run.run), ways=CUTS)
 
     study, where = world
     material = prepare(study, where)
     feed = Feed(material.store, run.run, material.dataset.split(1, "paper").train, material.device)
     stages = material.store.folder / "stages"
-    behind = Kind(tuple(sorted(stages.glob("*.npy"))), stages, lambda: read_behind(feed, net_of(run)))
+    behind = Kind(tuple(sorted(stages.glob("*.npy"))), stages, lambda: read_behind(feed, net_of(run.run)))
     yield "stages/*.npy", behind
 
     own = tmp_path / "own" / "mine.safetensors"
@@ -257,10 +273,10 @@ def kinds(
 
     figures = tmp_path / "figures"
     table = pd.DataFrame({"run": ["a", "b"], "value": [0.125, 2.5]})
-    seals.write_table(figures / "table.csv", table)
-    for name in ("table.csv", seals.SUMS):
+    manifest.write_table(figures / "table.csv", table)
+    for name in ("table.csv", manifest.SUMS):
         yield name, Kind((figures / name,), figures, lambda: table_evidence._read(figures / "table.csv", ("run", "value")))
-    with seals.vouching(figures / "plot.svg") as new:
+    with manifest.vouching(figures / "plot.svg") as new:
         new.write_text("<svg>" + "<use x='12.5'/>" * 99 + "</svg>")
     yield "plot.svg", Kind((figures / "plot.svg",), figures, lambda: page_contents._plate(figures, "plot") or "left out")
     a_room(figures / "listening.npz")
@@ -308,9 +324,11 @@ def check(outcomes: dict[str, Counter[str]], each: int) -> None:
     for name in rebuilt:
         assert outcomes[name]["said"] >= 0.8 * each, f"nobody was told of {name}: {outcomes[name]}"
     for name in (
-        "log.jsonl",
-        "predictions.npz",
-        "standard.npz",
+        "run's run.json",
+        "run's result.json",
+        "run's log.jsonl",
+        "run's predictions.npz",
+        "run's standard.npz",
         "weights",
         "checkpoint",
         "table.csv",
@@ -330,7 +348,7 @@ def test_no_corruption_is_believed(
     noise: Dataset,
     half_made: Path,
     world: tuple[Study, Place],
-    run: RunFolder,
+    run: FinishedRun,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -342,7 +360,7 @@ def test_no_corruption_is_believed_however_many(
     noise: Dataset,
     half_made: Path,
     world: tuple[Study, Place],
-    run: RunFolder,
+    run: FinishedRun,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -398,7 +416,7 @@ def mine(world: tuple[Study, Place], tmp_path: Path) -> tuple[Study, Place]:
 
 @pytest.mark.parametrize("name", ["result.json", "run.json", "log.jsonl", "predictions.npz", "standard.npz"])
 def test_a_study_trains_a_damaged_run_again_and_says_so(
-    mine: tuple[Study, Place], run: RunFolder, name: str, capsys: pytest.CaptureFixture[str]
+    mine: tuple[Study, Place], run: FinishedRun, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study, place = mine
     shutil.copytree(run.path, Path(place.runs) / run.key)
@@ -408,14 +426,14 @@ def test_a_study_trains_a_damaged_run_again_and_says_so(
     said = capsys.readouterr().err
     assert f"{again.path / name} is damaged" in said
     assert "the run is trained again" in said
-    assert again.intact
+    assert again.result.scores == run.result.scores
     assert again.weights.read_bytes() == run.weights.read_bytes()
     ensure(list_runs(material), material, place)
     assert "1 runs: 1 finished" in capsys.readouterr().err
 
 
 def test_runs_beside_a_study_that_are_damaged_are_passed_over(
-    mine: tuple[Study, Place], run: RunFolder, capsys: pytest.CaptureFixture[str]
+    mine: tuple[Study, Place], run: FinishedRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study, place = mine
     shutil.copytree(run.path, Path(place.runs) / run.key)
@@ -428,7 +446,7 @@ def test_runs_beside_a_study_that_are_damaged_are_passed_over(
 
 
 @pytest.mark.parametrize("way", ["key", "path"])
-def test_a_run_does_not_start_from_damaged_weights(mine: tuple[Study, Place], run: RunFolder, way: str) -> None:
+def test_a_run_does_not_start_from_damaged_weights(mine: tuple[Study, Place], run: FinishedRun, way: str) -> None:
     study, place = mine
     folder = RunFolder(Path(place.runs) / run.key)
     shutil.copytree(run.path, folder.path)
@@ -439,11 +457,11 @@ def test_a_run_does_not_start_from_damaged_weights(mine: tuple[Study, Place], ru
         prepare(start, place)
 
 
-def test_a_run_under_another_ones_name_is_none(mine: tuple[Study, Place], run: RunFolder) -> None:
-    other = RunFolder(Path(mine[1].runs) / ("0" * 12))
-    shutil.copytree(run.path, other.path)
-    assert other.damage is not None
-    assert f"its options are those of run {run.key}" in other.damage
+def test_a_run_under_another_ones_name_is_none(mine: tuple[Study, Place], run: FinishedRun) -> None:
+    other = Path(mine[1].runs) / ("0" * 12)
+    shutil.copytree(run.path, other)
+    with pytest.raises(Damaged, match=f"its options are those of run {run.key}"):
+        load(other)
 
 
 def test_weights_that_were_downloaded_are_what_their_name_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,7 +469,7 @@ def test_weights_that_were_downloaded_are_what_their_name_says(tmp_path: Path, m
     file = tmp_path / "checkpoints" / "net.pth"
     file.parent.mkdir()
     torch.save({"a": torch.arange(99.0)}, file)
-    cached = file.rename(file.with_name(f"net-{seals.digest_of(file)[:8]}.pth"))
+    cached = file.rename(file.with_name(f"net-{manifest.digest_of(file)[:8]}.pth"))
     enum = type("Enum", (), {"url": f"http://127.0.0.1:9/{cached.name}"})
     monkeypatch.setattr(weights, "_torchvision", lambda _: enum)
     assert same(weights._from_torchvision("resnet50"), {"a": torch.arange(99.0)})

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.xdist_group("warm")
 # The files that the command writes, in order, as they are called while they are written.
 PICTURES = (".clean.npy.part", ".variant-resize-0000.npy.part", ".journal.jsonl", ".clips.jsonl", ".store.json")
 OTHERS = ("-0.npy", "-1.npy", ".run.json", ".checkpoint.safetensors", ".log.jsonl", ".predictions.npz", ".weights.safetensors")
-OTHERS += (".result.json", ".fig2c_freeze.csv", ".fig2c_freeze_epochs.csv", ".fig2c_freeze.pdf", ".fig2c_freeze.png")
-OTHERS += (".fig2c_freeze.svg",)
+OTHERS += (".result.json", ".SHA256SUMS", ".fig2c_freeze.csv", ".fig2c_freeze_epochs.csv", ".fig2c_freeze.pdf")
+OTHERS += (".fig2c_freeze.png", ".fig2c_freeze.svg")
 
 
 def full_before(home: Home, name: str, *, leave: int = 0, command: tuple[str, ...] = FREEZE) -> str:

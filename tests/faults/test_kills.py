@@ -20,7 +20,7 @@ pytestmark = pytest.mark.xdist_group("warm")  # so that there is one warm proces
 LONGER = ("tla.freeze", "--upto", "none,block2", "--seeds", "2", "--recipe.epochs", "6")
 # Parts of the names of the files that the command changes, in order.
 MOMENTS = ("contents.json", ".part", "store.json", "block2", "checkpoint", "log.jsonl", "predictions", "weights", "result.json")
-MOMENTS += (".csv", ".pdf", ".png", ".svg")
+MOMENTS += ("SHA256SUMS", ".csv", ".pdf", ".png", ".svg")
 
 
 def kill_until_done(home: Home, once: Callable[[], Command], most: int = 200) -> int:

@@ -29,7 +29,7 @@ from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study, Transfer
 from tla.paper import page_contents, report
 from tla.runs import infer
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.sound import store, workers
 from tla.stages import figure as stages
 from tla.stages.measure import measure
@@ -103,7 +103,7 @@ class Life:
     clip: Path
 
     @property
-    def folder(self) -> RunFolder:
+    def folder(self) -> FinishedRun:
         """The run of seed 0, trained if it has to be."""
         (folder,) = ensure(list_runs(self.material), self.material, self.place)
         return folder
@@ -165,7 +165,7 @@ def test_a_few_runs_leave_nothing_behind(life: Life, tmp_path: Path) -> None:
 
 
 def test_a_few_turns_of_all_other_work_leave_nothing_behind(life: Life, tmp_path: Path) -> None:
-    assert life.folder.finished
+    assert life.folder.result.finished
     flat(soak(life.all_others, 4, life.temporary), tmp_path / "others.csv", FEW_SLOPE_KB)
 
 
@@ -177,5 +177,5 @@ def test_two_hundred_runs_leave_nothing_behind(life: Life, tmp_path: Path) -> No
 @pytest.mark.faults
 @pytest.mark.parametrize("work", WORK)
 def test_a_hundred_turns_of_other_work_leave_nothing_behind(life: Life, work: str, tmp_path: Path) -> None:
-    assert life.folder.finished
+    assert life.folder.result.finished
     flat(soak(getattr(life, work), 100, life.temporary), tmp_path / f"{work}.csv", SLOPE_KB)

@@ -28,7 +28,7 @@ from tla.nets import transfer
 from tla.options import Augment, Picture, Place, Recipe, Study
 from tla.paper import claims
 from tla.runs import schedule, tables
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun, RunFolder, load
 from tla.runs.infer import Listener
 from tla.runs.run import Run
 from tla.similarity import methods
@@ -97,15 +97,15 @@ def fit_for_all(tmp_path_factory: pytest.TempPathFactory) -> tuple[Material, Pla
     return prepare(study_of(made(folder / "sounds", healthy())), place), place
 
 
-def trained(data: str, place: Place, **changes: Any) -> list[RunFolder]:
+def trained(data: str, place: Place, **changes: Any) -> list[FinishedRun]:
     material = prepare(study_of(data, **changes), replace(place, threads=1))
     return ensure(list_runs(material), material, place)
 
 
-def numbers_of(folder: RunFolder) -> list[float]:
+def numbers_of(folder: FinishedRun) -> list[float]:
     """Every number that a finished run left."""
     log = [value for row in folder.log for value in row.values()]
-    scores = [value for score in folder.result["scores"].values() for value in score.values()]
+    scores = [value for score in folder.result.scores.values() for value in (score.accuracy, score.macro_accuracy)]
     logits = [float(value) for values in folder.predictions.logits.values() for value in values.ravel()]
     return [*log, *scores, *logits]
 
@@ -134,8 +134,9 @@ def test_what_diverges_is_stopped_by_name_and_leaves_no_result(
         ensure([run], mine, place)
     folder = RunFolder(Path(place.runs) / run.key)
     assert not folder.finished
-    assert {path.name for path in folder.path.iterdir()} & {"predictions.npz", "weights.safetensors", "result.json"} == set()
-    assert all(math.isfinite(value) for row in folder.log for value in row.values())
+    there = {path.name for path in folder.path.iterdir()}
+    assert not there & {"predictions.npz", "weights.safetensors", "result.json", "SHA256SUMS"}
+    assert all(math.isfinite(value) for row in folder.read_log() for value in row.values())
 
 
 @pytest.mark.parametrize(
@@ -291,10 +292,10 @@ def test_what_is_scarce_is_scored_on_what_there_is(
     said = folder.predictions
     assert len(said.names) == heard
     assert all(map(math.isfinite, numbers_of(folder)))
-    for rule, score in folder.result["scores"].items():
+    for rule, score in folder.result.scores.items():
         right = said.logits[rule].argmax(axis=1) == said.labels
         by_class = [right[said.labels == label].mean() for label in set(said.labels.tolist())]  # that were heard
-        assert score == {"accuracy": right.mean(), "macro_accuracy": pytest.approx(np.mean(by_class))}
+        assert (score.accuracy, score.macro_accuracy) == (right.mean(), pytest.approx(np.mean(by_class)))
 
 
 # Measures
@@ -603,5 +604,5 @@ def test_one_recording_held_out_is_told_as_what_it_is(
     assert not steps["important"].any()
     summary = pd.read_csv(next(figures.glob("train_*_summary.csv")))
     assert summary[["low", "high"]].isna().all(axis=None)
-    tidy = tables.summary({"one": [RunFolder(path) for path in Path(place.runs).iterdir()][:1]})
+    tidy = tables.summary({"one": [load(path) for path in Path(place.runs).iterdir()][:1]})
     assert tidy["accuracy"].notna().all()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,11 @@ from tla.launch.study import by_start, ensure, list_runs, prepare
 from tla.nets.transfer import assemble
 from tla.options import Augment, Place, Recipe, Study, Transfer
 from tla.runs import fit as fitting
-from tla.runs.folder import RunFolder, find, folders
+from tla.runs.folder import FinishedRun, RunFolder, find, folders, load
 from tla.runs.schedule import judge
 
 
-def train(study: Study, place: Place) -> list[RunFolder]:
+def train(study: Study, place: Place) -> list[FinishedRun]:
     material = prepare(study, place)
     return ensure(list_runs(material), material, place)
 
@@ -33,30 +33,29 @@ def without_times(log: list[dict]) -> list[dict]:
 
 def test_a_run_leaves_what_its_folder_promises(study: Study, place: Place) -> None:
     (folder,) = train(study, place)
-    assert folder.finished
-    assert not folder.checkpoint.exists()
+    assert not RunFolder(folder.path).checkpoint.exists()
     assert [row["epoch"] for row in folder.log] == [1, 2, 3]
     assert [row["lr"] for row in folder.log] == pytest.approx([1e-3, 1e-4, 1e-4])
     said = folder.predictions
     assert set(said.logits) == {"best", "last"}
     assert said.logits["last"].shape == (20, 10)
-    for rule, epoch in (("best", folder.result["best_epoch"]), ("last", 3)):
+    for rule, epoch in (("best", folder.result.best_epoch), ("last", 3)):
         right = float((said.logits[rule].argmax(axis=1) == said.labels).mean())
-        assert right == folder.result["scores"][rule]["accuracy"] == folder.log[epoch - 1]["accuracy"]
+        assert right == folder.result.scores[rule].accuracy == folder.log[epoch - 1]["accuracy"]
     assert folder.made["torch"]
     assert folder.run.key == folder.key
 
 
 def test_a_run_ends_by_itself_and_says_whether_it_was_trained_to_its_end(study: Study, place: Place) -> None:
     (short,) = train(study, place)
-    assert short.result["training"]["state"] == "still falling"  # 15 steps
+    assert short.result.training.state == "still falling"  # 15 steps
     (whole,) = train(replace(study, recipe=Recipe(lr=1e-3)), place)
     rates = [row["lr"] for row in whole.log]
     assert list(dict.fromkeys(rates)) == pytest.approx([1e-3, 1e-4, 1e-5])
-    assert whole.result["training"] == asdict(judge(whole.log, 10))
+    assert whole.result.training == judge(whole.log, 10)
     (capped,) = train(replace(study, recipe=Recipe(lr=1e-3, cap=20)), place)
     assert sum(row["steps"] for row in capped.log) == 20
-    assert capped.result["training"]["state"] == "still falling"
+    assert capped.result.training.state == "still falling"
 
 
 def test_a_head_may_have_a_rate_of_its_own(study: Study, place: Place) -> None:
@@ -100,7 +99,7 @@ def test_an_interrupted_run_ends_bit_identical(study: Study, place: Place, tmp_p
         watch.stops = {stop}
         with pytest.raises(KeyboardInterrupt):
             fitting.fit(run, material.store, None, folder, material.device, watch)
-    assert len(folder.log) == 2
+    assert folder.epochs == 2
     (folder,) = ensure([run], material, other)
     assert folder.weights.read_bytes() == whole.weights.read_bytes()
     assert without_times(folder.log) == without_times(whole.log)
@@ -140,11 +139,11 @@ def test_killed_five_times_at_random_the_run_ends_the_same(study: Study, place: 
         time.sleep(float(rng.uniform(0, 0.1)))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        seen.append(len(RunFolder(runs / whole.key).log))
+        seen.append(RunFolder(runs / whole.key).epochs)
     assert seen == sorted(seen), "a kill lost more than the epoch in flight"
     assert 0 < seen[-1] < 80, f"the kills came too late to say anything: {seen}"
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    folder = RunFolder(runs / whole.key)
+    folder = load(runs / whole.key)
     assert folder.weights.read_bytes() == whole.weights.read_bytes()
     assert without_times(folder.log) == without_times(whole.log)
 
@@ -156,8 +155,9 @@ def test_a_damaged_checkpoint_starts_the_run_over_and_says_so(
     material = prepare(study, place)
     (run,) = list_runs(material)
     weights = whole.weights.read_bytes()
-    (whole.path / "result.json").unlink()
-    whole.checkpoint.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
+    folder = RunFolder(whole.path)
+    folder.reopen()
+    folder.checkpoint.write_bytes(b"\x10\0\0\0\0\0\0\0{broken")
     (folder,) = ensure([run], material, place)
     assert "damaged" in capsys.readouterr().err
     assert folder.weights.read_bytes() == weights
@@ -165,13 +165,13 @@ def test_a_damaged_checkpoint_starts_the_run_over_and_says_so(
 
 def test_nested_chooses_on_validation_and_scores_test_once(study: Study, place: Place) -> None:
     (folder,) = train(replace(study, protocol="nested"), place)
-    assert set(folder.result["scores"]) == {"test"}
+    assert set(folder.result.scores) == {"test"}
     assert len(folder.predictions.names) == 20
     split = prepare(study, place).dataset.split(1, "nested")
     assert len(split.validation) == 20
     assert not set(split.validation) & set(split.test) | set(split.validation) & set(split.train)
     best = max(row["accuracy"] for row in folder.log)
-    assert folder.log[folder.result["best_epoch"] - 1]["accuracy"] == best
+    assert folder.log[folder.result.best_epoch - 1]["accuracy"] == best
 
 
 def test_seeds_differ_and_folds_hold_out_other_clips(study: Study, place: Place) -> None:
@@ -184,7 +184,7 @@ def test_seeds_differ_and_folds_hold_out_other_clips(study: Study, place: Place)
 def test_live_and_no_augmentation_train_too(study: Study, place: Place) -> None:
     for kind, batches in (("live", 5), ("none", 3)):
         (folder,) = train(replace(study, augment=Augment(kind=kind), recipe=Recipe(epochs=1)), place)
-        assert folder.result["epochs"] == 1, (kind, batches)
+        assert folder.result.epochs == 1, (kind, batches)
 
 
 def test_a_run_can_start_from_a_run_and_frozen_stages_stay(study: Study, place: Place) -> None:
@@ -258,7 +258,7 @@ def test_runs_are_found_by_the_beginning_of_their_key(study: Study, place: Place
         find(runs, "")
     (found[0].path / "run.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
-        _ = found[0].run
+        find(runs, found[0].key)
 
 
 def test_tensorboard_events_are_written(study: Study, place: Place) -> None:
@@ -289,7 +289,7 @@ def test_a_damaged_run_is_named_and_does_not_hide_the_others(
     found = train(replace(study, seeds=2, recipe=Recipe(epochs=1)), place)
     (found[0].path / name).write_text("{}" if name.endswith("json") else "{broken")
     with pytest.raises(UserError, match="damaged"):
-        _ = found[0].run, found[0].result, found[0].log, found[0].predictions
+        load(found[0].path)
     listing(runs=place.runs)
     assert found[1].key in capsys.readouterr().out
 

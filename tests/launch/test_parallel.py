@@ -19,19 +19,18 @@ from tla.launch import dispatch
 from tla.launch.local import deal
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Place, Recipe, Study
-from tla.runs.fit import _sum
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun, RunFolder, load
 from tla.runs.run import Run
 
 LONG = Recipe(epochs=20, lr=1e-3)
 
 
-def train(study: Study, place: Place) -> list[RunFolder]:
+def train(study: Study, place: Place) -> list[FinishedRun]:
     material = prepare(study, place)
     return ensure(list_runs(material), material, place)
 
 
-def bits(folders: list[RunFolder]) -> dict[str, tuple[bytes, list[float]]]:
+def bits(folders: list[FinishedRun]) -> dict[str, tuple[bytes, list[float]]]:
     """What must not depend on who trained a run."""
     return {f.key: (f.weights.read_bytes(), [row["heldout_loss"] for row in f.log]) for f in folders}
 
@@ -88,7 +87,7 @@ def same_as_in_process(study: Study, place: Place, tmp_path: Path) -> None:
     """The folder of runs holds what one process would have made."""
     four = replace(study, folds=(1, 2), seeds=2, recipe=LONG)
     alone = train(four, replace(place, runs=str(tmp_path / "alone"), threads=1))
-    assert bits([RunFolder(Path(place.runs) / folder.key) for folder in alone]) == bits(alone)
+    assert bits([load(Path(place.runs) / folder.key) for folder in alone]) == bits(alone)
 
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks for processes in /proc")
@@ -110,7 +109,7 @@ def test_two_workers_train_what_one_process_does_also_if_one_is_killed(
         def step(self, key: str, done: int, text: str = "") -> None:
             super().step(key, done, text)
             if not killed and self.epochs(key) >= 3:
-                killed[key] = RunFolder(Path(place.runs) / key).log
+                killed[key] = RunFolder(Path(place.runs) / key).read_log()
                 worker = next(worker for worker in trains[0].workers if worker.key == key)
                 os.kill(worker.process.pid, signal.SIGKILL)
 
@@ -127,7 +126,7 @@ def test_two_workers_train_what_one_process_does_also_if_one_is_killed(
     assert bits(folders) == bits(alone)
     assert {folder.made["threads"] for folder in folders} == {1}
     ((key, log),) = killed.items()
-    after = RunFolder(Path(place.runs) / key).log
+    after = RunFolder(Path(place.runs) / key).read_log()
     assert after[: len(log) - 1] == log[:-1], "epochs that were done, with their times, were not done again"
 
 
@@ -187,8 +186,7 @@ def with_failures(study: Study, place: Place) -> tuple[list[Run], list[Run], obj
     good = list_runs(material)
     checkpoint = RunFolder(Path(place.runs) / odd[0].key).checkpoint
     checkpoint.parent.mkdir(parents=True)
-    tensors = {"net.features.conv0.weight": torch.zeros(1)}
-    save_file(tensors, checkpoint, {"history": "[]", "sum": _sum(tensors, "[]")})
+    save_file({"net.features.conv0.weight": torch.zeros(1)}, checkpoint, {"history": "[]"})
     return [diverging[0], good[0], odd[0], good[1]], good, material
 
 
@@ -212,7 +210,7 @@ def test_a_failing_run_does_not_stop_the_others(
     assert not traces[good[0].key].exists()
     RunFolder(Path(place.runs) / runs[2].key).checkpoint.unlink()
     (mended,) = ensure([runs[2]], material, place)
-    assert mended.finished
+    assert mended.result.finished
     assert not traces[mended.key].exists()
 
 

@@ -21,7 +21,7 @@ from tla.launch.study import ensure, prepare
 from tla.launch.tuning import Trial, nested, search_grid
 from tla.launch.worker import elsewhere, pack
 from tla.options import Augment, Grid, Place, Recipe, Search, Study
-from tla.runs.folder import RunFolder
+from tla.runs.folder import RunFolder, load
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_parallel import begun, bits, command, marked, needs_proc, same_as_in_process, started, train, until, with_failures
@@ -93,7 +93,7 @@ def test_a_killed_worker_costs_nothing_but_time(
             super().step(key, done, text)
             if not killed and self.epochs(key) >= 3:
                 folder = RunFolder(Path(place.runs) / key)
-                killed.append((folder.path, folder.log))
+                killed.append((folder.path, folder.read_log()))
                 for pid in workers_of(os.getpid()):
                     os.kill(pid, signal.SIGKILL)
 
@@ -103,7 +103,7 @@ def test_a_killed_worker_costs_nothing_but_time(
     monkeypatch.undo()
     assert bits(folders) == bits(train(two, replace(place, threads=1, runs=str(tmp_path / "alone"))))
     ((folder, log),) = killed
-    assert RunFolder(folder).log[: len(log)] == log, "epochs that were done, with their times, were not done again"
+    assert RunFolder(folder).read_log()[: len(log)] == log, "epochs that were done, with their times, were not done again"
 
 
 def test_a_failing_run_does_not_stop_the_others(
@@ -169,8 +169,8 @@ def test_what_comes_back_is_finished_last(study: Study, place: Place, tmp_path: 
         write, finish = Call(desk.write), Call(lambda name: (names.append(name), desk.finish(name)))
 
     remote._bring_home(folder, Proxy, lambda result: result)
-    assert names[-1] == f"{folder.key}/result.json"
-    assert bits([RunFolder(tmp_path / "home" / folder.key)]) == bits([folder])
+    assert names[-1] == f"{folder.key}/SHA256SUMS"
+    assert bits([load(tmp_path / "home" / folder.key)]) == bits([folder])
     assert not list((tmp_path / "home" / folder.key).glob(".*"))
 
 
@@ -359,7 +359,7 @@ def test_asha_stops_what_falls_behind_and_a_killed_trial_goes_on(
     assert stopped
     assert ended
     assert {len(t.accuracies) for t in stopped} <= {1, 3}, "they are stopped at the rungs"
-    assert not any(t.folder.finished for t in stopped)
+    assert not any(RunFolder(Path(place.runs) / t.run.key).finished for t in stopped)
     assert max(t.accuracies[0] for t in trials) in {t.accuracies[0] for t in trials if len(t.accuracies) > 1}
     alone = {t.run.key: t for t in searched(nine, replace(place, threads=1, runs=str(tmp_path / "alone")), SEARCH)}
     for trial in trials:
@@ -374,7 +374,7 @@ def test_a_trial_that_fails_is_named_and_the_others_are_kept(
     with pytest.raises(RunsFailed, match="diverged"):
         searched(study, replace(place, launch="ray"), Search(grid=Grid(lr=(1e30, 1e-3))))
     assert "failed run" in capsys.readouterr().out
-    assert sum(path.is_file() for path in Path(place.runs).glob("*/result.json")) == 1
+    assert sum(path.is_file() for path in Path(place.runs).glob("*/SHA256SUMS")) == 1
     assert sum(path.is_file() for path in Path(place.runs).glob("*/error.txt")) == 1
 
 

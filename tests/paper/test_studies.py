@@ -4,6 +4,7 @@ import itertools
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from tla.paper import report_tables as draw
 from tla.paper.report import Only, gather
 from tla.paper.studies import PLANS, Case, cases, choose, departures
 from tla.reference import CLAIMS
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun, Predictions, RunFolder, load
 from tla.runs.run import Run
 
 PAPER = Recipe(until="epochs", epochs=70, drops=(30, 60))
@@ -31,6 +32,14 @@ def base(run: Run) -> Run:
 
 def random(base: Run, **more) -> Run:
     return replace(base, weights="random", transfer=PLANS["random"], **more)
+
+
+def rewritten(run: FinishedRun, said: Predictions | None = None, **result: Any) -> FinishedRun:
+    """The run with other predictions, or another result, in its folder."""
+    folder = RunFolder(run.path)
+    folder.write_predictions(said or run.predictions)
+    folder.finish(replace(run.result, **result))
+    return load(run.path)
 
 
 def only(found: list[Case]) -> Case:
@@ -107,8 +116,7 @@ def test_the_case_with_the_arms_then_the_runs_then_the_newest_is_taken(written, 
     assert choose(found, ["pretrained"]).weights == "imagenet:x"  # of ImageNet is the paper's question
     dated = []
     for run, when in ((base, "2026-02-01T00:00:00+0000"), (replace(base, precision="bf16"), "2026-01-01T00:00:00+0000")):
-        dated.append(written(tmp_path / "dated", run, MANY))
-        dated[-1].finish({**dated[-1].result, "finished": when})
+        dated.append(rewritten(written(tmp_path / "dated", run, MANY), finished=when))
     for order in (dated, dated[::-1]):
         assert choose(cases(order), ["pretrained"]).folders == (dated[0],)
 
@@ -222,8 +230,7 @@ def test_optimism_is_its_own_row_and_paired(written, base: Run, tmp_path: Path) 
             said = folder.predictions
             better = said.logits["last"].copy()
             better[20 : 20 + gained] = better[20 : 20 + gained, ::-1]  # the best epoch is right on some clips more
-            folder.write_predictions(replace(said, logits={"best": better, "last": said.logits["last"]}))
-            folder.finish(folder.result)
+            rewritten(folder, replace(said, logits={"best": better, "last": said.logits["last"]}))
     table = gather(tmp_path, tmp_path / "figures").table1.set_index(["quantity", "rule"])
     assert table.loc[("pretrained", "best - last"), "accuracy"] == pytest.approx(10)
     assert table.loc[("random", "best - last"), "accuracy"] == pytest.approx(30)
@@ -252,8 +259,7 @@ def test_recordings_in_two_folds_are_named(written, base: Run, tmp_path: Path) -
     for fold in (1, 2):
         folder = written(tmp_path, replace(base, fold=fold), MANY)
         said = folder.predictions
-        folder.write_predictions(replace(said, sources=["shared", *said.sources[1:]]))
-        folder.finish(folder.result)
+        rewritten(folder, replace(said, sources=["shared", *said.sources[1:]]))
     (row,) = gather(tmp_path, tmp_path).data.to_dict("records")
     assert row["recordings_in_two_folds"] == "shared"
     assert (row["clips"], row["recordings"]) == (60, 59)
@@ -310,8 +316,8 @@ def test_nested_runs_are_judged_on_the_chosen_epoch(written, base: Run, tmp_path
     for (start, right), seed in itertools.product(starts, (0, 1)):
         folder = written(tmp_path, replace(start, seed=seed), right)
         said = folder.predictions
-        folder.write_predictions(replace(said, logits={"test": said.logits["last"]}))
-        folder.finish({**folder.result, "scores": {"test": folder.result["scores"]["last"]}})
+        said = replace(said, logits={"test": said.logits["last"]})
+        rewritten(folder, said, scores={"test": folder.result.scores["last"]})
     said = gather(tmp_path, tmp_path, rule="best")
     assert set(said.table1["rule"]) == {"test"}
     (first, *_) = said.parts.to_dict("records")
@@ -330,7 +336,7 @@ def test_other_clips_and_other_weights_are_refused(written, base: Run, tmp_path:
 def test_what_the_claims_lack_is_listed_once(written, base: Run, tmp_path: Path) -> None:
     written(tmp_path, base, MANY)
     written(tmp_path, replace(base, transfer=PLANS["fused:block2"]), MANY)
-    (first, second) = evidence.lacking(cases([RunFolder(path) for path in tmp_path.iterdir()]))
+    (first, second) = evidence.lacking(cases([load(path) for path in tmp_path.iterdir()]))
     assert first[2] == ["random", "fused:block3", "frozen:block2", "frozen:block3", "kept:block3", "kept:block2"]
     assert (first[1].folds, first[1].seeds) == ((1,), 1)
     assert second[2] == ["pretrained"]

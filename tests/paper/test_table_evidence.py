@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tla.manifest import write_table
 from tla.options import Recipe
 from tla.paper import claims
 from tla.paper.studies import PLANS, Case, cases
 from tla.paper.table_evidence import AUDIT, CHANGES, from_tables
 from tla.runs.run import Run
-from tla.seals import write_table
 from tla.statistics import CLIPS, TRAININGS
 
 HERE = ("esc50", "densenet201")

@@ -12,19 +12,19 @@ from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Place, Recipe, Study
 from tla.runs import infer
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def trained(study: Study, place: Place) -> tuple[RunFolder, Path]:
+def trained(study: Study, place: Place) -> tuple[FinishedRun, Path]:
     """A run and the folder of its clips."""
     material = prepare(replace(study, recipe=Recipe(epochs=2, lr=1e-3, standardise=True)), place)
     return ensure(list_runs(material), material, place)[0], material.dataset.root
 
 
-def test_a_held_out_clip_gets_its_logits_again(trained: tuple[RunFolder, Path]) -> None:
+def test_a_held_out_clip_gets_its_logits_again(trained: tuple[FinishedRun, Path]) -> None:
     folder, root = trained
     listener, said = infer.load(folder, CPU), folder.predictions
     for row in (0, 7, 19):
@@ -33,7 +33,9 @@ def test_a_held_out_clip_gets_its_logits_again(trained: tuple[RunFolder, Path]) 
 
 
 @pytest.mark.parametrize(("seconds", "windows"), [(0.01, 1), (2.0, 1), (2.9, 1), (3.1, 2), (20.0, 10)])
-def test_any_length_and_format_is_heard(trained: tuple[RunFolder, Path], tmp_path: Path, seconds: float, windows: int) -> None:
+def test_any_length_and_format_is_heard(
+    trained: tuple[FinishedRun, Path], tmp_path: Path, seconds: float, windows: int
+) -> None:
     folder, _ = trained
     listener = infer.load(folder, CPU)
     stereo = np.random.default_rng(0).normal(0, 0.1, (round(48000 * seconds), 2))
@@ -45,7 +47,7 @@ def test_any_length_and_format_is_heard(trained: tuple[RunFolder, Path], tmp_pat
         assert listener.probabilities(pictures).sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_folders_are_heard_broken_files_named_and_runs_averaged(trained: tuple[RunFolder, Path], tmp_path: Path) -> None:
+def test_folders_are_heard_broken_files_named_and_runs_averaged(trained: tuple[FinishedRun, Path], tmp_path: Path) -> None:
     folder, root = trained
     sounds = tmp_path / "sounds"
     sounds.mkdir()
@@ -74,7 +76,7 @@ def test_weights_load_into_the_plain_network(study: Study, place: Place) -> None
         np.testing.assert_allclose(net.eval()(pictures).numpy(), folder.predictions.logits["last"], atol=1e-3)
 
 
-def test_missing_and_empty_places_are_refused(trained: tuple[RunFolder, Path], tmp_path: Path) -> None:
+def test_missing_and_empty_places_are_refused(trained: tuple[FinishedRun, Path], tmp_path: Path) -> None:
     heard, wrong = infer.hear([tmp_path / "absent.wav"], [trained[0]], CPU)
     assert heard.empty
     assert wrong == {tmp_path / "absent.wav": "there is no such file or folder"}

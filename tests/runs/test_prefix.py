@@ -10,10 +10,10 @@ from tla.launch.study import ensure, list_runs, prepare
 from tla.nets import transfer
 from tla.options import Picture, Place, Recipe, Stage, Study, Transfer
 from tla.runs import prefix
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 
 
-def train(study: Study, place: Place) -> RunFolder:
+def train(study: Study, place: Place) -> FinishedRun:
     material = prepare(study, place)
     return ensure(list_runs(material), material, place)[0]
 

@@ -3,10 +3,11 @@
 import json
 from dataclasses import asdict, dataclass, replace
 
+import msgspec
+
 from tla import options
 from tla.options import Augment, Picture, Recipe, Transfer
 from tla.runs.run import Run
-from tla.runs.validation import from_json
 
 RUN = Run(
     data="toy",
@@ -37,7 +38,11 @@ def test_the_key_is_the_same_on_every_machine() -> None:
 
 
 def test_json_and_back() -> None:
-    assert from_json(json.loads(json.dumps(asdict(RUN)))) == RUN
+    whole = replace(RUN, recipe=replace(RUN.recipe, lr=1, head_lr=2))
+    for run in (RUN, whole):
+        again = msgspec.json.decode(json.dumps(asdict(run)), type=Run)
+        assert again == run
+        assert again.key == run.key
 
 
 def test_an_option_that_is_new_and_at_its_default_leaves_the_key_as_it_is() -> None:

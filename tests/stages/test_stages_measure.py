@@ -7,7 +7,7 @@ import pytest
 
 from tla.errors import UserError
 from tla.options import Study, Transfer
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.runs.scores import scored
 from tla.stages import figure as draw
 from tla.stages.measure import measure
@@ -15,7 +15,7 @@ from tla.stages.sweep import ENDS, LONGER, asked
 from tla.statistics import CLIPS, TRAININGS, holm
 
 
-def swept(written, run, tmp_path: Path, seeds: int = 2, training: str = "converged") -> dict[str, dict[str, list[RunFolder]]]:
+def swept(written, run, tmp_path: Path, seeds: int = 2, training: str = "converged") -> dict[str, dict[str, list[FinishedRun]]]:
     """A sweep in which block2 helps on every second clip, and nothing else does; two runs that differ in one clip a fold."""
     low, high = [1, 0] * 60, [1, 1] * 60
     right = {"none": low, "block1": low, "block2": high, "block3": high}

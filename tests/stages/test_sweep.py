@@ -59,8 +59,8 @@ def test_keeping_all_is_the_whole_network(donor: Study, place: Place) -> None:
     points = sweep(material, plans, ["block4", "block2"], place)
     assert points["block4"][0].key == list_runs(material)[0].key
     results = {stage: folders[0].result for stage, folders in points.items()}
-    assert results["block2"]["parameters"] < results["block4"]["parameters"]
-    assert results["block2"]["multiply_adds"] < results["block4"]["multiply_adds"]
+    assert results["block2"].parameters < results["block4"].parameters
+    assert results["block2"].multiply_adds < results["block4"].multiply_adds
 
 
 def test_selffers_start_from_the_run_of_their_own_fold(study: Study, place: Place) -> None:

@@ -45,13 +45,13 @@ from tla.attribution import deletion
 from tla.attribution.integrated_gradients import SILENT, TOLERANCE, Attribution, Explainer, Target, baselines
 from tla.console import Progress, progress, say
 from tla.errors import UserError
+from tla.manifest import write_table
 from tla.nets import transfer
 from tla.nets.stages import HEAD, StagedNet
 from tla.options import Transfer
 from tla.runs import infer
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.runs.infer import Listener
-from tla.seals import write_table
 from tla.sound.store import Store
 from tla.statistics import mean as mean_of
 from tla.statistics import of_clips
@@ -137,10 +137,10 @@ class _Rival(NamedTuple):
 
 
 def audit(
-    folder: RunFolder,
+    folder: FinishedRun,
     store: Store,
     *,
-    others: Sequence[RunFolder] = (),
+    others: Sequence[FinishedRun] = (),
     before: StagedNet | None = None,
     clips: int | None = None,
     tolerance: float = TOLERANCE,
@@ -274,9 +274,9 @@ def headed(before: StagedNet, listener: Listener) -> Listener:
 
 
 def _rivals(
-    folder: RunFolder,
+    folder: FinishedRun,
     listener: Listener,
-    others: Sequence[RunFolder],
+    others: Sequence[FinishedRun],
     before: StagedNet | None,
     calibration: np.ndarray,
     kinds: Sequence[str],
@@ -301,7 +301,7 @@ def _rivals(
     return rivals
 
 
-def _must_share(folder: RunFolder, other: RunFolder) -> None:
+def _must_share(folder: FinishedRun, other: FinishedRun) -> None:
     """Two runs whose maps are compared have heard the same pictures of the same clips, and held the same ones out."""
     for name in ("data_digest", "picture", "protocol", "fold"):
         mine, theirs = getattr(folder.run, name), getattr(other.run, name)

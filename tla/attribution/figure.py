@@ -14,8 +14,8 @@ from matplotlib.image import AxesImage
 from tla import console, plots
 from tla.attribution import measure as measured
 from tla.attribution.measure import Explained, Shown
+from tla.manifest import write_table
 from tla.options import CONVERGED, UNTRAINED
-from tla.seals import write_table
 from tla.sound.render import SMOOTH_CELLS, STRONGEST, strength
 from tla.sound.spectrograms import WINDOWS_S
 

@@ -23,7 +23,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from tla import seals
+from tla import manifest
 from tla.console import progress, say
 from tla.errors import Damaged, UserError
 from tla.options import Picture, Place, Study
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
     from tla.attribution.measure import Shown
-    from tla.runs.folder import RunFolder
+    from tla.runs.folder import FinishedRun
     from tla.runs.infer import Listener, Sound
     from tla.sound.clips import Dataset
 
@@ -95,13 +95,13 @@ class Room:
             arrays |= {f"{i}_{field}": value for field, value in vars(clip).items() if isinstance(value, np.ndarray)}
             about["clips"].append({field: value for field, value in vars(clip).items() if not isinstance(value, np.ndarray)})
         arrays["about"] = np.array(json.dumps(about))
-        with seals.vouching(path) as temporary:
+        with manifest.vouching(path) as temporary:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> Room:
     """What `write` kept."""
-    with np.load(io.BytesIO(seals.vouched(path)), allow_pickle=False) as file:
+    with np.load(io.BytesIO(manifest.vouched(path)), allow_pickle=False) as file:
         about = json.loads(str(file["about"]))
         if about.pop("format") != FORMAT:
             raise ValueError(f"{path} is of another version of tla")
@@ -135,12 +135,12 @@ def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS
     return room
 
 
-def best(runs: pd.DataFrame, root: Path) -> "RunFolder":
+def best(runs: pd.DataFrame, root: Path) -> "FinishedRun":
     """The best of a table's runs whose weights are on disk."""
     from tla.launch.find_run import pick
-    from tla.runs.folder import RunFolder
+    from tla.runs.folder import WEIGHTS, load
 
-    found = [folder for key in runs["key"] if (folder := RunFolder(root / key)).weights.is_file()]
+    found = [load(root / key) for key in runs["key"] if (root / key / WEIGHTS).is_file()]
     if not found:
         raise UserError(f"none of the runs has its weights in {root}")
     return pick(found)
@@ -156,7 +156,7 @@ def _kept(path: Path) -> Room | None:
 
 
 def make(
-    folder: "RunFolder",
+    folder: "FinishedRun",
     dataset: "Dataset",
     device: "torch.device",
     *,
@@ -211,7 +211,7 @@ def _clip(listener: "Listener", heard: "Sound", shown: "Shown", about: Mapping[s
     )
 
 
-def choose(folder: "RunFolder", count: int, *, seed: int = 0) -> list[str]:
+def choose(folder: "FinishedRun", count: int, *, seed: int = 0) -> list[str]:
     """Names of held-out clips, drawn at random: up to four in ten that the run got wrong, or more if it got few right."""
     said = folder.predictions
     logits = said.logits.get("test", said.logits.get("last"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from tla import seals
+from tla import manifest
 from tla.console import progress
 from tla.files import replacing
 from tla.sound import render, spectrograms
@@ -59,21 +59,21 @@ class Explained:
     def write(self, folder: Path, name: str) -> list[Path]:
         """The table as `name.csv`, the images as `name.npz`."""
         table, images = folder / f"{name}.csv", folder / f"{name}.npz"
-        seals.write_table(table, self.table)
+        manifest.write_table(table, self.table)
         arrays: dict[str, np.ndarray] = {"hertz": self.hertz}
         for i, clip in enumerate(self.shown):
             arrays |= {f"{i}_picture": clip.picture, f"{i}_attribution": clip.attribution}
             arrays[f"{i}_seconds"] = np.array(clip.seconds)
-        with seals.vouching(images) as temporary:
+        with manifest.vouching(images) as temporary:
             np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
         return [table, images]
 
 
 def read(folder: Path, name: str) -> Explained:
     """What `write` wrote."""
-    kept = io.BytesIO(seals.vouched(folder / f"{name}.csv"))
+    kept = io.BytesIO(manifest.vouched(folder / f"{name}.csv"))
     table = pd.read_csv(kept, keep_default_na=False, dtype=dict.fromkeys(WORDS, str))
-    with np.load(io.BytesIO(seals.vouched(folder / f"{name}.npz")), allow_pickle=False) as file:
+    with np.load(io.BytesIO(manifest.vouched(folder / f"{name}.npz")), allow_pickle=False) as file:
         shown = [
             Shown(file[f"{i}_picture"], file[f"{i}_attribution"], tuple(file[f"{i}_seconds"].tolist()))
             for i in range(table["clip"].nunique())

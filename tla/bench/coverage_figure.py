@@ -7,8 +7,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from tla import console
+from tla.manifest import write_table
 from tla.plots import COLOURS, FAINT, PAGE_IN, RC, caption, save
-from tla.seals import write_table
 
 BAND = (0.93, 0.98)  # where coverage is to lie
 MOST = 0.07  # of sweeps without an effect that may name a step

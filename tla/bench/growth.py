@@ -147,7 +147,8 @@ def report(folder: Path, *, runs: int) -> Work:
     from tla.nets.transfer import canonical
     from tla.options import Transfer
     from tla.paper.report import gather
-    from tla.runs.folder import Predictions, RunFolder
+    from tla.runs.folder import Predictions, Result, RunFolder, Score
+    from tla.runs.schedule import Training
     from tla.runs.tables import load_clips
 
     first = list_runs(_material(folder, CLIPS, CLASSES))[0]
@@ -160,9 +161,20 @@ def report(folder: Path, *, runs: int) -> Work:
         one.describe(run, [f"class {i}" for i in range(CLASSES)], {})
         one.write_log([{"epoch": 1, "loss": 1.0, "accuracy": 0.5}])
         one.write_predictions(Predictions(names, labels, names, {"best": logits, "last": logits}))
-        score = {"accuracy": float((logits.argmax(1) == labels).mean()), "macro_accuracy": 0.5}
-        counts = {"best_epoch": 1, "epochs": 1, "clips": len(labels), "trainable": 1, "parameters": 1, "multiply_adds": 1}
-        one.finish({"scores": {"best": score, "last": score}, "seconds_per_epoch": 1.0, **counts})
+        score = Score(float((logits.argmax(1) == labels).mean()), 0.5)
+        one.finish(
+            Result(
+                scores={"best": score, "last": score},
+                best_epoch=1,
+                epochs=1,
+                training=Training("converged", 0.01, 0.01, 0.0),
+                clips=len(labels),
+                parameters=1,
+                trainable=1,
+                multiply_adds=1,
+                seconds_per_epoch=1.0,
+            )
+        )
     return lambda: (gather(folder / "runs", folder), load_clips(folder / "runs"))
 
 

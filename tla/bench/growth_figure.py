@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib import rc_context
 
 from tla import console
+from tla.manifest import write_table
 from tla.plots import COLOURS, MARKERS, PAGE_IN, RC, caption, save
-from tla.seals import write_table
 
 
 def publish(table: pd.DataFrame, folder: Path) -> None:

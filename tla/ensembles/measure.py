@@ -18,9 +18,9 @@ import pandas as pd
 from scipy.special import log_softmax, logsumexp
 
 from tla.errors import UserError
-from tla.runs.folder import RunFolder
+from tla.manifest import write_table
+from tla.runs.folder import FinishedRun
 from tla.runs.tables import runs_table
-from tla.seals import write_table
 from tla.statistics import Estimate, Fold, mean, of_clips, share
 from tla.statistics import gain as gain_of
 
@@ -79,7 +79,7 @@ class Ensemble:
         return paths
 
 
-def measure(folders: Sequence[RunFolder], rule: str, bins: int = BINS) -> Ensemble:
+def measure(folders: Sequence[FinishedRun], rule: str, bins: int = BINS) -> Ensemble:
     """The tables of an ensemble of the runs of one study."""
     one = members(folders, rule)
     check(len(one.seeds), bins)
@@ -96,9 +96,9 @@ def check(count: int, bins: int = BINS) -> None:
         raise UserError(f"--bins is {bins}: the calibration error needs one bin at least")
 
 
-def members(folders: Sequence[RunFolder], rule: str) -> Members:
+def members(folders: Sequence[FinishedRun], rule: str) -> Members:
     """The runs of one study as members; each fold needs a run of each seed."""
-    by_fold: dict[int, dict[int, RunFolder]] = {}
+    by_fold: dict[int, dict[int, FinishedRun]] = {}
     for folder in folders:
         by_fold.setdefault(folder.run.fold, {})[folder.run.seed] = folder
     seeds = sorted({seed for runs in by_fold.values() for seed in runs})

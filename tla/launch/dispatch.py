@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from tla.console import Progress, say
 from tla.launch.worker import Outcome
-from tla.runs.folder import RunFolder
+from tla.runs.folder import RunFolder, load
 from tla.runs.run import Run
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ class _Queue:
         else:
             self.board.end(run.key, "done")
             folder.note_failure(None)
-            scores = folder.result["scores"] if self.scores else {}
-            scored = "  ".join(f"{rule} {100 * score['accuracy']:.1f} %" for rule, score in scores.items())
+            scores = load(folder.path).result.scores if self.scores else {}
+            scored = "  ".join(f"{rule} {100 * score.accuracy:.1f} %" for rule, score in scores.items())
             say(f"{what}: {scored or 'finished'} ({self.board})")
         self.reserved.pop(run.key).release()
 

@@ -9,7 +9,7 @@ from tla.console import say
 from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Study, Transfer
-from tla.runs.folder import RunFolder, find, folders
+from tla.runs.folder import FinishedRun, find, folders, intact
 from tla.sound import clips, spectrograms, store
 from tla.sound.clips import Clip, Dataset
 
@@ -20,22 +20,23 @@ MOST_SEEDS = 20  # of a run's siblings that are looked for
 CLEAN = Augment(kind="none")
 
 
-def final(folder: RunFolder) -> str:
+def final(folder: FinishedRun) -> str:
     """The selection rule of the weights that a finished run has on disk: the last epoch or, if nested, the chosen one."""
     return "test" if folder.run.protocol == "nested" else "last"
 
 
-def accuracy(folder: RunFolder) -> float:
+def accuracy(folder: FinishedRun) -> float:
     """On its held-out clips, of the weights on disk."""
-    return folder.result["scores"][final(folder)]["accuracy"]
+    return folder.result.scores[final(folder)].accuracy
 
 
-def finished(study: Study, place: Place, key: str | None = None) -> RunFolder | None:
+def finished(study: Study, place: Place, key: str | None = None) -> FinishedRun | None:
     """The run that `key` begins, or the best finished one of the study's data, backbone and folds, if there is any."""
     if key is not None:
         return find(Path(place.runs), key)
     dataset = usable(study, place)
-    found = [folder for folder in folders(Path(place.runs)) if _fits(folder, study, dataset)]
+    there = (intact(folder.path) for folder in folders(Path(place.runs)))
+    found = [run for run in there if run and _fits(run, study, dataset)]
     if not found:
         return None
     best = pick(found)
@@ -44,7 +45,7 @@ def finished(study: Study, place: Place, key: str | None = None) -> RunFolder | 
     return best
 
 
-def pick(found: Sequence[RunFolder]) -> RunFolder:
+def pick(found: Sequence[FinishedRun]) -> FinishedRun:
     """The most accurate; of equals the one of the first fold, then seed, then key.
 
     A network of which no stage is cut off, frozen or left at random comes before one that is an answer to another question.
@@ -55,7 +56,7 @@ def pick(found: Sequence[RunFolder]) -> RunFolder:
     )
 
 
-def trained(study: Study, place: Place) -> RunFolder:
+def trained(study: Study, place: Place) -> FinishedRun:
     """The first run of the study, trained."""
     say(f"there is no finished run on {study.data} with {study.backbone} in {place.runs}; training one")
     material = prepare(study, place)
@@ -77,7 +78,7 @@ def usable(study: Study, place: Place) -> Dataset:
 class Origin:
     """A finished run, and the data set that it learned from and was scored on."""
 
-    folder: RunFolder
+    folder: FinishedRun
     dataset: Dataset
     study: Study
     place: Place
@@ -119,7 +120,7 @@ class Origin:
         return [by_name[first[name]] for name in wanted]
 
 
-def origin(folder: RunFolder, study: Study, place: Place) -> Origin:
+def origin(folder: FinishedRun, study: Study, place: Place) -> Origin:
     """A run with its data set, which has to be the study's."""
     dataset = usable(study, place)
     if dataset.digest != folder.run.data_digest:
@@ -130,7 +131,7 @@ def origin(folder: RunFolder, study: Study, place: Place) -> Origin:
     return Origin(folder, dataset, study, place)
 
 
-def at_hand(folder: RunFolder, study: Study, place: Place) -> Origin | None:
+def at_hand(folder: FinishedRun, study: Study, place: Place) -> Origin | None:
     """A run with its data set, if the study's is there and is the one."""
     try:
         return origin(folder, study, place)
@@ -138,14 +139,14 @@ def at_hand(folder: RunFolder, study: Study, place: Place) -> Origin | None:
         return None
 
 
-def siblings(folder: RunFolder) -> list[RunFolder]:
+def siblings(folder: FinishedRun) -> list[FinishedRun]:
     """The finished runs beside a run that differ from it in the seed alone."""
     run, runs = folder.run, folder.path.parent
-    others = (RunFolder(runs / replace(run, seed=seed).key) for seed in range(MOST_SEEDS) if seed != run.seed)
-    return [other for other in others if other.usable()]
+    others = (intact(runs / replace(run, seed=seed).key) for seed in range(MOST_SEEDS) if seed != run.seed)
+    return [other for other in others if other]
 
 
-def beginning(folder: RunFolder) -> "StagedNet | None":
+def beginning(folder: FinishedRun) -> "StagedNet | None":
     """The network that a run's training began with; None, and said, if its weights were neither random nor ImageNet's."""
     from tla.nets import transfer, weights
 
@@ -165,11 +166,11 @@ def _whole(plan: Transfer) -> bool:
     return plan in (Transfer(), replace(Transfer(), pretrained_upto="none"))
 
 
-def _fits(folder: RunFolder, study: Study, dataset: Dataset) -> bool:
-    if not folder.usable() or (folder.run.data_digest, folder.run.backbone) != (dataset.digest, study.backbone):
+def _fits(folder: FinishedRun, study: Study, dataset: Dataset) -> bool:
+    if (folder.run.data_digest, folder.run.backbone) != (dataset.digest, study.backbone):
         return False
     return study.folds == "all" or folder.run.fold in study.folds
 
 
-def _scored(folder: RunFolder) -> str:
+def _scored(folder: FinishedRun) -> str:
     return f"fold {folder.run.fold} held out, seed {folder.run.seed}, {100 * accuracy(folder):.1f} %"

@@ -14,9 +14,9 @@ import pandas as pd
 from tla.errors import UserError
 from tla.launch.material import Material
 from tla.launch.tuning import Trial
+from tla.manifest import write_table
 from tla.runs.infer import load
 from tla.runs.tables import Held, Outcomes, folds_of, matched
-from tla.seals import write_table
 from tla.statistics import Estimate, difference, share
 
 
@@ -87,7 +87,7 @@ def _row(trial: Trial, options: Iterable[str]) -> dict[str, Any]:
         "seed": run.seed,
         "epochs": len(trial.accuracies),
         "stopped": trial.stopped,
-        "training": "stopped" if trial.stopped else trial.folder.result["training"]["state"],
+        "training": trial.folder.result.training.state if trial.folder else "stopped",
         "best_epoch": int(np.argmax(trial.accuracies)) + 1,
         "validation": max(trial.accuracies),
         "augment": run.augment.kind,
@@ -102,11 +102,12 @@ def _plain(value: Any) -> Any:
 
 
 def validation_clips(trials: Iterable[Trial], material: Material) -> Outcomes:
-    """What the networks of one combination are right about on the validation clips of each fold."""
+    """What the networks of one combination, none of them stopped, are right about on the validation clips of each fold."""
     dataset = material.dataset
     found: dict[int, Held] = {}
     for trial in trials:
         rows = dataset.split(trial.run.fold, "nested").validation
+        assert trial.folder, "it is finished"
         logits = load(trial.folder, material.device).logits(material.store.clean[rows])
         clips = [dataset.clips[row] for row in rows]
         names, recordings = np.array([clip.name for clip in clips]), np.array([clip.source for clip in clips])

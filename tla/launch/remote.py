@@ -23,6 +23,7 @@ from tla.console import say
 from tla.errors import UserError
 from tla.launch.dispatch import POLL_S, Board
 from tla.launch.worker import Order, Outcome, Parcel, attempt, clip_name, elsewhere, order_for
+from tla.manifest import SUMS
 from tla.options import Place
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
@@ -422,11 +423,11 @@ def train(
     def report(done: int, text: str) -> None:
         desk.step.remote(order.key, done, text)
         if on_epochs:
-            on_epochs(folder.log)
+            on_epochs(folder.read_log())
 
     outcome = attempt(order, parcel.store(order.threads or 1), parcel.pretrained, report)
     if on_epochs and outcome.error is None:
-        on_epochs(folder.log)
+        on_epochs(folder.read_log())
     if away and not errand.shared and outcome.error is None:
         try:
             _bring_home(folder, desk, ray.get)
@@ -439,7 +440,7 @@ def train(
 def _bring_home(folder: RunFolder, desk: Any, get: Callable[[Any], Any]) -> None:
     """Send the run's files to the desk; the one that says finished comes last."""
     files = [path for path in folder.path.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    for path in sorted(files, key=lambda path: path.name == "result.json"):
+    for path in sorted(files, key=lambda path: path.name == SUMS):
         name = f"{folder.key}/{path.relative_to(folder.path).as_posix()}"
         for offset, piece in _pieces(path):
             get(desk.write.remote(name, offset, piece))

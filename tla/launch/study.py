@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tla.console import progress, say, table
-from tla.errors import Planned, RunsFailed, UserError
+from tla.errors import Damaged, Planned, RunsFailed, UserError
 from tla.launch.dispatch import Batches, Board, Launcher, work_off
 from tla.launch.local import InProcess, Processes, deal
 from tla.launch.material import Material
 from tla.launch.worker import Outcome, pack
 from tla.options import Place, Study, Transfer
 from tla.runs import schedule
-from tla.runs.folder import WEIGHTS, RunFolder, find
+from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load
 from tla.runs.run import Run
 from tla.sound import clips, spectrograms, store
 
@@ -74,7 +74,7 @@ def list_runs(material: Material, *, plan: Transfer | None = None, scratch: bool
     return [replace(first, fold=fold, seed=seed) for seed in range(study.seeds) for fold in folds]
 
 
-def by_start(study: Study, place: Place, *, compare: bool) -> dict[str, list[RunFolder]]:
+def by_start(study: Study, place: Place, *, compare: bool) -> dict[str, list[FinishedRun]]:
     """The finished runs of a study under the name of their start and, to compare, those of its twin from random weights."""
     if compare and study.weights == "random":
         raise UserError(
@@ -104,8 +104,8 @@ def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
     return folds
 
 
-def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: bool = True) -> list[RunFolder]:
-    """The finished folders of the runs, trained where they are missing or damaged, continued where they were interrupted.
+def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: bool = True) -> list[FinishedRun]:
+    """The finished runs, trained where they are missing or damaged, continued where they were interrupted.
 
     Runs that fail do not keep the others from being trained; they are named at the end, and `RunsFailed` is raised. With
     `--dry-run` nothing is trained: `Planned` is raised, and says what would be. Without `scores` it is not said what a run
@@ -134,15 +134,22 @@ def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: boo
                 failed = work_off(missing, trains, board, scores=scores)
         if failed:
             raise failure(failed, wanted, folders)
-    return [folders[run.key] for run in runs]
+    return [load(folders[run.key].path) for run in runs]
 
 
 def to_train(folders: Mapping[str, RunFolder]) -> list[str]:
     """The keys of the runs that are not finished, or finished and damaged, which is said."""
-    damaged = {key: folder.damage for key, folder in folders.items() if folder.finished}
-    for damage in filter(None, damaged.values()):
-        say(f"{damage}; the run is trained again")
-    return [key for key in folders if damaged.get(key, "not finished")]
+    missing = []
+    for key, folder in folders.items():
+        try:
+            if not folder.finished:
+                missing.append(key)
+            else:
+                load(folder.path)
+        except Damaged as error:
+            say(f"{error.what}; the run is trained again")
+            missing.append(key)
+    return missing
 
 
 def launcher(material: Material, place: Place, board: Board, runs: int) -> Launcher:
@@ -226,8 +233,8 @@ def choose_device(name: str) -> "torch.device":
 def _weights_source(study: Study, place: Place) -> str:
     """A file's path or `imagenet` as they are; the key of a run becomes its weights file."""
     path = Path(study.weights)
-    if path.name == WEIGHTS and (folder := RunFolder(path.parent)).finished:
-        return str(folder.trained_weights())
+    if path.name == WEIGHTS and (path.parent / RESULT).is_file():
+        return str(load(path.parent).trained_weights())
     if study.weights == "imagenet" or path.exists() or "." in study.weights or "/" in study.weights:
         return study.weights
     return str(find(Path(place.runs), study.weights).trained_weights())

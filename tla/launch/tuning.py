@@ -21,7 +21,7 @@ from tla.launch.material import Material
 from tla.launch.study import batches_of, check_launch, ensure, failure, list_runs, to_train
 from tla.launch.worker import Outcome, Parcel, pack
 from tla.options import Grid, Place, Search, Study
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun, RunFolder, load
 from tla.runs.run import Run
 
 THIRD = 3  # of the runs that reach a rung, one in so many goes on
@@ -32,14 +32,15 @@ class Trial:
     """A run of one combination."""
 
     options: dict[str, Any]
-    folder: RunFolder
+    folder: FinishedRun | None
+    """None: it was stopped early."""
     run: Run
     accuracies: list[float]
     """On the validation fold, by epoch; of a trial that was stopped, up to there."""
 
     @property
     def stopped(self) -> bool:
-        return len(self.accuracies) < (self.run.recipe.epochs or 0)  # only runs of a given length are stopped
+        return self.folder is None
 
 
 def combinations(grid: Grid) -> list[dict[str, Any]]:
@@ -81,13 +82,9 @@ def search_grid(material: Material, search: Search, place: Place) -> list[Trial]
     if search.asha and search.grace >= (runs[0].recipe.epochs or 0):
         raise UserError(f"--grace is {search.grace} and runs have {runs[0].recipe.epochs} epochs: nothing could be stopped")
     cut = _with_tune(runs, material, search, place) if check_launch(place) == "ray" else {}
-    ensure([run for run in runs if run.key not in cut], material, place, scores=False)
-    trials = []
-    for options, run in wanted:
-        folder = RunFolder(Path(place.runs) / run.key)
-        log = cut.get(run.key) or [row["accuracy"] for row in folder.log]
-        trials.append(Trial(options, folder, run, log))
-    return trials
+    finished = {run.key: run for run in ensure([run for run in runs if run.key not in cut], material, place, scores=False)}
+    heard = cut | {key: [row["accuracy"] for row in run.log] for key, run in finished.items()}
+    return [Trial(options, finished.get(run.key), run, heard[run.key]) for options, run in wanted]
 
 
 # On Ray Tune
@@ -148,7 +145,7 @@ def _tune(
         def on_step_end(self, iteration: int, trials: Any, **_: Any) -> None:
             cluster.hear()
 
-    known = {run.key: [row["accuracy"] for row in folders[run.key].log] for run in runs if folders[run.key].intact}
+    known = {key: [row["accuracy"] for row in load(folder.path).log] for key, folder in folders.items() if folder.intact}
     errands = {run.key: cluster.errand(run) for run in mine}
     cluster.watched = set(errands)
     scheduler = FIFOScheduler()

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from tla.errors import UserError
 from tla.files import replacing
+from tla.manifest import digest_of
 from tla.nets.backbones import build, timm_name
 from tla.nets.stages import CUT_HEAD, HEAD
-from tla.seals import digest_of
 
 COUNTER = "num_batches_tracked"  # a batch norm's integer buffer, which old files lack
 _STATE = "save net.state_dict() alone"

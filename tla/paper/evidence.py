@@ -18,11 +18,11 @@ from tla.paper import claims, studies
 from tla.paper.claims import COLUMNS, DOUBLED, GAINS, LEVEL, LOSES, PARTS, POINTS, Part
 from tla.paper.studies import RANDOM, Case, words
 from tla.reference import CLAIMS
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.runs.tables import Outcomes, counted, folds_of, matched, outcomes
 from tla.statistics import Estimate, difference, share
 
-Arm = tuple[RunFolder, ...]
+Arm = tuple[FinishedRun, ...]
 Clips = Callable[[Arm, str], Outcomes]  # `tables.outcomes`, remembered or not
 Contexts = Mapping[tuple[str, str], Sequence[Case]]  # data set and backbone -> the cases there are
 
@@ -97,7 +97,7 @@ def _arms(claim: int) -> list[str]:
 
 def grid(arm: Arm) -> Arm:
     """The most runs of an arm that are a run of each of their seeds in each of their folds; of equals those with most seeds."""
-    seeds: dict[int, dict[int, RunFolder]] = {}
+    seeds: dict[int, dict[int, FinishedRun]] = {}
     for folder in arm:
         seeds.setdefault(folder.run.fold, {})[folder.run.seed] = folder
     best: tuple[int, int, Arm] = (0, 0, ())
@@ -214,16 +214,16 @@ def to_the_end(row: dict[str, object], case: Case, where: str | None) -> dict[st
     return row | {"command": make(replace(case, setting=setting), cast(int, row["claim"]), where)}
 
 
-def stands_on(*arms: Sequence[RunFolder]) -> dict[str, object]:
+def stands_on(*arms: Sequence[FinishedRun]) -> dict[str, object]:
     """What a number made of these arms stands on; the seeds of each, where they are not as many in each."""
     runs = {folder.key: folder.run for arm in arms for folder in arm}
     seeds = dict.fromkeys(str(_seeds(arm)) for arm in arms)
     folds = sorted({run.fold for run in runs.values()})
-    unfinished = len({f.key for arm in arms for f in arm if f.result["training"]["state"] != CONVERGED})
+    unfinished = len({f.key for arm in arms for f in arm if f.result.training.state != CONVERGED})
     return {"folds": ",".join(map(str, folds)), "seeds": " and ".join(seeds), "runs": len(runs), "unfinished": unfinished}
 
 
-def _seeds(runs: Sequence[RunFolder]) -> int:
+def _seeds(runs: Sequence[FinishedRun]) -> int:
     return len({folder.run.seed for folder in runs})
 
 

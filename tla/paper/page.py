@@ -29,9 +29,7 @@ from tla.sound.spectrograms import WINDOWS_S, fft_length, mel_frequencies, resol
 HERE = Path(__file__).parent
 _WINDOWS = [f"{1000 * window:g} ms" for window, _ in WINDOWS_S]
 MINUS = re.compile(r"(?<!\w)-(?=\d)")
-SHAPES = ("path", "text", "tspan", "use", "image", "rect", "circle", "ellipse", "line", "polyline", "polygon", "marker")
-ABOUT = ("g", "defs", "title", "desc", "clipPath", "mask", "pattern", "linearGradient", "radialGradient", "stop")
-DRAWN = {f"{{{SVG}}}{name}" for name in (*SHAPES, *ABOUT)}  # the elements of which figures are made
+ABOUT = (f"{{{SVG}}}metadata", f"{{{SVG}}}style")  # of a figure's file as a whole; in a page they would be about the page
 CAPTION_RISE = 8.0  # points from a caption's first baseline up to where the figure may be cut
 FIRST_SHARE = SHARES.index(render.STRONGEST)  # where the slider stands at first
 
@@ -206,13 +204,8 @@ def _plate(svg: str, title: str) -> dict[str, Any]:
                 )
                 height = min([height, *(float(y or turned) - top - CAPTION_RISE for y, turned in lines)])
                 parent.remove(child)
-            elif child.tag not in DRAWN:  # it would reach beyond the figure, or run
+            elif child.tag in ABOUT:
                 parent.remove(child)
-    for element in root.iter():
-        for name, value in list(element.attrib.items()):
-            reaches = name.endswith("href") and not value.startswith(("#", "data:image/png"))
-            if reaches or name.startswith("on") or re.search(r"url\((?!#)", value):
-                del element.attrib[name]
     for name in ("width", "height"):
         root.attrib.pop(name, None)
     root.set("viewBox", f"{left:g} {top:g} {width:g} {height:g}")

@@ -9,6 +9,7 @@ import pandas as pd
 from tla.attribution.listening_room import Room
 from tla.console import say
 from tla.errors import Damaged
+from tla.manifest import vouched
 from tla.options import UNTRAINED
 from tla.paper import claims
 from tla.paper.claims import FAILS, HOLDS, OPEN, Finding
@@ -16,7 +17,6 @@ from tla.paper.page import Claim, Measured, Page, Part, Plate, Table, write
 from tla.paper.report import Report
 from tla.paper.report_tables import NAMES, typeset
 from tla.runs.tables import parsed
-from tla.seals import vouched
 from tla.statistics import between
 
 TITLE = "What a network trained on photographs brings to sound"

@@ -188,7 +188,7 @@ def _with_optimism(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rules(arm: Arm) -> list[str]:
-    return list(arm[0].result["scores"])
+    return list(arm[0].result.scores)
 
 
 def _folds(folds: Iterable[int]) -> str:
@@ -248,7 +248,7 @@ def _table3(table1: pd.DataFrame, table2: pd.DataFrame, asked: str | None) -> pd
 def _runs(used: Sequence[Case]) -> pd.DataFrame:
     """The runs of the studies that numbers are taken from, and how each was made."""
     folders = {folder.key: folder for case in used for folder in case.folders}.values()
-    made = pd.DataFrame([{"key": folder.key, **folder.made, "finished": folder.result.get("finished")} for folder in folders])
+    made = pd.DataFrame([{"key": folder.key, **folder.made, "finished": folder.result.finished} for folder in folders])
     study = pd.DataFrame([{"key": folder.key, "study": case.key} for case in used for folder in case.folders])
     return study.drop_duplicates("key").merge(tables.runs_table(folders), on="key").merge(made, on="key")
 

@@ -14,11 +14,11 @@ from matplotlib.lines import Line2D
 
 from tla import console, plots
 from tla.files import write_text
+from tla.manifest import write_table
 from tla.paper.claims import FAILS, HOLDS, Finding, number, region_words
 from tla.paper.report import GAP, OPTIMISM, Report
 from tla.paper.studies import RANDOM
 from tla.reference import DATA, TABLE1, TABLE2
-from tla.seals import write_table
 from tla.statistics import bracketed
 
 NONE = "–"

@@ -18,7 +18,7 @@ import pandas as pd
 from tla.options import STAGES, Arithmetic, Augment, Picture, Protocol, Recipe, Study, Transfer
 from tla.reference import CLAIMS, Claim
 from tla.runs import schedule
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.runs.run import Run
 from tla.runs.schedule import PAPER_DROPS, PAPER_DROPS_SCRATCH, PAPER_EPOCHS, PAPER_EPOCHS_SCRATCH
 from tla.sound.layouts import SHAPES
@@ -55,17 +55,17 @@ class Case:
 
     setting: Setting
     weights: str
-    arms: Mapping[Transfer, tuple[RunFolder, ...]]
-    scratch: tuple[RunFolder, ...] = ()
+    arms: Mapping[Transfer, tuple[FinishedRun, ...]]
+    scratch: tuple[FinishedRun, ...] = ()
 
-    def arm(self, name: str) -> tuple[RunFolder, ...]:
+    def arm(self, name: str) -> tuple[FinishedRun, ...]:
         """The runs of an arm of `PLANS`; none if there are none."""
         if name == RANDOM:
             return self.scratch
         return self.arms.get(PLANS[name], ()) if self.weights != RANDOM else ()
 
     @property
-    def folders(self) -> tuple[RunFolder, ...]:
+    def folders(self) -> tuple[FinishedRun, ...]:
         """All its runs, each once."""
         every = {folder.key: folder for arm in (*self.arms.values(), self.scratch) for folder in arm}
         return tuple(every.values())
@@ -79,12 +79,12 @@ class Case:
     @property
     def newest(self) -> str:
         """When its last run was finished."""
-        return max(folder.result.get("finished", "") for folder in self.folders)
+        return max(folder.result.finished for folder in self.folders)
 
 
-def cases(folders: Iterable[RunFolder]) -> list[Case]:
+def cases(folders: Iterable[FinishedRun]) -> list[Case]:
     """The runs, by what may be compared."""
-    groups: dict[tuple[Setting, str, Transfer], list[RunFolder]] = {}
+    groups: dict[tuple[Setting, str, Transfer], list[FinishedRun]] = {}
     for folder in folders:
         run = folder.run
         groups.setdefault((setting_of(run), run.weights, run.transfer), []).append(folder)

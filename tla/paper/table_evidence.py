@@ -21,14 +21,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from tla import seals
+from tla import manifest
 from tla.console import say
 from tla.errors import Damaged
 from tla.paper import studies
 from tla.paper.claims import COLUMNS, GAINS, POINTS, SIMILARITY, Region
 from tla.paper.evidence import Contexts, head, make, percent, stands_on, to_the_end
 from tla.paper.studies import RANDOM, Case
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.runs.tables import parsed
 from tla.statistics import CLIPS, TRAININGS, mean, of_clips
 
@@ -141,14 +141,14 @@ def _case_of(candidates: Sequence[Case], keys: pd.Series | str) -> Case:
     return studies.choose(candidates, ["pretrained", RANDOM])
 
 
-def _known(case: Case, keys: pd.Series) -> list[RunFolder]:
+def _known(case: Case, keys: pd.Series) -> list[FinishedRun]:
     """The runs that a table names, if all of them are the case's; else none."""
     mine = {folder.key: folder for folder in case.folders}
     named = list(dict.fromkeys(keys))
     return [mine[key] for key in named] if named and set(named) <= set(mine) else []
 
 
-def _heard(runs: Sequence[RunFolder]) -> dict[str, object]:
+def _heard(runs: Sequence[FinishedRun]) -> dict[str, object]:
     """What a number made from networks stands on: these runs, and the clips that they held out."""
     first = {folder.run.fold: folder.predictions for folder in runs}
     clips = sum(len(said.names) for said in first.values())
@@ -161,7 +161,7 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame | str:
     if not path.is_file():
         return f"no table {path.name}"
     try:
-        table = parsed(seals.vouched(path))
+        table = parsed(manifest.vouched(path))
     except Damaged as error:
         say(str(error))
         return error.what

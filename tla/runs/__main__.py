@@ -23,21 +23,26 @@ def main(
         csv: Also write the table to this file.
         show: Print everything about one run, named by the beginning of its key.
     """
-    from tla.runs.folder import find, folders
+    from tla.runs.folder import FinishedRun, RunFolder, find, folders, load
+    from tla.runs.run import Run
 
     if not Path(runs).is_dir():
         raise UserError(f"there is no folder {runs}; --runs says where runs are kept (`python -m tla.train` makes some)")
     if show:
-        folder = find(Path(runs), show)
-        _ = folder.run, folder.result  # what is damaged is not shown
-        print((folder.path / "run.json").read_text() + (folder.path / "result.json").read_text(), end="")
+        path = find(Path(runs), show).path
+        print((path / "run.json").read_text() + (path / "result.json").read_text(), end="")
         return
-    readable, finished = [], []
+    begun: list[tuple[RunFolder, Run]] = []
+    finished: list[FinishedRun] = []
     for folder in folders(Path(runs)):
         try:
-            if data in (None, folder.run.data) and backbone in (None, folder.run.backbone):
-                readable.append((folder, len(folder.log)))
-                finished += [folder] if folder.finished and folder.result else []
+            run = folder.description().run
+            if data not in (None, run.data) or backbone not in (None, run.backbone):
+                continue
+            if folder.finished:
+                finished.append(load(folder.path))
+            else:
+                begun.append((folder, run))
         except UserError as error:
             console.say(f"passed over: {error}")
     if finished:
@@ -49,10 +54,9 @@ def main(
         show_runs(table)
         if csv:
             write_text(Path(csv), table.to_csv(index=False))
-    for folder, epochs in readable:
-        if not folder.finished:
-            of = f" of {folder.run.recipe.epochs}" if folder.run.recipe.epochs else ""
-            console.say(f"{folder.key} is not finished: {epochs}{of} epochs so far")
+    for folder, run in begun:
+        of = f" of {run.recipe.epochs}" if run.recipe.epochs else ""
+        console.say(f"{folder.key} is not finished: {folder.epochs}{of} epochs so far")
     console.say(f"finished runs in {runs}: {len(finished)}")
 
 

@@ -7,10 +7,9 @@ number, so the continued run takes the very steps that the uninterrupted one wou
 import json
 import math
 import time
-import zlib
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,11 +29,10 @@ from tla.nets.weights import Pretrained
 from tla.options import Arithmetic, Stage
 from tla.runs import prefix
 from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
-from tla.runs.folder import Predictions, RunFolder
+from tla.runs.folder import Predictions, Result, RunFolder, Score
 from tla.runs.run import Run
 from tla.runs.schedule import judge, next_rate
 from tla.runs.scores import accuracy, macro_accuracy
-from tla.seals import CHANGED
 from tla.sound.store import Store
 
 SAMPLE = 128  # training clips at most that are scored after each epoch
@@ -205,17 +203,7 @@ def save_checkpoint(state: State, folder: RunFolder) -> None:
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if value is not None}
     packed = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(folder.checkpoint) as temporary:
-        history = json.dumps(state.history)
-        temporary.write_bytes(save(packed, {"history": history, "sum": _sum(packed, history)}))
-
-
-def _sum(tensors: dict[str, Tensor], history: str) -> str:
-    """What a checkpoint says of its own content."""
-    total = zlib.crc32(history.encode())
-    for name, tensor in sorted(tensors.items()):
-        total = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
-        total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, total)
-    return f"{total:08x}"
+        temporary.write_bytes(save(packed, {"history": json.dumps(state.history)}))
 
 
 def _restore(state: State, folder: RunFolder) -> None:
@@ -224,10 +212,8 @@ def _restore(state: State, folder: RunFolder) -> None:
         return
     try:
         with safe_open(folder.checkpoint, framework="pt") as file:
-            about = file.metadata()
+            history = json.loads(file.metadata()["history"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        if about["sum"] != _sum(tensors, about["history"]):
-            raise ValueError(CHANGED)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         say(f"{folder.checkpoint} is damaged ({error}); run {folder.key} starts over")
         return
@@ -245,7 +231,7 @@ def _restore(state: State, folder: RunFolder) -> None:
         for slot, value in slots.items():
             if value.shape == parameter.shape:
                 slots[slot] = torch.empty_like(parameter).copy_(value)
-    state.history, state.kept = json.loads(about["history"]), parts["kept"]
+    state.history, state.kept = history, parts["kept"]
 
 
 def _tensorboard(folder: RunFolder, epochs_done: int) -> Any:
@@ -271,28 +257,25 @@ def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.nd
     folder.write_predictions(Predictions(names, labels, sources, logits))
     if feed.standard is not None:
         folder.write_standard(*feed.standard)
-    about = {"key": run.key, "backbone": run.backbone, "classes": json.dumps(folder.classes)}
+    about = {"key": run.key, "backbone": run.backbone, "classes": json.dumps(feed.store.dataset.classes)}
     weights.save(state.net.net.state_dict(), folder.weights, about)
     rows = describe(state.net, (3, run.picture.mels, run.picture.frames or 0))
-    scores = {
-        rule: {"accuracy": accuracy(values, labels), "macro_accuracy": macro_accuracy(values, labels)}
-        for rule, values in logits.items()
-    }
+    scores = {rule: Score(accuracy(values, labels), macro_accuracy(values, labels)) for rule, values in logits.items()}
     trainable, parameters = transfer.counts(state.net)
     trained = sum(row["train_seconds"] for row in state.history)
     items = len(feed.train) * (1 + augmented(run)) * len(state.history)
     folder.finish(
-        {
-            "scores": scores,
-            "best_epoch": state.best + 1,
-            "epochs": len(state.history),
-            "training": asdict(judge(state.history, run.classes)),
-            "clips": len(test),
-            "parameters": parameters,
-            "trainable": trainable,
-            "multiply_adds": sum(row.multiply_adds for row in rows),
-            "seconds_per_epoch": float(np.median([row["seconds"] for row in state.history])),
-            "training_clips_per_second": items / trained,
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        }
+        Result(
+            scores=scores,
+            best_epoch=state.best + 1,
+            epochs=len(state.history),
+            training=judge(state.history, run.classes),
+            clips=len(test),
+            parameters=parameters,
+            trainable=trainable,
+            multiply_adds=sum(row.multiply_adds for row in rows),
+            seconds_per_epoch=float(np.median([row["seconds"] for row in state.history])),
+            training_clips_per_second=items / trained,
+            finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        )
     )

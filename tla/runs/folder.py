@@ -1,4 +1,4 @@
-"""A run on disk: `runs/KEY/`, and how to find it.
+"""A run on disk: `runs/KEY/`, while it is made and when it is finished.
 
     run.json             the run's resolved options and how it was made (versions, commit, machine)
     log.jsonl            a line per epoch
@@ -6,41 +6,44 @@
     predictions.npz      names, labels, sources and logits of the held-out clips, by selection rule
     weights.safetensors  the trained network by its original tensor names (last epoch; nested: the chosen one)
     standard.npz         mean and spread of the training pictures, where the recipe standardises
-    result.json          what the run scored, and digests of the files above; written last, so that its presence says finished
+    result.json          what the run scored
+    SHA256SUMS           digests of all these but the checkpoint; written last, so that its presence says finished
     error.txt            why the last attempt failed; only there if it did
 
 Selection rules: under `paper`, `best` (epoch picked on the held-out clips themselves) and `last`; under `nested`,
 `test` (epoch picked on the validation fold).
 
-What is read is held against the seals of the two JSON files and against those digests: a finished run that was damaged
-raises `Damaged`, or is as good as none.
+`RunFolder` is a run that is being made. `load` reads a finished one, once, and holds each file against its digest: a run that
+was damaged raises `Damaged`, and `intact` passes over it.
 """
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
 
-from tla import seals
+from tla import manifest
 from tla.console import say
 from tla.errors import Damaged, UserError
 from tla.files import held, replacing, take, write_text
-from tla.runs import validation
 from tla.runs.run import Run
-from tla.runs.validation import from_json
+from tla.runs.schedule import Training
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 
-Told = TypeVar("Told")
+Read = TypeVar("Read")
 
-LOG, PREDICTIONS, STANDARD, WEIGHTS = "log.jsonl", "predictions.npz", "standard.npz", "weights.safetensors"
+RUN, LOG, RESULT = "run.json", "log.jsonl", "result.json"
+PREDICTIONS, STANDARD, WEIGHTS = "predictions.npz", "standard.npz", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,157 @@ class Predictions:
     logits: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a run is, and how it is made: `run.json`."""
+
+    key: str
+    run: Run
+    classes: list[str]
+    """Their names, in the order of the logits."""
+    made: dict[str, str | int | float | None]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Shares of the held-out clips that a run was right about: of all clips, and the mean of the classes' own shares."""
+
+    accuracy: float
+    macro_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run scored under each selection rule, and what it took: `result.json`."""
+
+    scores: dict[str, Score]
+    best_epoch: int
+    epochs: int
+    training: Training
+    clips: int
+    parameters: int
+    trainable: int
+    multiply_adds: int
+    seconds_per_epoch: float
+    training_clips_per_second: float = 0.0
+    finished: str = ""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run as it was read. Two are equal if they lie in the same folder."""
+
+    path: Path
+    run: Run = field(compare=False, repr=False)
+    classes: list[str] = field(compare=False, repr=False)
+    """Their names, in the order of the logits."""
+    made: dict[str, str | int | float | None] = field(compare=False, repr=False)
+    result: Result = field(compare=False, repr=False)
+    log: list[dict[str, Any]] = field(compare=False, repr=False)
+    """One row per epoch."""
+    predictions: Predictions = field(compare=False, repr=False)
+    standard: tuple[np.ndarray, np.ndarray] | None = field(compare=False, repr=False)
+    """Mean and spread (3, mels, 1) that pictures are standardised with, if they are."""
+
+    @property
+    def key(self) -> str:
+        return self.path.name
+
+    @property
+    def weights(self) -> Path:
+        return self.path / WEIGHTS
+
+    def trained_weights(self) -> Path:
+        """The file of the weights, known to be what training wrote."""
+        try:
+            manifest.check(self.weights)
+        except ValueError as error:
+            raise _odd(self.weights, error) from None
+        return self.weights
+
+
+def load(path: Path) -> FinishedRun:
+    """A finished run; `Damaged` where a file of it, its weights aside, is not what was written, or not what this tla reads."""
+    if not RunFolder(path).finished:
+        raise UserError(f"{path} is not a finished run: it has no {manifest.SUMS}")
+    content = {name: _content(path / name) for name in (RUN, RESULT, LOG, PREDICTIONS)}
+    about = _described(path, content[RUN])
+    return FinishedRun(
+        path=path,
+        run=about.run,
+        classes=about.classes,
+        made=about.made,
+        result=_decoded(path / RESULT, content[RESULT], Result),
+        log=_rows(path / LOG, content[LOG]),
+        predictions=_predictions(path / PREDICTIONS, content[PREDICTIONS]),
+        standard=_standard(path / STANDARD, _content(path / STANDARD)) if about.run.recipe.standardise else None,
+    )
+
+
+def intact(path: Path) -> FinishedRun | None:
+    """The run of a folder, if it is finished; one that is damaged is named and passed over."""
+    try:
+        return load(path) if RunFolder(path).finished else None
+    except Damaged as error:
+        say(f"passed over: {error.what}")
+        return None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return manifest.content(path)
+    except ValueError as error:
+        raise _odd(path, error) from None
+
+
+def _decoded(path: Path, content: bytes, kind: type[Read]) -> Read:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise _odd(path, error) from None
+
+
+def _described(path: Path, content: bytes) -> Description:
+    about = _decoded(path / RUN, content, Description)
+    if about.run.key != path.name:
+        raise _odd(path / RUN, f"its options are those of run {about.run.key}")
+    return about
+
+
+def _rows(path: Path, content: bytes) -> list[dict[str, Any]]:
+    return [_decoded(path, line, dict[str, int | float]) for line in content.splitlines()]
+
+
+def _predictions(path: Path, content: bytes) -> Predictions:
+    arrays = _arrays(path, content, "names", "labels", "sources")
+    logits = {name.removesuffix("_logits"): values for name, values in arrays.items() if name.endswith("_logits")}
+    return Predictions(arrays["names"], arrays["labels"], arrays["sources"], logits)
+
+
+def _standard(path: Path, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    arrays = _arrays(path, content, "mean", "spread")
+    return arrays["mean"], arrays["spread"]
+
+
+def _arrays(path: Path, content: bytes, *needed: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise _odd(path, error) from None
+    if lacking := set(needed) - arrays.keys():
+        raise _odd(path, f"it has no {', '.join(sorted(lacking))}")
+    return arrays
+
+
+def _odd(path: Path, why: object) -> Damaged:
+    what = f"{path} is damaged or of another version of tla ({why})"
+    return Damaged(what, f"delete {path.parent} to have the run made again")
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run."""
+    """The folder of a run that is being made, or is to be."""
 
     path: Path
 
@@ -65,7 +216,15 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        return (self.path / "result.json").is_file()
+        return (self.path / manifest.SUMS).is_file()
+
+    @property
+    def intact(self) -> bool:
+        """Whether the run is finished and, its weights aside, not damaged."""
+        try:
+            return bool(load(self.path))
+        except UserError:
+            return False
 
     @property
     def weights(self) -> Path:
@@ -75,128 +234,20 @@ class RunFolder:
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.safetensors"
 
-    @property
-    def run(self) -> Run:
-        run = self._told("run.json", "run", from_json)
-        if run.key != self.key:
-            raise self._odd("run.json", f"its options are those of run {run.key}")
-        return run
+    def description(self) -> Description:
+        """What the run is, finished or not."""
+        return _described(self.path, (self.path / RUN).read_bytes())
 
-    @property
-    def classes(self) -> list[str]:
-        """The names of the classes, in the order of the logits."""
-        names = self._told("run.json", "classes", validation.names)
-        if len(names) != self.run.classes:
-            raise self._odd("run.json", f"it names {len(names)} classes, and says that there are {self.run.classes}")
-        return names
-
-    @property
-    def made(self) -> dict[str, Any]:
-        return self._told("run.json", "made", validation.facts)
-
-    @property
-    def result(self) -> dict[str, Any]:
-        return self._told("result.json", None, validation.result)
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
+    def read_log(self) -> list[dict[str, Any]]:
         """One row per epoch so far."""
-        content = self._content(LOG)
-        try:
-            return [validation.facts(json.loads(line)) for line in (content or b"").splitlines()]
-        except (ValueError, RecursionError) as error:
-            raise self._odd(LOG, error) from None
+        path = self.path / LOG
+        return _rows(path, path.read_bytes()) if path.is_file() else []
 
     @property
     def epochs(self) -> int:
         """How many there have been so far, for all that the log says."""
         path = self.path / LOG
         return path.read_bytes().count(b"\n") if path.is_file() else 0
-
-    @property
-    def predictions(self) -> Predictions:
-        content = self._content(PREDICTIONS)
-        if content is None:
-            raise UserError(f"{self.path} is not a finished run: it has no {PREDICTIONS}")
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                logits = {name.removesuffix("_logits"): file[name] for name in file.files if name.endswith("_logits")}
-                validation.predictions(file, len(self.classes))
-                return Predictions(file["names"], file["labels"], file["sources"], logits)
-        except (*validation.BROKEN, KeyError) as error:
-            raise self._odd(PREDICTIONS, error) from None
-
-    @property
-    def standard(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Mean and spread (3, mels, 1) that pictures are standardised with, if they are."""
-        content = self._content(STANDARD)
-        if content is None:
-            return None
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                return validation.standard(file["mean"], file["spread"], self.run.picture.mels)
-        except (*validation.BROKEN, KeyError) as error:
-            raise self._odd(STANDARD, error) from None
-
-    @property
-    def damage(self) -> str | None:
-        """What is wrong with a finished run, its weights aside: they are large, and looked at when they are read."""
-        try:
-            _ = self.run, self.classes, self.made, self.log, self.predictions, self.standard
-        except Damaged as error:
-            return error.what
-        except UserError as error:
-            return str(error)
-        return None
-
-    @property
-    def intact(self) -> bool:
-        """Whether the run is finished and, its weights aside, not damaged."""
-        return self.finished and self.damage is None
-
-    def usable(self) -> bool:
-        """Whether the run is intact; one that is finished and damaged is named and passed over."""
-        damage = self.damage if self.finished else None
-        if damage:
-            say(f"passed over: {damage}")
-        return self.finished and not damage
-
-    def trained_weights(self) -> Path:
-        """The file of the weights, known to be what training wrote."""
-        self._must_be_as_written(WEIGHTS, seals.digest_of(self.weights) if self.weights.is_file() else None)
-        return self.weights
-
-    def _content(self, name: str) -> bytes | None:
-        """What a file holds, if it is there; once the run is finished, only if it is what was there then."""
-        path = self.path / name
-        content = path.read_bytes() if path.is_file() else None
-        self._must_be_as_written(name, None if content is None else seals.digest(content))
-        return content
-
-    def _must_be_as_written(self, name: str, found: str | None) -> None:
-        if self.finished and found != self.result["files"].get(name):
-            raise self._odd(name, seals.CHANGED if found else "it is gone")
-
-    def _told(self, name: str, part: str | None, check: Callable[[Any], Told]) -> Told:
-        """A file, or a part of it, that says what it should."""
-        value = self._json(name)
-        try:
-            return check(value[part] if part else value)
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._odd(name, error) from None
-
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            return seals.read_json(path)
-        except FileNotFoundError:
-            raise UserError(f"{self.path} is not a finished run: it has no {name}") from None
-        except (ValueError, RecursionError) as error:  # no JSON, no text, a number of a million digits, a million brackets
-            raise self._odd(name, error) from None
-
-    def _odd(self, name: str, why: object) -> Damaged:
-        what = f"{self.path / name} is damaged or of another version of tla ({why})"
-        return Damaged(what, f"delete {self.path} to have the run made again")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -218,7 +269,7 @@ class RunFolder:
 
     def describe(self, run: Run, classes: list[str], made: dict[str, Any]) -> None:
         """Write what the run is and how it is made."""
-        seals.write_json(self.path / "run.json", {"key": run.key, "run": asdict(run), "classes": classes, "made": made})
+        _write_json(self.path / RUN, Description(key=run.key, run=run, classes=classes, made=made))
 
     def write_log(self, rows: list[dict[str, Any]]) -> None:
         """Have the log say this; one that does is left as it is."""
@@ -241,26 +292,31 @@ class RunFolder:
         with replacing(self.path / STANDARD) as temporary:
             np.savez(temporary, mean=mean, spread=spread)
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def finish(self, result: Result) -> None:
         """Mark the run as finished. Everything else has to be on disk before: it is vouched for here."""
-        there = [self.path / name for name in (LOG, PREDICTIONS, STANDARD, WEIGHTS) if (self.path / name).is_file()]
-        files = {path.name: seals.digest_of(path) for path in there}
-        seals.write_json(self.path / "result.json", {**result, "files": files})
+        _write_json(self.path / RESULT, result)
+        names = (RUN, LOG, PREDICTIONS, STANDARD, WEIGHTS, RESULT)
+        manifest.vouch(self.path, [name for name in names if (self.path / name).is_file()])
         self.checkpoint.unlink(missing_ok=True)
 
     def reopen(self) -> None:
         """Mark the run as not finished."""
-        (self.path / "result.json").unlink(missing_ok=True)
+        (self.path / manifest.SUMS).unlink(missing_ok=True)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    """Write a dataclass; NaN is refused."""
+    write_text(path, json.dumps(asdict(value), indent=2, allow_nan=False) + "\n")
 
 
 def folders(runs: Path) -> list[RunFolder]:
     """Every run below a folder, finished or not, by key."""
     if not runs.is_dir():
         return []
-    return [RunFolder(path) for path in sorted(runs.iterdir()) if (path / "run.json").is_file()]
+    return [RunFolder(path) for path in sorted(runs.iterdir()) if (path / RUN).is_file()]
 
 
-def find(runs: Path, prefix: str) -> RunFolder:
+def find(runs: Path, prefix: str) -> FinishedRun:
     """The finished run whose key begins with `prefix`."""
     found = [folder for folder in folders(runs) if folder.key.startswith(prefix)]
     if not found:
@@ -274,4 +330,4 @@ def find(runs: Path, prefix: str) -> RunFolder:
         raise UserError(
             f"run {found[0].key} is not finished ({found[0].epochs} epochs so far); repeat the command that began it"
         )
-    return found[0]
+    return load(found[0].path)

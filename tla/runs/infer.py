@@ -16,7 +16,7 @@ from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import CONVERGED, Picture, State
 from tla.runs.feed import EVALUATION_BATCH, heard
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun
 from tla.runs.run import Run
 from tla.sound import audio, spectrograms
 
@@ -51,14 +51,14 @@ class Listener:
         return functional.softmax(torch.from_numpy(self.logits(pictures)), dim=1).mean(dim=0).numpy()
 
 
-def load(folder: RunFolder, device: torch.device) -> Listener:
+def load(folder: FinishedRun, device: torch.device) -> Listener:
     """The network of a finished run."""
     run = folder.run
     shape_only = replace(run.transfer, pretrained_upto="none", rest="random", parts="all")  # its weights come from the run
     net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0)
     weights.into(net.net, folder.trained_weights())
     net = net.to(device).to(memory_format=torch.channels_last).eval()
-    return Listener(run, folder.classes, net, device, folder.standard, folder.result["training"]["state"])
+    return Listener(run, folder.classes, net, device, folder.standard, folder.result.training.state)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def pictures(path: Path, picture: Picture) -> np.ndarray:
     return sound(path, picture).pictures
 
 
-def hear(paths: list[Path], folders: list[RunFolder], device: torch.device) -> tuple[pd.DataFrame, dict[Path, str]]:
+def hear(paths: list[Path], folders: list[FinishedRun], device: torch.device) -> tuple[pd.DataFrame, dict[Path, str]]:
     """Mean probabilities over the runs: a row per file (its path, then a column per class); and what could not be heard."""
     listeners = [load(folder, device) for folder in folders]
     classes = listeners[0].classes

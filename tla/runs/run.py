@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from tla.options import Arithmetic, Augment, Picture, Protocol, Recipe, Transfer
 
@@ -42,7 +42,7 @@ class Run:
 
 def _not_default(group: Any) -> dict[str, Any]:
     """The fields of a dataclass, and of those inside it, that differ from their defaults."""
-    held = {}
+    held: dict[str, Any] = {}
     for field in dataclasses.fields(group):
         value = getattr(group, field.name)
         if dataclasses.is_dataclass(value):
@@ -50,5 +50,6 @@ def _not_default(group: Any) -> dict[str, Any]:
             if value:
                 held[field.name] = value
         elif value != field.default:
-            held[field.name] = value
+            whole = type(value) is int and float in (field.type, *get_args(field.type))  # 1 and 1.0 are one rate, and one run
+            held[field.name] = float(value) if whole else value
     return held

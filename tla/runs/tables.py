@@ -19,7 +19,7 @@ from scipy.special import softmax
 from tla import statistics
 from tla.errors import UserError
 from tla.reference import TABLE1
-from tla.runs.folder import Predictions, RunFolder
+from tla.runs.folder import FinishedRun, Predictions, intact
 from tla.runs.folder import folders as all_folders
 from tla.statistics import Estimate, Fold, share
 from tla.tables import unfinished
@@ -65,9 +65,9 @@ def load_epochs(runs: str | Path = "runs") -> pd.DataFrame:
     return about.merge(epochs, on="key")
 
 
-def finished(runs: str | Path) -> list[RunFolder]:
+def finished(runs: str | Path) -> list[FinishedRun]:
     """The finished runs below a folder; one that is damaged is named and passed over."""
-    found = [folder for folder in all_folders(Path(runs)) if folder.usable()]
+    found = [run for folder in all_folders(Path(runs)) if (run := intact(folder.path))]
     if not found:
         raise UserError(
             f"there is no finished run in {runs}: --runs says where they are kept; "
@@ -76,15 +76,15 @@ def finished(runs: str | Path) -> list[RunFolder]:
     return found
 
 
-def runs_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
+def runs_table(folders: Iterable[FinishedRun]) -> pd.DataFrame:
     """One row per run: what was trained, and for each selection rule its accuracy and macro accuracy."""
     return pd.DataFrame([_row(folder) for folder in folders])
 
 
-def _row(folder: RunFolder) -> dict[str, object]:
+def _row(folder: FinishedRun) -> dict[str, object]:
     run, result = folder.run, folder.result
-    scores = {rule: score["accuracy"] for rule, score in result["scores"].items()}
-    macro = {f"{rule}_macro": score["macro_accuracy"] for rule, score in result["scores"].items()}
+    scores = {rule: score.accuracy for rule, score in result.scores.items()}
+    macro = {f"{rule}_macro": score.macro_accuracy for rule, score in result.scores.items()}
     return {
         "key": folder.key,
         "data": run.data,
@@ -96,16 +96,16 @@ def _row(folder: RunFolder) -> dict[str, object]:
         "seed": run.seed,
         **scores,
         **macro,
-        "best_epoch": result["best_epoch"],
-        "epochs": result["epochs"],
-        "training": result["training"]["state"],
-        "training_loss": result["training"]["loss"],
-        "fall": result["training"]["fall"],
-        "clips": result["clips"],
-        "trainable": result["trainable"],
-        "parameters": result["parameters"],
-        "multiply_adds": result["multiply_adds"],
-        "seconds_per_epoch": result["seconds_per_epoch"],
+        "best_epoch": result.best_epoch,
+        "epochs": result.epochs,
+        "training": result.training.state,
+        "training_loss": result.training.loss,
+        "fall": result.training.fall,
+        "clips": result.clips,
+        "trainable": result.trainable,
+        "parameters": result.parameters,
+        "multiply_adds": result.multiply_adds,
+        "seconds_per_epoch": result.seconds_per_epoch,
         "precision": run.precision,
         "lr": run.recipe.lr,
         "batch": run.recipe.batch,
@@ -113,7 +113,7 @@ def _row(folder: RunFolder) -> dict[str, object]:
     }
 
 
-def clips_table(folders: Iterable[RunFolder]) -> pd.DataFrame:
+def clips_table(folders: Iterable[FinishedRun]) -> pd.DataFrame:
     """One row per held-out clip, run and selection rule: what the run said, how sure it was, whether it was right."""
     parts = []
     for folder in folders:
@@ -148,7 +148,7 @@ class Held:
 Outcomes = Mapping[int, Held]  # fold -> what its runs, one per seed, made of its clips
 
 
-def outcomes(folders: Iterable[RunFolder], rule: str) -> Outcomes:
+def outcomes(folders: Iterable[FinishedRun], rule: str) -> Outcomes:
     """What the runs of a study were right about under a selection rule, fold by fold: runs crossed with clips."""
     said: dict[int, list[Predictions]] = {}
     for folder in sorted(folders, key=lambda folder: (folder.run.fold, folder.run.seed)):
@@ -190,24 +190,24 @@ def counted(folds: Iterable[Fold]) -> dict[str, int]:
     return {"clips": sum(map(len, recordings)), "sources": len(np.unique(np.concatenate(recordings)))}
 
 
-def accuracy(folders: Iterable[RunFolder], rule: str) -> Estimate:
+def accuracy(folders: Iterable[FinishedRun], rule: str) -> Estimate:
     """Accuracy of a study: the mean over runs for each clip, then over clips."""
     return share(folds_of(outcomes(folders, rule)))
 
 
-def difference(folders: Iterable[RunFolder], others: Iterable[RunFolder], rule: str) -> Estimate:
+def difference(folders: Iterable[FinishedRun], others: Iterable[FinishedRun], rule: str) -> Estimate:
     """Accuracy of a study less that of another, clip by clip where both held out the same fold."""
     return statistics.difference(*matched(outcomes(folders, rule), outcomes(others, rule)))
 
 
-def summary(arms: Mapping[str, Sequence[RunFolder]]) -> pd.DataFrame:
+def summary(arms: Mapping[str, Sequence[FinishedRun]]) -> pd.DataFrame:
     """One row per arm and selection rule (and per paired difference from the first arm), in percent.
 
     `spread` is the standard deviation over seeds of the mean over folds; with one seed, over folds.
     """
     first, *others = arms
     rows = []
-    for rule in arms[first][0].result["scores"]:
+    for rule in arms[first][0].result.scores:
         for arm, folders in arms.items():
             runs = runs_table(folders)
             count = {"unfinished": unfinished(runs)}
@@ -242,7 +242,7 @@ def reported(arm: str, rule: str, estimate: Estimate, runs: pd.DataFrame) -> dic
     }
 
 
-def _paper(folders: Sequence[RunFolder], rule: str) -> dict[str, float]:
+def _paper(folders: Sequence[FinishedRun], rule: str) -> dict[str, float]:
     """The paper's number for these runs, if it has one: it reports the best epoch."""
     run = folders[0].run
     known = TABLE1.get((run.backbone, run.data))

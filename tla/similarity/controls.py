@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tla.seals import write_table
+from tla.manifest import write_table
 from tla.similarity.pairs import PRETRAINED, RANDOM, SEEDS
 from tla.statistics import RUNS, Estimate, jackknife
 

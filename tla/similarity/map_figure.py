@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from tla import console, plots
-from tla.seals import write_table
+from tla.manifest import write_table
 from tla.similarity import layer_axis
 from tla.similarity.figure import NAMES
 from tla.similarity.pairs import SEEDS

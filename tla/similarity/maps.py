@@ -133,6 +133,6 @@ def _about(pairs: Sequence[Pair]) -> dict[str, Any]:
     held_out = ", ".join(map(str, sorted(folds)))
     return {"data": run.data, "backbone": run.backbone, "folds": held_out, "seeds": len(seeds)} | {
         "key": run.key,
-        "epochs": result["epochs"],
-        "training": result["training"]["state"],
+        "epochs": result.epochs,
+        "training": result.training.state,
     }

@@ -11,7 +11,7 @@ from tla.launch.find_run import origin
 from tla.launch.material import Material
 from tla.launch.study import ensure, list_runs
 from tla.options import Place, Study, Transfer
-from tla.runs.folder import RunFolder, find
+from tla.runs.folder import FinishedRun, RunFolder, find
 from tla.runs.run import Run
 from tla.sound.store import Store
 
@@ -33,7 +33,7 @@ class Network:
     """
 
     label: str
-    folder: RunFolder
+    folder: FinishedRun
     start: Transfer | None = None
     pretrained: "Pretrained | None" = None
 
@@ -115,7 +115,7 @@ def named(before: str, after: str, study: Study, place: Place) -> tuple[Pair, St
     return Pair(f"{first.label} > {folder.key}", first, Network(folder.key, folder)), store
 
 
-def _from_start(curve: str, run: Run, folder: RunFolder, material: Material) -> Pair:
+def _from_start(curve: str, run: Run, folder: FinishedRun, material: Material) -> Pair:
     pretrained = None if run.weights == RANDOM else material.pretrained
     return Pair(curve, Network(f"start of {folder.key}", folder, run.transfer, pretrained), Network(folder.key, folder))
 
@@ -127,7 +127,7 @@ def _announce(runs: Sequence[Run], place: Place) -> None:
             say(f"to train: {run.key} {start}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
 
 
-def _must_hear_the_same(one: RunFolder, other: RunFolder) -> None:
+def _must_hear_the_same(one: FinishedRun, other: FinishedRun) -> None:
     first, second = one.run, other.run
     if one.key == other.key:
         raise UserError(f"--before and --after are the same run {one.key}: give two, or --before imagenet or random")

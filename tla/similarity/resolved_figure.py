@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import plots
+from tla.manifest import write_table
 from tla.plots import basis
-from tla.seals import write_table
 from tla.similarity.controls import ALL, CLASS, FREQUENCY, TIME
 from tla.similarity.figure import NAMES
 

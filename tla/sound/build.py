@@ -16,11 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import msgspec
 import numpy as np
 
-from tla import console, seals
+from tla import console
 from tla.errors import UserError
-from tla.files import replacing
+from tla.files import replacing, write_text
 from tla.options import Augment, Picture
 from tla.sound.audio import BadClip, read
 from tla.sound.augment import Variation, draw, parse_kind, vary
@@ -149,6 +150,19 @@ def _results(shard: Shard, options: Picture, length: Length) -> Iterator[tuple[i
             yield row, error
 
 
+@dataclass(frozen=True)
+class _LeftOut:
+    row: int
+    wrong: str
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What is read again of a store's description."""
+
+    skipped: list[_LeftOut]
+
+
 class _Journal:
     """Which shards are on disk, under a plan: what the files are and how many rows they have."""
 
@@ -162,7 +176,7 @@ class _Journal:
             return False
         lines = self.path.read_bytes().split(b"\n")[:-1]  # a last line without an end was cut off
         try:
-            plan, *done = [seals.unsealed(json.loads(line)) for line in lines]
+            plan, *done = [json.loads(line) for line in lines]
         except ValueError:
             return False
         self.done = done
@@ -178,7 +192,7 @@ class _Journal:
 
     def _write(self, mode: str, value: dict[str, Any]) -> None:
         with self.path.open(mode, encoding="utf-8") as file:
-            file.write(json.dumps(seals.sealed(value)) + "\n")
+            file.write(json.dumps(value) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -346,16 +360,16 @@ class Build:
             "clips": CLIPS,
             "skipped": [{"row": row, "name": clips[row].name, "wrong": wrong} for row, wrong in sorted(skipped.items())],
         }
-        seals.write_json(self.place / DESCRIPTION, description)
+        write_text(self.place / DESCRIPTION, json.dumps(description, indent=2) + "\n")
 
     def _recall(self) -> Wrong | None:
-        """The rows that were left out when the store was made; None if nothing (undamaged) says so."""
+        """The rows that were left out when the store was made; None if nothing that is whole says so."""
         path = self.place / DESCRIPTION
         if not path.is_file():
             return None
         try:
-            return {int(entry["row"]): str(entry["wrong"]) for entry in seals.read_json(path)["skipped"]}
-        except (ValueError, KeyError, TypeError):
+            return {left.row: left.wrong for left in msgspec.json.decode(path.read_bytes(), type=_Described).skipped}
+        except (msgspec.MsgspecError, ValueError):
             return None
 
 

@@ -21,9 +21,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 
-from tla import console, seals
+from tla import console, manifest
 from tla.errors import UserError
 from tla.files import write_text
 from tla.options import Protocol
@@ -46,6 +47,8 @@ _READERS = 8
 _READ_AT_ONCE = 1024  # files
 _SAVE_EVERY_S = 300.0
 SETTLED_NS = 3_000_000_000  # two changes within a tick of a file system's clock, 2 s on the coarsest, look like one
+
+Known = tuple[int, int, int, str]  # of a file: its size, its times of change (of content, of anything), and its digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,7 +276,7 @@ def _digests(paths: Sequence[Path], memory: Path | None) -> tuple[str, ...]:
                 some = paths[start : start + _READ_AT_ONCE]
                 marks = [(found.st_size, found.st_mtime_ns, found.st_ctime_ns) for found in map(_stat, some)]
                 keys = [str(path.absolute()) for path in some]
-                new = [i for i, key in enumerate(keys) if tuple(known.get(key, ())[:3]) != marks[i]]
+                new = [i for i, key in enumerate(keys) if key not in known or known[key][:3] != marks[i]]
                 for i, digest in zip(new, pool.map(digest_of, [some[i] for i in new]), strict=True):
                     known[keys[i]] = (*marks[i], digest)
                 digests += [known[key][3] for key in keys]
@@ -301,23 +304,21 @@ def _stat(path: Path) -> os.stat_result:
 
 def digest_of(path: Path) -> str:
     """What tells a file's bytes apart from all others."""
-    return seals.digest_of(path)[:32]
+    return manifest.digest_of(path)[:32]
 
 
-def _recall(memory: Path | None) -> dict[str, Sequence]:
+def _recall(memory: Path | None) -> dict[str, Known]:
     if memory is None or not memory.is_file():
         return {}
     try:
-        known = seals.read_json(memory)
-        good = all(isinstance(entry, list) and len(entry) == 4 for entry in known.values())
-    except (OSError, ValueError):
-        good = False
-    return known if good else {}  # it only saves work: a broken one is made anew
+        return msgspec.json.decode(memory.read_bytes(), type=dict[str, Known])
+    except (OSError, msgspec.MsgspecError, ValueError):  # it only saves work: a broken one is made anew
+        return {}
 
 
-def _remember(known: dict[str, Sequence], fresh: set[str], memory: Path) -> None:
+def _remember(known: dict[str, Known], fresh: set[str], memory: Path) -> None:
     try:
-        seals.write_json(memory, {key: entry for key, entry in known.items() if key not in fresh}, indent=None)
+        write_text(memory, json.dumps({key: entry for key, entry in known.items() if key not in fresh}) + "\n")
     except OSError as error:
         console.say(f"{memory} cannot be written ({error.strerror}), so the clips will be read again next time")
 

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tla.manifest import write_table
 from tla.runs import tables
-from tla.runs.folder import RunFolder
-from tla.seals import write_table
+from tla.runs.folder import FinishedRun
 from tla.stages.sweep import ENDS
 from tla.statistics import TRAININGS, Estimate, difference, holm
 from tla.tables import unfinished
 
 LEVEL = 0.05  # what a corrected p-value has to be below
 
-Curves = Mapping[str, Mapping[str, Sequence[RunFolder]]]  # curve -> point -> runs
+Curves = Mapping[str, Mapping[str, Sequence[FinishedRun]]]  # curve -> point -> runs
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def measure(curves: Curves, rule: str) -> Sweep:
             head = {"curve": curve, "point": point}
             runs.append(tables.runs_table(folders).assign(**head))
             about = {"order": order, "rule": rule, "runs": len(folders), "unfinished": unfinished(runs[-1])}
-            cost = {"multiply_adds": folders[0].result["multiply_adds"]}
+            cost = {"multiply_adds": folders[0].result.multiply_adds}
             points.append({**head, **about, **_percent(tables.accuracy(folders, rule)), **cost})
             epochs.append(_epochs(folders).assign(**head))
         if curve != ENDS:
@@ -67,14 +67,14 @@ def measure(curves: Curves, rule: str) -> Sweep:
     return Sweep(tidy, pd.DataFrame(points), pd.concat(steps, ignore_index=True), pd.concat(epochs, ignore_index=True), rule)
 
 
-def _epochs(folders: Sequence[RunFolder]) -> pd.DataFrame:
+def _epochs(folders: Sequence[FinishedRun]) -> pd.DataFrame:
     """A row per run and epoch."""
     logs = [pd.DataFrame(folder.log).assign(fold=folder.run.fold, seed=folder.run.seed) for folder in folders]
     table = pd.concat(logs, ignore_index=True)[["fold", "seed", "epoch", "loss", "accuracy"]]
     return table.assign(accuracy=100 * table["accuracy"])
 
 
-def _steps(curve: str, stops: Mapping[str, Sequence[RunFolder]], rule: str) -> pd.DataFrame:
+def _steps(curve: str, stops: Mapping[str, Sequence[FinishedRun]], rule: str) -> pd.DataFrame:
     """What each point gains over the one before it."""
     right = {point: tables.outcomes(folders, rule) for point, folders in stops.items()}
     arms = {point: tables.folds_of(study) for point, study in right.items()}

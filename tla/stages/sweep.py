@@ -8,13 +8,13 @@ from tla.errors import UserError
 from tla.launch.material import Material
 from tla.launch.study import ensure, list_runs
 from tla.options import Place, Transfer
-from tla.runs.folder import RunFolder
+from tla.runs.folder import FinishedRun, intact
 from tla.runs.run import Run
 
 ENDS = "ends"  # the curve under which the two ends stand in a sweep's tables
 LONGER = "twice the training"  # the curve of that control
 
-Points = dict[str, list[RunFolder]]
+Points = dict[str, list[FinishedRun]]
 
 
 def asked(wanted: Sequence[str], possible: Sequence[str], option: str) -> list[str]:
@@ -75,5 +75,5 @@ def _of(runs: Sequence[Run], donor: Run) -> list[Run]:
 
 def _finished(runs: Mapping[str, Sequence[Run]], place: Place) -> Points:
     """Points all of whose runs are finished; a point with some of its folds missing would not be comparable."""
-    found = {point: [RunFolder(Path(place.runs) / run.key) for run in these] for point, these in runs.items()}
-    return {point: folders for point, folders in found.items() if all(folder.usable() for folder in folders)}
+    found = {point: [intact(Path(place.runs) / run.key) for run in these] for point, these in runs.items()}
+    return {point: [run for run in these if run] for point, these in found.items() if all(these)}

@@ -1,0 +1,99 @@
+"""The manifest of a folder: `SHA256SUMS`, the digests of the files in it, so that damage is noticed and not believed.
+
+`sha256sum -c SHA256SUMS` reads it too. A run writes its own once, when it is finished (`vouch`); tables, figures and arrays
+beside them enter theirs one by one (`vouching`).
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tla.errors import Damaged
+from tla.files import held, replacing, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUMS = "SHA256SUMS"
+_CHANGED = f"it, or {SUMS} beside it, was edited or damaged"
+
+
+def digest_of(path: Path) -> str:
+    """What tells a file's bytes apart from all others."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+# Folders that are written once
+
+
+def vouch(folder: Path, names: Iterable[str]) -> None:
+    """Note the digests of a folder's files, in place of any that were noted before."""
+    _note(folder / SUMS, {name: digest_of(folder / name) for name in names})
+
+
+def content(path: Path) -> bytes:
+    """What a file holds that was vouched for; `ValueError` says why it is anything else."""
+    there = path.read_bytes() if path.is_file() else None
+    _compare(path, None if there is None else hashlib.sha256(there).hexdigest())
+    return there or b""
+
+
+def check(path: Path) -> None:
+    """`ValueError` says why a file is not what was vouched for."""
+    _compare(path, digest_of(path) if path.is_file() else None)
+
+
+def _compare(path: Path, found: str | None) -> None:
+    known = _noted(path.with_name(SUMS)).get(path.name)
+    if found is None:
+        raise ValueError("it is gone")
+    if found != known:
+        raise ValueError(_CHANGED if known else f"{SUMS} beside it does not know it")
+
+
+# Files beside figures
+
+
+@contextmanager
+def vouching(path: Path) -> Iterator[Path]:
+    """As `tla.files.replacing`, and the file's digest is noted beside it."""
+    sums = path.with_name(SUMS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with held(path.with_name(f".{SUMS}.lock"), f"another process is writing to {path.parent}; waiting for it"):
+        with replacing(path) as temporary:
+            yield temporary
+            new = digest_of(temporary)
+        known = {name: digest for name, digest in _noted(sums).items() if path.with_name(name).is_file()}
+        _note(sums, known | {path.name: new})
+
+
+def write_table(path: Path, table: "pd.DataFrame") -> None:
+    """Write a table as CSV, vouched for."""
+    with vouching(path) as temporary:
+        temporary.write_text(table.to_csv(index=False), encoding="utf-8")
+
+
+def vouched(path: Path) -> bytes:
+    """What a file holds that `vouching` wrote; `Damaged` if it holds anything else."""
+    try:
+        return content(path)
+    except ValueError as error:
+        raise Damaged(f"{path} is not what was written there ({error})", "repeat the command that makes it") from None
+
+
+def _note(sums: Path, digests: dict[str, str]) -> None:
+    write_text(sums, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
+
+
+def _noted(sums: Path) -> dict[str, str]:
+    """Digests by name; a line that is broken is none."""
+    if not sums.is_file():
+        return {}
+    lines = (line.partition("  ") for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {name: digest for digest, _, name in lines if name}
