@@ -24,7 +24,7 @@ def main(
     keep: tuple[Stage, ...] = DEFAULT,
     controls: bool = False,
     rule: Literal["best", "last", "test"] | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -36,16 +36,20 @@ def main(
     from tla.runs.scores import scored
     from tla.stages import figure as draw
     from tla.stages.measure import measure
-    from tla.stages.sweep import ENDS, LONGER, asked, ends, longer, start, sweep
+    from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, start
 
     wanted = asked(keep, STAGES, "--keep")
+    chosen = scored(study, rule)
     material = prepare(study, place)
     plans: dict[str, Transfer] = {stage: replace(study.transfer, kept_upto=stage) for stage in STAGES}
-    curves = {start(material): sweep(material, plans, wanted, place)}
+    curves = {start(material): curve(material, plans, wanted, place)}
     if controls:
         curves[LONGER] = longer(material, plans, wanted, place)
-    result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
+    if place.dry_run:
+        return plan(curves)
+    result = measure(finished(curves, material, place), chosen)
     draw.publish(result, Path(place.figures), "cutoff_controls" if controls else "cutoff")
+    return None
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main(
     members: int | None = None,
     bins: int = 15,
     rule: Literal["best", "last", "test"] | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -38,13 +38,17 @@ def main(
     count = members or (study.seeds if study.seeds > 1 else MEMBERS)
     from tla.ensembles import figure as draw
     from tla.ensembles.measure import check, measure
-    from tla.launch.study import by_start
+    from tla.launch.study import by_start, plan_by_start
     from tla.runs.scores import scored
 
     chosen = scored(study, rule)
     check(count, bins)  # found out now, not after the training
-    (folders,) = by_start(replace(study, seeds=count), place, compare=False).values()
+    study = replace(study, seeds=count)
+    if place.dry_run:
+        return plan_by_start(study, place, compare=False)
+    (folders,) = by_start(study, place, compare=False).values()
     draw.publish(measure(folders, chosen, bins), Path(place.figures), "table2_ensemble")
+    return None
 
 
 if __name__ == "__main__":

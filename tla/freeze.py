@@ -25,7 +25,7 @@ def main(
     controls: bool = False,
     frozen_norm: Literal["inference", "live"] | None = None,
     rule: Literal["best", "last", "test"] | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -38,17 +38,21 @@ def main(
     from tla.runs.scores import scored
     from tla.stages import figure as draw
     from tla.stages.measure import measure
-    from tla.stages.sweep import ENDS, LONGER, asked, ends, longer, start, sweep
+    from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, start
 
     base = replace(study.transfer, frozen_norm=frozen_norm or study.transfer.frozen_norm)
     wanted = asked(upto, ("none", *STAGES), "--upto")
+    chosen = scored(study, rule)
     material = prepare(study, place)
     plans: dict[str, Transfer] = {stage: replace(base, frozen_upto=stage) for stage in ("none", *STAGES)}
-    curves = {start(material): sweep(material, plans, wanted, place)}
+    curves = {start(material): curve(material, plans, wanted, place)}
     if controls:
         curves[LONGER] = longer(material, plans, wanted, place)
-    result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
+    if place.dry_run:
+        return plan(curves)
+    result = measure(finished(curves, material, place), chosen)
     draw.publish(result, Path(place.figures), "fig2c_freeze_controls" if controls else "fig2c_freeze")
+    return None
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main(
     listen: bool = False,
     audit: bool = False,
     clips: int | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -68,6 +68,7 @@ def main(
     from tla.attribution import integrated_gradients
     from tla.attribution import measure as explained
     from tla.launch import find_run
+    from tla.launch.plan import Plan
     from tla.launch.study import choose_device
     from tla.runs import infer
 
@@ -76,9 +77,12 @@ def main(
     folder = find_run.finished(study, place, run)
     known = folder.classes if folder else find_run.usable(study, place).classes
     wanted = integrated_gradients.target(target, known) if target else None  # and so is a wrong name
+    if place.dry_run:
+        return Plan() if folder else find_run.plan(study, place)
     folder = folder or find_run.trained(study, place)
     if audit:
-        return _audit(find_run.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
+        _audit(find_run.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
+        return None
     files = _named(paths, folder, study, place) if paths else _heard_rightly(classes, find_run.origin(folder, study, place))
     starts = _starts(baseline, folder, study, place)
     listener = infer.load(folder, device)
@@ -87,6 +91,7 @@ def main(
     draw.publish(made, figures, NAME)
     if listen:
         draw.publish_listening(explained.listen(listener, made, figures / "listen"), figures, NAME)
+    return None
 
 
 def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float, memory: float, device: "torch.device") -> None:

@@ -38,7 +38,7 @@ def main(
     after: str | None = None,
     resolve: bool = False,
     map: bool = False,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -60,6 +60,7 @@ def main(
         raise UserError("--resolve follows SVCCA's canonical directions: leave --measure at svcca, and --map out")
     if keep is not None and not (0 < keep <= 1 or (keep > 1 and keep % 1 == 0)):  # infinity % 1 is NaN
         raise UserError(f"--keep {keep:g}: give a share of the variance above 0 and up to 1, or a whole number of directions")
+    from tla.launch.plan import Plan
     from tla.launch.study import choose_device, prepare
     from tla.nets import activations, backbones
     from tla.similarity import figure as draw
@@ -68,24 +69,28 @@ def main(
     from tla.similarity.maps import layer_map
     from tla.similarity.measure import MEASURES, Asked
     from tla.similarity.measure import measure as measured
-    from tla.similarity.pairs import controlled, named
+    from tla.similarity.pairs import controlled, named, plan
 
     usual = activations.ALL_LAYERS if map else activations.STAGE_LAYERS
     which = layers or usual
     if before is not None and after is not None:
         pair, store = named(before, after, study, place)
+        if place.dry_run:
+            return Plan()
         pairs, device = [pair], choose_device(place.device)
     else:
         material = prepare(study, place)
         net = backbones.build(study.backbone, 2, seed=0)
         activations.layers(net, which, material.store.clean.shape[1:])  # refuses what there is not, before training
+        if place.dry_run:
+            return plan(material, place)
         pairs, store, device = controlled(material, place), material.store, material.device
     variant = [pairs[0].before.label, pairs[0].after.label] if before else []
     variant += ["layers"] * (which != usual) + ["pooled"] * pool
     folder, suffix = Path(place.figures), "".join(f"_{word}" for word in variant)
     if map:
         draw_maps.publish(layer_map(pairs, store, which, device), folder, f"fig2a_map{suffix}")
-        return
+        return None
     asked = Asked(
         measures=MEASURES if measure == "all" else (measure,),
         layers=which,
@@ -99,6 +104,7 @@ def main(
     draw.publish(change, folder, f"fig2a_{measure}{suffix}")
     if change.resolved is not None:
         draw_resolved.publish(change.resolved, change.runs, folder, f"fig2a_resolved{suffix}")
+    return None
 
 
 if __name__ == "__main__":
