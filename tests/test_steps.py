@@ -1,6 +1,8 @@
 """The steps that every question has, for every command in the list: the plan is the plan and nothing else."""
 
 import importlib
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
@@ -22,7 +24,7 @@ MORE = {  # what a command is told beside the study, so that it trains all kinds
     "fusion": ["--upto", "none,block2", "--controls"],
     "freeze": ["--upto", "block2", "--controls"],
     "cutoff": ["--keep", "block2", "--controls"],
-    "svcca": [],
+    "svcca": ["--resolve"],
     "ig": ["--tolerance", "0.5"],
     "ensemble": ["--members", "2"],
     "report": ["--complete", "--page", "false"],
@@ -30,6 +32,20 @@ MORE = {  # what a command is told beside the study, so that it trains all kinds
 }
 STUDY = ["--backbone", "densenet_tiny", "--precision", "fp32", "--picture.mels", "32", "--picture.frames", "40"]
 STUDY += ["--augment.kind", "none", "--recipe.epochs", "1", "--recipe.lr", "1e-3", "--folds", "1"]
+
+
+REDRAW = """
+import importlib, sys
+from tla import cli
+cli.run(importlib.import_module(sys.argv[1]).main, sys.argv[2:])
+assert "torch" not in sys.modules
+"""
+
+
+def redrawn(command: str, figures: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """The command with --redraw, in a process that may not import torch."""
+    words = [sys.executable, "-c", REDRAW, f"tla.{command}", "--figures", str(figures), "--redraw", *more]
+    return subprocess.run(words, capture_output=True, text=True, timeout=100)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +76,10 @@ def files(place: Place) -> dict[Path, bytes]:
     }
 
 
+def pictures(place: Place) -> dict[Path, bytes]:
+    return {path: text for path, text in files(place).items() if path.suffix in (".pdf", ".png", ".svg")}
+
+
 def finished(place: Place) -> set[str]:
     return {folder.key for folder in folders(Path(place.runs)) if folder.finished}
 
@@ -74,7 +94,7 @@ def test_every_command_plans_what_it_trains_or_trains_nothing() -> None:
 
 
 @pytest.mark.parametrize("command", TRAIN)
-def test_a_dry_run_counts_what_would_be_trained_and_writes_nothing(
+def test_a_dry_run_counts_and_writes_nothing_and_a_redraw_is_byte_equal_without_torch(
     command: str, words: list[str], place: Place, donor: Path, few_sounds: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main = importlib.import_module(f"tla.{command}").main
@@ -86,19 +106,27 @@ def test_a_dry_run_counts_what_would_be_trained_and_writes_nothing(
         by_start(replace(tiny(few_sounds), weights=str(donor)), place, compare=False)
 
     before = files(place)
-    cli.run(main, [*words, "--dry-run"])
-    printed = capsys.readouterr().out
-    assert files(place) == before
     plan = main(**cli.parse(main, [*words, "--dry-run"]))
     assert isinstance(plan, Plan)
+    plan.show()
+    printed = capsys.readouterr().out
+    assert files(place) == before
     missing = len(plan.missing)
     assert printed.startswith(f"{len(plan)} runs, {len(plan) - missing} finished, {missing} to train: ")
 
     had = finished(place)
     cli.run(main, words)
     assert len(finished(place) - had) == missing > 0
-    again = main(**cli.parse(main, [*words, "--dry-run"]))
-    assert again.missing == []
+    drawn = pictures(place)
+    for path in drawn:
+        path.unlink()
+    done = redrawn(command, Path(place.figures))
+    if command == "train":
+        assert (drawn, done.returncode) == ({}, 2)
+        assert "draws no figure" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    assert pictures(place) == drawn != {}
 
 
 def test_a_grid_on_ray_is_planned_without_a_cluster(words: list[str], place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import stat
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
@@ -150,7 +151,9 @@ def build_parser(main: Callable[..., Any], positional: str | None = None) -> Arg
 def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, positional: str | None = None) -> None:
     """Parse the command line, call `main`, show the plan that it returns if it was asked for one, and end as it should."""
     try:
-        plan = main(**parse(main, sys.argv[1:] if argv is None else argv, positional))
+        arguments = parse(main, sys.argv[1:] if argv is None else argv, positional)
+        with _styled(arguments):
+            plan = main(**arguments)
         if plan is not None:
             plan.show()
     except UserError as error:
@@ -168,6 +171,16 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
         if error.errno in UNREACHABLE:
             _stop(f"{where}: {error.strerror}; mend that or name another place, then repeat")
         raise
+
+
+def _styled(arguments: dict[str, Any]) -> AbstractContextManager[None]:
+    """The look that the user gives to figures, if any."""
+    style = getattr(arguments.get("place"), "style", None)
+    if style is None:
+        return nullcontext()
+    from tla import plots
+
+    return plots.styled(Path(style))
 
 
 def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None = None) -> dict[str, Any]:

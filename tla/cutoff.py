@@ -16,6 +16,8 @@ from tla.options import STAGES, Place, Stage, Study, Transfer
 
 DEFAULT: tuple[Stage, ...] = ("block4", "block3", "block2")  # the paper's three
 
+NAME = "cutoff"
+
 
 def main(
     study: Study,
@@ -32,9 +34,14 @@ def main(
         controls: Train and draw the same with twice the training too, which tells what hangs on the budget.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
+    from tla import plots
+    from tla.stages import figure as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), (NAME, f"{NAME}_controls"), draw.draw)
+        return None
     from tla.launch.study import prepare
     from tla.runs.scores import scored
-    from tla.stages import figure as draw
     from tla.stages.measure import measure
     from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, start
 
@@ -48,7 +55,7 @@ def main(
     if place.dry_run:
         return plan(curves)
     result = measure(finished(curves, material, place), chosen)
-    draw.publish(result, Path(place.figures), "cutoff_controls" if controls else "cutoff")
+    draw.publish(result, Path(place.figures), f"{NAME}_controls" if controls else NAME)
     return None
 
 

@@ -16,6 +16,8 @@ from typing import Literal
 from tla import cli
 from tla.options import STAGES, Place, Stage, Study, Transfer
 
+NAME = "fig2c_freeze"
+
 
 def main(
     study: Study,
@@ -34,9 +36,14 @@ def main(
         frozen_norm: Short for --transfer.frozen-norm.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
+    from tla import plots
+    from tla.stages import figure as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), (NAME, f"{NAME}_controls"), draw.draw)
+        return None
     from tla.launch.study import prepare
     from tla.runs.scores import scored
-    from tla.stages import figure as draw
     from tla.stages.measure import measure
     from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, start
 
@@ -51,7 +58,7 @@ def main(
     if place.dry_run:
         return plan(curves)
     result = measure(finished(curves, material, place), chosen)
-    draw.publish(result, Path(place.figures), "fig2c_freeze_controls" if controls else "fig2c_freeze")
+    draw.publish(result, Path(place.figures), f"{NAME}_controls" if controls else NAME)
     return None
 
 

@@ -19,6 +19,8 @@ from tla import cli
 from tla.errors import UserError
 from tla.options import STAGES, Place, Stage, Study, Transfer
 
+NAME = "fig2b_fusion"
+
 
 def main(
     study: Study,
@@ -39,9 +41,14 @@ def main(
         parts: Short for --transfer.parts.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
+    from tla import plots
+    from tla.stages import figure as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), (NAME, f"{NAME}_controls"), draw.draw)
+        return None
     from tla.launch.study import prepare
     from tla.runs.scores import scored
-    from tla.stages import figure as draw
     from tla.stages.measure import measure
     from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, selffer, start
 
@@ -69,7 +76,7 @@ def main(
     if place.dry_run:
         return plan(curves)
     result = measure(finished(curves, material, place), chosen)
-    draw.publish(result, Path(place.figures), "fig2b_fusion_controls" if controls else "fig2b_fusion")
+    draw.publish(result, Path(place.figures), f"{NAME}_controls" if controls else NAME)
     return None
 
 

@@ -62,9 +62,16 @@ def main(
         audit: Numbers over all held-out clips: energy and borders, deletion and insertion, randomised stages, agreement.
         clips: With --audit, only so many held-out clips, evenly spread.
     """
+    from tla import plots
+    from tla.attribution import audit_figure
+    from tla.attribution import figure as draw
+
+    if place.redraw:
+        drawers = {NAME: draw.draw, f"{NAME}_audit": audit_figure.draw}
+        plots.redraw(Path(place.figures), drawers, lambda folder, name: drawers[name](folder, name))
+        return None
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
-    from tla.attribution import figure as draw
     from tla.attribution import integrated_gradients
     from tla.attribution import measure as explained
     from tla.launch import find_run
@@ -99,11 +106,12 @@ def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float,
     from tla.attribution import audit_figure as draw
     from tla.attribution.audit import audit
     from tla.launch import find_run
+    from tla.runs import tables
 
     run, store = origin.folder, origin.pictures()
     others, before = find_run.siblings(run), find_run.beginning(run)
     found = audit(run, store, others=others, before=before, clips=clips, tolerance=tolerance, memory=memory, device=device)
-    draw.publish(found, figures, f"{NAME}_audit", run.run, run.result["training"]["state"])
+    draw.publish(found, figures, f"{NAME}_audit", tables.runs_table([run]))
 
 
 def _refuse(

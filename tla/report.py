@@ -48,9 +48,14 @@ def main(
         page: Also write report.html, one file to send to a colleague; --page false leaves it out.
         clips: Clips to listen to on the page, with where the best run looked in each; 0 for none. They are kept.
     """
+    from tla import plots
+    from tla.paper import report_tables as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), ("table1", "table2", "table3", "claims"), draw.draw)
+        return None
     from tla.launch.plan import Plan
     from tla.launch.study import train
-    from tla.paper import report_tables as draw
     from tla.paper.report import Only, contexts_of, gather
     from tla.sound.clips import load
 

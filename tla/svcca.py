@@ -54,6 +54,9 @@ def main(
         resolve: Also draw along time, frequency and class how alike the layers' canonical directions are.
         map: Draw a map of every layer of one network against every layer of the other (debiased CKA, clip by clip) instead.
     """
+    if place.redraw:
+        redraw(Path(place.figures))
+        return None
     if (before is None) != (after is None):
         raise UserError("--before and --after belong together: --before RUN, imagenet or random, and --after RUN")
     if resolve and (map or measure not in ("svcca", "all")):
@@ -105,6 +108,19 @@ def main(
     if change.resolved is not None:
         draw_resolved.publish(change.resolved, change.runs, folder, f"fig2a_resolved{suffix}")
     return None
+
+
+def redraw(folder: Path) -> None:
+    """Draw again all figures whose tables lie in a folder."""
+    from tla import plots
+    from tla.similarity import figure, map_figure, resolved_figure
+
+    def draw(folder: Path, name: str) -> list[Path]:
+        drawer = {"map": map_figure, "resolved": resolved_figure}.get(name.split("_")[1], figure)
+        return drawer.draw(folder, name)
+
+    names = [path.stem for path in sorted(folder.glob("fig2a_*.csv"))]
+    plots.redraw(folder, [name for name in names if not name.endswith(("_points", "_contrasts", "_runs"))], draw)
 
 
 if __name__ == "__main__":

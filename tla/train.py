@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from tla import cli, console
+from tla.errors import UserError
 from tla.options import Place, Study
 
 
@@ -23,6 +24,8 @@ def main(study: Study, place: Place, *, compare: Literal["random"] | None = None
         compare: `random` trains the same study from random weights too and reports the paired difference.
         describe: Print the network's stages with shapes, parameters and multiply-adds, and stop.
     """
+    if place.redraw:
+        raise UserError("tla.train draws no figure, so there is none to draw again: leave --redraw out")
     if describe:
         show_stages(study)
         return None

@@ -17,7 +17,15 @@ from tla.options import Place, Search, Study
 
 def main(study: Study, place: Place, search: Search) -> cli.Planned | None:
     """This command."""
+    from tla import plots
     from tla.launch import grid_figure as draw
+
+    if place.redraw:
+        folder = Path(place.figures)
+        plots.redraw(
+            folder, [path.stem.removesuffix("_points") for path in sorted(folder.glob("tune_*_points.csv"))], draw.draw
+        )
+        return None
     from tla.launch.grid import measure
     from tla.launch.study import prepare
     from tla.launch.tuning import combinations, nested, plan, search_grid
