@@ -10,7 +10,7 @@ from typing import get_type_hints
 import pytest
 
 from tla import __main__ as listing
-from tla import cli
+from tla import cli, plots
 from tla.launch.plan import Plan
 from tla.launch.study import by_start, ensure, list_runs, prepare
 from tla.options import Augment, Picture, Place, Recipe, Study
@@ -36,7 +36,7 @@ STUDY += ["--augment.kind", "none", "--recipe.epochs", "1", "--recipe.lr", "1e-3
 
 REDRAW = """
 import importlib, sys
-from tla import cli
+from tla import cli, plots
 cli.run(importlib.import_module(sys.argv[1]).main, sys.argv[2:])
 assert "torch" not in sys.modules
 """
@@ -159,3 +159,28 @@ def test_a_run_whose_donor_is_not_trained_is_counted_and_forecast(study: Study, 
     told = plan.forecast()
     assert (told.runs, told.finished) == (4, 0)
     assert told.hours[1] > 0
+
+
+def test_a_style_file_lies_on_top_of_the_look_and_only_as_long_as_it_is_asked_for(tmp_path: Path) -> None:
+    style = tmp_path / "my.mplstyle"
+    style.write_text("figure.figsize: 5, 4\nfont.size: 11\n")
+
+    def drawn() -> tuple[tuple[float, float], float, bool]:
+        with plots.look():
+            figure = plots.page(3.5, 2.6)
+            axes = figure.subplots()
+            return tuple(figure.get_size_inches()), axes.text(0, 0, "x").get_fontsize(), axes.spines["top"].get_visible()
+
+    assert drawn() == ((3.5, 2.6), 8, False)
+    with plots.styled(style):
+        assert drawn() == ((5, 4), 11, False)
+    assert drawn() == ((3.5, 2.6), 8, False)
+
+
+def test_style_and_redraw_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main = importlib.import_module("tla.cutoff").main
+    for words, says in ((["--style", "absent.mplstyle"], "absent.mplstyle"), (["--figures", str(tmp_path)], "holds no tables")):
+        with pytest.raises(SystemExit) as stop:
+            cli.run(main, ["--redraw", *words])
+        assert stop.value.code == 2
+        assert says in capsys.readouterr().err
