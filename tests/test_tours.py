@@ -52,6 +52,7 @@ def test_reproduction_is_planned_then_done_then_finished(
     printed = capsys.readouterr().out
     assert re.search(r"^one +1 +0 ", printed, re.MULTILINE)
     assert re.search(r"^two +2 +0 ", printed, re.MULTILINE)
+    assert "counted once: 2 runs, 0 finished, 2 to train" in printed
     assert "quick" not in printed
     assert not list((tmp_path / "runs").glob("*/result.json"))
 

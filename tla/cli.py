@@ -16,19 +16,27 @@ import re
 import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_loader, set_parsing_settings
 
 from tla.console import say
-from tla.errors import Planned, UserError
+from tla.errors import UserError
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 UNREACHABLE = (errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG)  # read or written
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
+
+
+class Planned(Protocol):
+    """What a command returns that was asked what it would train, and nothing else."""
+
+    def show(self) -> None:
+        """Print it."""
 
 
 class _Parser(ArgumentParser):
@@ -114,11 +122,13 @@ def build_parser(main: Callable[..., Any], positional: str | None = None) -> Arg
 
 
 def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, positional: str | None = None) -> None:
-    """Parse the command line, call `main`, and end as a command should."""
+    """Parse the command line, call `main`, show the plan that it returns if it was asked for one, and end as it should."""
     try:
-        main(**parse(main, sys.argv[1:] if argv is None else argv, positional))
-    except Planned as plan:
-        print(plan)
+        arguments = parse(main, sys.argv[1:] if argv is None else argv, positional)
+        with _styled(arguments):
+            plan = main(**arguments)
+        if plan is not None:
+            plan.show()
     except UserError as error:
         _stop(str(error), error.status)
     except KeyboardInterrupt:
@@ -134,6 +144,16 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
         if error.errno in UNREACHABLE:
             _stop(f"{where}: {error.strerror}; mend that or name another place, then repeat")
         raise
+
+
+def _styled(arguments: dict[str, Any]) -> AbstractContextManager[None]:
+    """The look that the user gives to figures, if any."""
+    style = getattr(arguments.get("place"), "style", None)
+    if style is None:
+        return nullcontext()
+    from tla import plots
+
+    return plots.styled(Path(style))
 
 
 def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None = None) -> dict[str, Any]:

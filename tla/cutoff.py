@@ -16,6 +16,8 @@ from tla.options import STAGES, Place, Stage, Study, Transfer
 
 DEFAULT: tuple[Stage, ...] = ("block4", "block3", "block2")  # the paper's three
 
+NAME = "cutoff"
+
 
 def main(
     study: Study,
@@ -24,7 +26,7 @@ def main(
     keep: tuple[Stage, ...] = DEFAULT,
     controls: bool = False,
     rule: Literal["best", "last", "test"] | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -32,20 +34,29 @@ def main(
         controls: Train and draw the same with twice the training too, which tells what hangs on the budget.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
+    from tla import plots
+    from tla.stages import figure as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), (NAME, f"{NAME}_controls"), draw.draw)
+        return None
     from tla.launch.study import prepare
     from tla.runs.scores import scored
-    from tla.stages import figure as draw
     from tla.stages.measure import measure
-    from tla.stages.sweep import ENDS, LONGER, asked, ends, longer, start, sweep
+    from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, start
 
     wanted = asked(keep, STAGES, "--keep")
+    chosen = scored(study, rule)
     material = prepare(study, place)
     plans: dict[str, Transfer] = {stage: replace(study.transfer, kept_upto=stage) for stage in STAGES}
-    curves = {start(material): sweep(material, plans, wanted, place)}
+    curves = {start(material): curve(material, plans, wanted, place)}
     if controls:
         curves[LONGER] = longer(material, plans, wanted, place)
-    result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
-    draw.publish(result, Path(place.figures), "cutoff_controls" if controls else "cutoff")
+    if place.dry_run:
+        return plan(curves)
+    result = measure(finished(curves, material, place), chosen)
+    draw.publish(result, Path(place.figures), f"{NAME}_controls" if controls else NAME)
+    return None
 
 
 if __name__ == "__main__":

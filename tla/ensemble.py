@@ -16,6 +16,7 @@ from tla.errors import UserError
 from tla.options import Place, Study
 
 MEMBERS = 5  # the paper's
+NAME = "table2_ensemble"
 
 
 def main(
@@ -25,7 +26,7 @@ def main(
     members: int | None = None,
     bins: int = 15,
     rule: Literal["best", "last", "test"] | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -33,18 +34,27 @@ def main(
         bins: Bins of equal width over which the calibration error is taken.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
+    from tla import plots
+    from tla.ensembles import figure as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), [NAME], draw.draw)
+        return None
     if members is not None and study.seeds not in (1, members):
         raise UserError(f"--members {members} and --seeds {study.seeds}: a member is a seed; give one of the two")
     count = members or (study.seeds if study.seeds > 1 else MEMBERS)
-    from tla.ensembles import figure as draw
     from tla.ensembles.measure import check, measure
-    from tla.launch.study import by_start
+    from tla.launch.study import by_start, plan_by_start
     from tla.runs.scores import scored
 
     chosen = scored(study, rule)
     check(count, bins)  # found out now, not after the training
-    (folders,) = by_start(replace(study, seeds=count), place, compare=False).values()
-    draw.publish(measure(folders, chosen, bins), Path(place.figures), "table2_ensemble")
+    study = replace(study, seeds=count)
+    if place.dry_run:
+        return plan_by_start(study, place, compare=False)
+    (folders,) = by_start(study, place, compare=False).values()
+    draw.publish(measure(folders, chosen, bins), Path(place.figures), NAME)
+    return None
 
 
 if __name__ == "__main__":

@@ -25,7 +25,3 @@ class Damaged(UserError):
 
     def __str__(self) -> str:
         return "; ".join(self.args)
-
-
-class Planned(Exception):
-    """Not a mistake: a command was asked what it would train (`--dry-run`), and this holds the answer."""

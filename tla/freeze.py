@@ -16,6 +16,8 @@ from typing import Literal
 from tla import cli
 from tla.options import STAGES, Place, Stage, Study, Transfer
 
+NAME = "fig2c_freeze"
+
 
 def main(
     study: Study,
@@ -25,7 +27,7 @@ def main(
     controls: bool = False,
     frozen_norm: Literal["inference", "live"] | None = None,
     rule: Literal["best", "last", "test"] | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -34,21 +36,30 @@ def main(
         frozen_norm: Short for --transfer.frozen-norm.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
+    from tla import plots
+    from tla.stages import figure as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), (NAME, f"{NAME}_controls"), draw.draw)
+        return None
     from tla.launch.study import prepare
     from tla.runs.scores import scored
-    from tla.stages import figure as draw
     from tla.stages.measure import measure
-    from tla.stages.sweep import ENDS, LONGER, asked, ends, longer, start, sweep
+    from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, start
 
     base = replace(study.transfer, frozen_norm=frozen_norm or study.transfer.frozen_norm)
     wanted = asked(upto, ("none", *STAGES), "--upto")
+    chosen = scored(study, rule)
     material = prepare(study, place)
     plans: dict[str, Transfer] = {stage: replace(base, frozen_upto=stage) for stage in ("none", *STAGES)}
-    curves = {start(material): sweep(material, plans, wanted, place)}
+    curves = {start(material): curve(material, plans, wanted, place)}
     if controls:
         curves[LONGER] = longer(material, plans, wanted, place)
-    result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
-    draw.publish(result, Path(place.figures), "fig2c_freeze_controls" if controls else "fig2c_freeze")
+    if place.dry_run:
+        return plan(curves)
+    result = measure(finished(curves, material, place), chosen)
+    draw.publish(result, Path(place.figures), f"{NAME}_controls" if controls else NAME)
+    return None
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from tla import cli
 from tla.errors import UserError
 from tla.options import STAGES, Place, Stage, Study, Transfer
 
+NAME = "fig2b_fusion"
+
 
 def main(
     study: Study,
@@ -29,7 +31,7 @@ def main(
     rest: Literal["random", "meanvar"] | None = None,
     parts: Literal["all", "conv", "norm"] | None = None,
     rule: Literal["best", "last", "test"] | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -39,34 +41,43 @@ def main(
         parts: Short for --transfer.parts.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
+    from tla import plots
+    from tla.stages import figure as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), (NAME, f"{NAME}_controls"), draw.draw)
+        return None
     from tla.launch.study import prepare
     from tla.runs.scores import scored
-    from tla.stages import figure as draw
     from tla.stages.measure import measure
-    from tla.stages.sweep import ENDS, LONGER, asked, ends, longer, selffer, start, sweep
+    from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, selffer, start
 
     base = replace(study.transfer, rest=rest or study.transfer.rest, parts=parts or study.transfer.parts)
     if study.weights == "random":
         raise UserError("fusion needs pretrained weights and --weights is random: give imagenet, a file or the key of a run")
     wanted = asked(upto, ("none", *STAGES), "--upto")
+    chosen = scored(study, rule)
     material = prepare(study, place)
 
     plans: dict[str, Transfer] = {stage: replace(base, pretrained_upto=stage) for stage in ("none", *STAGES)}
     frozen = {stage: replace(plan, frozen_upto=plan.pretrained_upto) for stage, plan in plans.items()}
-    curves = {start(material): sweep(material, plans, wanted, place)}
+    curves = {start(material): curve(material, plans, wanted, place)}
     if controls:
         matched = {stage: replace(plan, rest="meanvar") for stage, plan in plans.items()}
         convolutions = {stage: replace(plan, parts="conv") for stage, plan in plans.items()}
         norms = {stage: replace(plan, parts="norm") for stage, plan in plans.items()}
-        curves["rest: mean and variance"] = sweep(material, matched, wanted, place)
-        curves["convolutions only"] = sweep(material, convolutions, wanted, place)
-        curves["batch norm only"] = sweep(material, norms, wanted, place)
-        curves["pretrained, frozen"] = sweep(material, frozen, wanted, place)
+        curves["rest: mean and variance"] = curve(material, matched, wanted, place)
+        curves["convolutions only"] = curve(material, convolutions, wanted, place)
+        curves["batch norm only"] = curve(material, norms, wanted, place)
+        curves["pretrained, frozen"] = curve(material, frozen, wanted, place)
         curves["own sounds"] = selffer(material, plans, wanted, place)
         curves["own sounds, frozen"] = selffer(material, frozen, wanted, place)
         curves[LONGER] = longer(material, plans, wanted, place)
-    result = measure({**curves, ENDS: ends(material, place)}, scored(study, rule))
-    draw.publish(result, Path(place.figures), "fig2b_fusion_controls" if controls else "fig2b_fusion")
+    if place.dry_run:
+        return plan(curves)
+    result = measure(finished(curves, material, place), chosen)
+    draw.publish(result, Path(place.figures), f"{NAME}_controls" if controls else NAME)
+    return None
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main(
     listen: bool = False,
     audit: bool = False,
     clips: int | None = None,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -62,12 +62,20 @@ def main(
         audit: Numbers over all held-out clips: energy and borders, deletion and insertion, randomised stages, agreement.
         clips: With --audit, only so many held-out clips, evenly spread.
     """
+    from tla import plots
+    from tla.attribution import audit_figure
+    from tla.attribution import figure as draw
+
+    if place.redraw:
+        drawers = {NAME: draw.draw, f"{NAME}_audit": audit_figure.draw}
+        plots.redraw(Path(place.figures), drawers, lambda folder, name: drawers[name](folder, name))
+        return None
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
-    from tla.attribution import figure as draw
     from tla.attribution import integrated_gradients
     from tla.attribution import measure as explained
     from tla.launch import find_run
+    from tla.launch.plan import Plan
     from tla.launch.study import choose_device
     from tla.runs import infer
 
@@ -76,9 +84,12 @@ def main(
     folder = find_run.finished(study, place, run)
     known = folder.classes if folder else find_run.usable(study, place).classes
     wanted = integrated_gradients.target(target, known) if target else None  # and so is a wrong name
+    if place.dry_run:
+        return Plan() if folder else find_run.plan(study, place)
     folder = folder or find_run.trained(study, place)
     if audit:
-        return _audit(find_run.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
+        _audit(find_run.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
+        return None
     files = _named(paths, folder, study, place) if paths else _heard_rightly(classes, find_run.origin(folder, study, place))
     starts = _starts(baseline, folder, study, place)
     listener = infer.load(folder, device)
@@ -87,6 +98,7 @@ def main(
     draw.publish(made, figures, NAME)
     if listen:
         draw.publish_listening(explained.listen(listener, made, figures / "listen"), figures, NAME)
+    return None
 
 
 def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float, memory: float, device: "torch.device") -> None:
@@ -94,11 +106,12 @@ def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float,
     from tla.attribution import audit_figure as draw
     from tla.attribution.audit import audit
     from tla.launch import find_run
+    from tla.runs import tables
 
     run, store = origin.folder, origin.pictures()
     others, before = find_run.siblings(run), find_run.beginning(run)
     found = audit(run, store, others=others, before=before, clips=clips, tolerance=tolerance, memory=memory, device=device)
-    draw.publish(found, figures, f"{NAME}_audit", run.run, run.result.training.state)
+    draw.publish(found, figures, f"{NAME}_audit", tables.runs_table([run]))
 
 
 def _refuse(

@@ -195,7 +195,11 @@ class Place:
     tensorboard: bool = False
     """Write TensorBoard event files beside the log of each run (needs the extra `tensorboard`)."""
     dry_run: bool = False
-    """Train nothing: say how many runs are missing, and how long they will take and how much disk. (Pictures are made.)"""
+    """The plan and nothing else: how many runs are missing, how long they will take, how much disk. Only pictures are made."""
+    redraw: bool = False
+    """The figures and nothing else: drawn again from the tables that lie in --figures, byte for byte as they were."""
+    style: str | None = None
+    """A matplotlib style file (my.mplstyle) on top of the look of figures: other sizes, fonts, colours of lines."""
     launch: str = "local"
     """Where runs are trained: local, on this machine; ray, on a Ray of its own or the one in $RAY_ADDRESS; ray:ADDRESS,
     on that Ray cluster, or ray:auto, on the one that this machine belongs to (needs the extra `ray`; docs/clusters.md)."""

@@ -8,16 +8,19 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pandas as pd
-from matplotlib import rc_context
+from matplotlib import rc_context, rc_params_from_file
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+from tla.errors import UserError
 from tla.manifest import vouching
 from tla.tables import trained
 
@@ -50,13 +53,44 @@ RC: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a class may be called $
 }
+_LOOK: ContextVar[Any] = ContextVar("look", default=RC)
+
+
+@contextmanager
+def styled(path: Path) -> Iterator[None]:
+    """Draw with a matplotlib style file on top of the look of figures."""
+    if not path.is_file():
+        raise UserError(f"--style {path}: there is no such file; give a matplotlib style file, as in my.mplstyle")
+    before = _LOOK.set(RC | rc_params_from_file(path, use_default_template=False))
+    try:
+        yield
+    finally:
+        _LOOK.reset(before)
+
+
+def look() -> AbstractContextManager[None]:
+    """In it figures are made as they are to look."""
+    return rc_context(_LOOK.get())
+
+
+def page(width: float, height: float) -> Figure:
+    """A figure of this size in inches, or of the style file's."""
+    return Figure(figsize=_LOOK.get().get("figure.figsize", (width, height)), layout="constrained")
+
+
+def redraw(folder: Path, names: Iterable[str], draw: Callable[[Path, str], list[Path]]) -> None:
+    """Draw again the figures of these names whose tables lie in a folder."""
+    there = [name for name in names if (folder / f"{name}.csv").is_file()]
+    if not there:
+        raise UserError(f"--redraw: {folder} holds no tables of this command's figures; without --redraw it makes them")
+    print("  ".join(str(path) for name in there for path in draw(folder, name)))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write `stem.pdf`, `stem.png` and `stem.svg`."""
     undated = {".pdf": {"CreationDate": None}, ".png": {}, ".svg": dict.fromkeys(("Creator", "Date", "Format", "Type"))}
     paths = []
-    with rc_context(RC):
+    with look():
         for suffix, metadata in undated.items():
             paths.append(stem.with_suffix(suffix))
             drawn = io.BytesIO()  # so that it is Python that writes: to matplotlib, a full disk is a mistake in the figure

@@ -20,6 +20,7 @@ from tla.errors import UserError
 from tla.options import Place
 
 if TYPE_CHECKING:
+    from tla.launch.plan import Plan
     from tla.paper.studies import Case
 
 
@@ -34,7 +35,7 @@ def main(
     weights: str | None = None,
     page: bool = True,
     clips: int = 10,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -47,15 +48,24 @@ def main(
         page: Also write report.html, one file to send to a colleague; --page false leaves it out.
         clips: Clips to listen to on the page, with where the best run looked in each; 0 for none. They are kept.
     """
+    from tla import plots
     from tla.paper import report_tables as draw
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), ("table1", "table2", "table3", "claims"), draw.draw)
+        return None
+    from tla.launch.plan import Plan
+    from tla.launch.study import train
     from tla.paper.report import Only, contexts_of, gather
     from tla.sound.clips import load
 
     where = data if data and Path(data).exists() else None
     only = Only(data=load(where, place.data).name if where else data, backbone=backbone, studies=study)
-    if complete:
-        for candidates in contexts_of(Path(place.runs), only).values():
-            train_missing(candidates, place, where, weights)
+    contexts = contexts_of(Path(place.runs), only).values() if complete else []
+    needed = sum((missing(candidates, place, where, weights) for candidates in contexts), Plan())
+    if place.dry_run:
+        return needed
+    train(needed, place)
     report = gather(Path(place.runs), Path(place.figures), only, rule=rule, where=where)
     paths = draw.publish(report, Path(place.figures))
     draw.show(report)
@@ -66,22 +76,26 @@ def main(
         room = listening_room.of(report.runs, place, where, clips=clips) if clips else None
         paths.append(page_contents.publish(report, Path(place.figures), room))
     print("\n" + "  ".join(str(path) for path in paths))
+    return None
 
 
-def train_missing(candidates: "Sequence[Case]", place: Place, where: str | None, weights: str | None) -> None:
-    """Train what the claims miss, in the studies that they are judged on."""
-    from tla.launch.study import ensure, list_runs, prepare
+def missing(candidates: "Sequence[Case]", place: Place, where: str | None, weights: str | None) -> "Plan":
+    """The runs that the claims miss, in the studies that they are judged on."""
+    from tla.launch.plan import Plan
+    from tla.launch.study import list_runs, prepare
     from tla.paper import evidence
     from tla.paper.studies import FILE, PLANS, RANDOM, words
 
+    needed = Plan()
     for case, options, arms in evidence.lacking(candidates, where):
         if weights is None and options.weights == FILE:
             raise UserError(f"study {case.key} starts from a weights file: say which, --weights FILE")
         material = prepare(replace(options, weights=weights or options.weights), place)
         evidence.must_fit(case, material.dataset.digest, material.pretrained.identity if material.pretrained else RANDOM)
-        runs = [run for arm in arms for run in list_runs(material, plan=PLANS[arm], scratch=arm == RANDOM)]
+        runs = [run for arm in arms for run in list_runs(material, plan=PLANS[arm], start=RANDOM if arm == RANDOM else None)]
         console.say(f"for the claims: {', '.join(map(words, arms))}, on {case.setting.data} with {options.backbone}")
-        ensure(runs, material, place)
+        needed += Plan.of(runs, material, place)
+    return needed
 
 
 if __name__ == "__main__":

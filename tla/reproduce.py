@@ -14,9 +14,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tla import cli, console
-from tla.errors import Planned, UserError
+from tla.errors import UserError
+
+if TYPE_CHECKING:
+    from tla.launch.forecast import Times
+    from tla.launch.plan import Plan
 
 COMMAND = re.compile(r"^#\s+python -m tla\.(\w+) --config \S+$", re.MULTILINE)
 QUICK = "_quick"  # ends the names of what is not at full size
@@ -67,24 +72,22 @@ def _steps(folder: Path, only: tuple[str, ...]) -> dict[str, tuple[str, Path]]:
     return steps
 
 
-def _planned(name: str, command: str, path: Path, options: list[str]) -> Planned:
+def _planned(name: str, command: str, path: Path, options: list[str]) -> "Plan":
     """What an experiment would train."""
     console.say(f"planning {name}")
     command_main = importlib.import_module(f"tla.{command}").main
-    arguments = cli.parse(command_main, ["--config", str(path), *options, "--dry_run", "true"])
-    try:
-        command_main(**arguments)
-    except Planned as plan:
-        return plan
-    raise RuntimeError(f"{command} trained in spite of --dry-run")
+    return command_main(**cli.parse(command_main, ["--config", str(path), *options, "--dry_run", "true"]))
 
 
-def _show(plans: dict[str, Planned]) -> None:
-    forecasts = {name: plan.args[0] for name, plan in plans.items()}
+def _show(plans: "dict[str, Plan]") -> None:
+    from tla.launch.plan import Plan
+
+    times: Times = {}
+    forecasts = {name: plan.forecast(times) for name, plan in plans.items()}
+    whole = sum(plans.values(), Plan()).forecast(times)
     rows = [[name, f.runs, f.finished, f"{f.hours[1]:.1f}", f"{f.gigabytes:.2f}"] for name, f in forecasts.items()]
     console.table(["experiment", "runs", "finished", "hours at most", "GB"], rows)
-    hours, disk = sum(f.hours[1] for f in forecasts.values()), sum(f.gigabytes for f in forecasts.values())
-    print(f"\nat most {hours:.1f} hours here, one run after another, and {disk:.1f} GB (shared runs count twice)")
+    print(f"\nall together, a run that several share counted once: {whole}")
 
 
 if __name__ == "__main__":

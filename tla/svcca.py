@@ -38,7 +38,7 @@ def main(
     after: str | None = None,
     resolve: bool = False,
     map: bool = False,
-) -> None:
+) -> cli.Planned | None:
     """This command.
 
     Args:
@@ -54,12 +54,16 @@ def main(
         resolve: Also draw along time, frequency and class how alike the layers' canonical directions are.
         map: Draw a map of every layer of one network against every layer of the other (debiased CKA, clip by clip) instead.
     """
+    if place.redraw:
+        redraw(Path(place.figures))
+        return None
     if (before is None) != (after is None):
         raise UserError("--before and --after belong together: --before RUN, imagenet or random, and --after RUN")
     if resolve and (map or measure not in ("svcca", "all")):
         raise UserError("--resolve follows SVCCA's canonical directions: leave --measure at svcca, and --map out")
     if keep is not None and not (0 < keep <= 1 or (keep > 1 and keep % 1 == 0)):  # infinity % 1 is NaN
         raise UserError(f"--keep {keep:g}: give a share of the variance above 0 and up to 1, or a whole number of directions")
+    from tla.launch.plan import Plan
     from tla.launch.study import choose_device, prepare
     from tla.nets import activations, backbones
     from tla.similarity import figure as draw
@@ -68,24 +72,28 @@ def main(
     from tla.similarity.maps import layer_map
     from tla.similarity.measure import MEASURES, Asked
     from tla.similarity.measure import measure as measured
-    from tla.similarity.pairs import controlled, named
+    from tla.similarity.pairs import controlled, named, plan
 
     usual = activations.ALL_LAYERS if map else activations.STAGE_LAYERS
     which = layers or usual
     if before is not None and after is not None:
         pair, store = named(before, after, study, place)
+        if place.dry_run:
+            return Plan()
         pairs, device = [pair], choose_device(place.device)
     else:
         material = prepare(study, place)
         net = backbones.build(study.backbone, 2, seed=0)
         activations.layers(net, which, material.store.clean.shape[1:])  # refuses what there is not, before training
+        if place.dry_run:
+            return plan(material, place)
         pairs, store, device = controlled(material, place), material.store, material.device
     variant = [pairs[0].before.label, pairs[0].after.label] if before else []
     variant += ["layers"] * (which != usual) + ["pooled"] * pool
     folder, suffix = Path(place.figures), "".join(f"_{word}" for word in variant)
     if map:
         draw_maps.publish(layer_map(pairs, store, which, device), folder, f"fig2a_map{suffix}")
-        return
+        return None
     asked = Asked(
         measures=MEASURES if measure == "all" else (measure,),
         layers=which,
@@ -99,6 +107,20 @@ def main(
     draw.publish(change, folder, f"fig2a_{measure}{suffix}")
     if change.resolved is not None:
         draw_resolved.publish(change.resolved, change.runs, folder, f"fig2a_resolved{suffix}")
+    return None
+
+
+def redraw(folder: Path) -> None:
+    """Draw again all figures whose tables lie in a folder."""
+    from tla import plots
+    from tla.similarity import figure, map_figure, resolved_figure
+
+    def draw(folder: Path, name: str) -> list[Path]:
+        drawer = {"map": map_figure, "resolved": resolved_figure}.get(name.split("_")[1], figure)
+        return drawer.draw(folder, name)
+
+    names = [path.stem for path in sorted(folder.glob("fig2a_*.csv"))]
+    plots.redraw(folder, [name for name in names if not name.endswith(("_points", "_contrasts", "_runs"))], draw)
 
 
 if __name__ == "__main__":

@@ -13,25 +13,32 @@ from pathlib import Path
 from typing import Literal
 
 from tla import cli, console
+from tla.errors import UserError
 from tla.options import Place, Study
 
 
-def main(study: Study, place: Place, *, compare: Literal["random"] | None = None, describe: bool = False) -> None:
+def main(study: Study, place: Place, *, compare: Literal["random"] | None = None, describe: bool = False) -> cli.Planned | None:
     """This command.
 
     Args:
         compare: `random` trains the same study from random weights too and reports the paired difference.
         describe: Print the network's stages with shapes, parameters and multiply-adds, and stop.
     """
+    if place.redraw:
+        raise UserError("tla.train draws no figure, so there is none to draw again: leave --redraw out")
     if describe:
-        return show_stages(study)
+        show_stages(study)
+        return None
     from tla import tables as draw
-    from tla.launch.study import by_start
+    from tla.launch.study import by_start, plan_by_start
     from tla.runs import tables
 
+    if place.dry_run:
+        return plan_by_start(study, place, compare=compare == "random")
     arms = by_start(study, place, compare=compare == "random")
     runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
     draw.study(runs, tables.summary(arms), Path(place.figures) / draw.file_name("train", runs))
+    return None
 
 
 def show_stages(study: Study) -> None:

@@ -15,22 +15,33 @@ from tla import cli
 from tla.options import Place, Search, Study
 
 
-def main(study: Study, place: Place, search: Search) -> None:
+def main(study: Study, place: Place, search: Search) -> cli.Planned | None:
     """This command."""
+    from tla import plots
     from tla.launch import grid_figure as draw
+
+    if place.redraw:
+        folder = Path(place.figures)
+        plots.redraw(
+            folder, [path.stem.removesuffix("_points") for path in sorted(folder.glob("tune_*_points.csv"))], draw.draw
+        )
+        return None
     from tla.launch.grid import measure
     from tla.launch.study import prepare
-    from tla.launch.tuning import combinations, nested, search_grid
+    from tla.launch.tuning import combinations, nested, plan, search_grid
     from tla.tables import file_name
 
     combinations(search.grid)
     material = prepare(nested(study, search, place), place)
+    if place.dry_run:
+        return plan(material, search, place)
     found = measure(search_grid(material, search, place), material)
     stem = Path(place.figures) / Path(file_name("tune", found.runs)).stem
     draw.publish(found, stem)
     best = stem.with_name(f"{stem.name}_best.yaml")
     write_best(best, study, found.best, found.points[found.points["best"]].iloc[0])
     print(f"{best}: use it with --config {best}")
+    return None
 
 
 def write_best(path: Path, study: Study, options: dict[str, Any], row: Any) -> None:

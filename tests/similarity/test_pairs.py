@@ -9,8 +9,10 @@ import torch
 
 from tla.errors import UserError
 from tla.launch.material import Material
+from tla.launch.plan import Plan
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study, Transfer
+from tla.runs.folder import RunFolder
 from tla.similarity import pairs
 from tla.similarity.measure import WEIGHTS, Asked, measure
 from tla.similarity.pairs import PRETRAINED, RANDOM, SEEDS, Pair, controlled, named
@@ -31,7 +33,11 @@ def material(study: Study, place: Place) -> Material:
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch, written) -> None:
     """Runs are finished without training."""
-    monkeypatch.setattr(pairs, "ensure", lambda runs, _, place: [written(Path(place.runs), run, [1]) for run in runs])
+
+    def train(plan: Plan, place: Place) -> dict[str, RunFolder]:
+        return {wanted.run.key: written(Path(place.runs), wanted.run, [1]) for wanted in plan.wanted.values()}
+
+    monkeypatch.setattr(pairs, "train", train)
 
 
 @pytest.mark.usefixtures("untrained")

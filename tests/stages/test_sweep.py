@@ -10,7 +10,7 @@ from tla.errors import UserError
 from tla.launch import worker
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import STAGES, Place, Recipe, Study, Transfer
-from tla.stages.sweep import ENDS, ends, selffer, sweep
+from tla.stages.sweep import ENDS, ends, finished, selffer, sweep
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def test_keeping_all_is_the_whole_network(donor: Study, place: Place) -> None:
 
 def test_selffers_start_from_the_run_of_their_own_fold(study: Study, place: Place) -> None:
     material = prepare(replace(study, folds=(1, 2), recipe=Recipe(epochs=1, lr=1e-3)), place)
-    points = selffer(material, fusions(), ["none", "block1"], place)
-    donors = {run.fold: run.key for run in list_runs(material, scratch=True)}
+    points = finished({"own": selffer(material, fusions(), ["none", "block1"], place)}, material, place)["own"]
+    donors = {run.fold: run.key for run in list_runs(material, start="random")}
     assert [f.key for f in points["none"]] == [donors[1], donors[2]]  # nothing taken over: the donors themselves
     first, second = points["block1"]
     assert (first.run.fold, second.run.fold) == (1, 2)

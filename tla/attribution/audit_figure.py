@@ -1,19 +1,21 @@
 """The numbers behind "it looks at the energy and its borders", in small multiples drawn from their tables alone."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import console, plots
-from tla.attribution.audit import Audit
-from tla.options import CONVERGED, STAGES, UNTRAINED, State
-from tla.runs.run import Run
+from tla.manifest import write_table
+from tla.options import CONVERGED, STAGES, UNTRAINED
+from tla.runs import tables
 from tla.statistics import between
+
+if TYPE_CHECKING:
+    from tla.attribution.audit import Audit
 
 HEAD_DOWN = ("none", "head", *reversed(STAGES))
 MEASURES = {"loudest": "loudest\n20 %", "borders": "their\nborders", "either": "either"}
@@ -29,25 +31,32 @@ ENDS = ["value", "low", "high"]
 RANKINGS = {"attribution": "-", "loudness": "--", "random": ":"}
 
 
-def publish(audit: Audit, folder: Path, name: str, run: Run, training: State) -> None:
-    """Write an audit's tables, draw its figure, and print its summary."""
-    paths = audit.write(folder, name)
-    note = about(audit, run, training)
-    paths += plots.save(figure(audit.summary, audit.curves, note), folder / name)
+def publish(audit: "Audit", folder: Path, name: str, run: pd.DataFrame) -> None:
+    """Write an audit's tables, and that of its run, draw its figure, and print its summary."""
+    paths = [*audit.write(folder, name), folder / f"{name}_run.csv"]
+    write_table(paths[-1], run)
+    paths += draw(folder, name)
     show(audit.summary)
-    print(f"\n{note}\n\n" + "  ".join(str(path) for path in paths))
+    print(f"\n{about(audit.clips, audit.maps, run)}\n\n" + "  ".join(str(path) for path in paths))
 
 
-def about(audit: Audit, run: Run, training: State) -> str:
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw the figure from the tables that lie in a folder."""
+    parts = ("", "_summary", "_curves", "_maps", "_run")
+    clips, summary, curves, maps, run = (tables.read(folder / f"{name}{part}.csv") for part in parts)
+    return plots.save(figure(summary, curves, about(clips, maps, run)), folder / name)
+
+
+def about(numbers: pd.DataFrame, maps: pd.DataFrame, runs: pd.DataFrame) -> str:
     """What the numbers stand on."""
-    own = audit.maps.drop_duplicates("clip")  # a clip's own map is its first
-    clips, error = audit.clips["clip"].nunique(), 100 * own["error"]
+    own, run = maps.drop_duplicates("clip"), runs.iloc[0]  # a clip's own map is its first
+    clips, error = numbers["clip"].nunique(), 100 * own["error"]
     out = len(own) - clips
     parts = [
-        "SYNTHETIC SOUNDS." if run.data == "toy" else "",
-        f"{run.data}, {run.backbone}, run {run.key}, {clips} clips of held-out fold {run.fold}"
+        "SYNTHETIC SOUNDS." if run["data"] == "toy" else "",
+        f"{run['data']}, {run['backbone']}, run {run['key']}, {clips} clips of held-out fold {run['fold']}"
         + (f" ({out} more are the same everywhere)." if out else "."),
-        f"The run was {UNTRAINED}." if training != CONVERGED else "",
+        f"The run was {UNTRAINED}." if run["training"] != CONVERGED else "",
         "Integrated Gradients of the logit of the class that the run hears, from silence, summed over the three windows;",
         f"completeness error: median {error.median():.2f} %, 95th percentile {error.quantile(0.95):.2f} %.",
         "Randomised down to none: the same network with fewer steps, the most that maps can agree. Grey: other recordings.",
@@ -75,8 +84,8 @@ def show(summary: pd.DataFrame) -> None:
 
 def figure(summary: pd.DataFrame, curves: pd.DataFrame, note: str) -> Figure:
     """Where the attribution lies; what deleting and inserting tiles does; what randomising does; how far maps agree."""
-    with rc_context(plots.RC):
-        whole = Figure(figsize=(plots.PAGE_IN, 4.9), layout="constrained")
+    with plots.look():
+        whole = plots.page(plots.PAGE_IN, 4.9)
         above, below = np.asarray(whole.subfigures(2, 1, height_ratios=(1, 1.05)))
         energy, deletion, insertion = above.subplots(1, 3, width_ratios=(1.15, 1, 1))
         stages, agreement = below.subplots(1, 2)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -31,13 +30,16 @@ WINDOWS = [f"{1000 * window:g} ms" for window, _ in WINDOWS_S]
 
 def publish(explained: Explained, folder: Path, name: str) -> None:
     """Write the table and the arrays, draw the figures from them, and print what the network heard in each clip."""
-    paths = explained.write(folder, name)
-    kept = measured.read(folder, name)  # what is drawn is what can be drawn again
-    paths += plots.save(figure(kept), folder / name)
-    if len(kept.shown) > 1:
-        paths += plots.save(windows_figure(kept), folder / f"{name}_windows")
-    show(kept.table)
+    paths = explained.write(folder, name) + draw(folder, name)
+    show(measured.read(folder, name).table)
     print("\n" + "  ".join(str(path) for path in paths))
+
+
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw the figures from the table and the arrays that lie in a folder."""
+    kept = measured.read(folder, name)
+    paths = plots.save(figure(kept), folder / name)
+    return paths + (plots.save(windows_figure(kept), folder / f"{name}_windows") if len(kept.shown) > 1 else [])
 
 
 def show(table: pd.DataFrame) -> None:
@@ -86,8 +88,8 @@ def figure(explained: Explained) -> Figure:
 
 def clips_figure(explained: Explained) -> Figure:
     """A row per clip: left the spectrogram with the strongest regions outlined, right the attribution, summed over windows."""
-    with rc_context(plots.RC):
-        whole = Figure(figsize=(plots.PAGE_IN, 0.3 + 1.35 * len(explained.shown)), layout="constrained")
+    with plots.look():
+        whole = plots.page(plots.PAGE_IN, 0.3 + 1.35 * len(explained.shown))
         rows = whole.subplots(len(explained.shown), 2, squeeze=False)
         for i, ((_, clip), shown) in enumerate(zip(explained.table.groupby("clip", sort=False), explained.shown, strict=True)):
             left, right = rows[i]
@@ -106,8 +108,8 @@ def clips_figure(explained: Explained) -> Figure:
 
 def windows_figure(explained: Explained) -> Figure:
     """Two rows per clip: above the spectrogram of each window, below the attribution of each, and their sum."""
-    with rc_context(plots.RC):
-        whole = Figure(figsize=(plots.PAGE_IN, 0.3 + 2.8 * len(explained.shown)), layout="constrained")
+    with plots.look():
+        whole = plots.page(plots.PAGE_IN, 0.3 + 2.8 * len(explained.shown))
         parts = np.atleast_1d(np.asarray(whole.subfigures(len(explained.shown), 1)))
         for part, (_, clip), shown in zip(parts, explained.table.groupby("clip", sort=False), explained.shown, strict=True):
             above, below = part.subplots(2, 4, sharex=True, sharey=True)

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tla import console, plots
-from tla.ensembles.measure import ALL, HOWS, Ensemble
+from tla.ensembles.measure import ALL, HOWS, Ensemble, read
 from tla.options import UNTRAINED
 from tla.plots import basis
 from tla.reference import TABLE2
@@ -27,16 +26,20 @@ EPOCHS = {
 
 def publish(ensemble: Ensemble, folder: Path, name: str) -> None:
     """Write an ensemble's tables, draw its figure, and print what it found."""
-    paths = ensemble.write(folder, name)
-    paths += plots.save(figure(ensemble), folder / name)
+    paths = ensemble.write(folder, name) + draw(folder, name)
     show(ensemble)
     print("\n" + "  ".join(str(path) for path in paths))
 
 
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw an ensemble's figure from the tables that lie in a folder."""
+    return plots.save(figure(read(folder, name)), folder / name)
+
+
 def figure(ensemble: Ensemble) -> Figure:
     """Every subset of the members a dot; how many members miss a clip; NLL and calibration error by number of members."""
-    with rc_context(plots.RC):
-        page = Figure(figsize=(plots.PAGE_IN, 2.5), layout="constrained")
+    with plots.look():
+        page = plots.page(plots.PAGE_IN, 2.5)
         grid = page.add_gridspec(2, 3, width_ratios=(1.15, 1.0, 1.0))
         _accuracy(page.add_subplot(grid[:, 0]), ensemble)
         _missed(page.add_subplot(grid[:, 1]), ensemble)

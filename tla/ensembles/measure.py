@@ -19,8 +19,8 @@ from scipy.special import log_softmax, logsumexp
 
 from tla.errors import UserError
 from tla.manifest import write_table
+from tla.runs import tables
 from tla.runs.folder import FinishedRun
-from tla.runs.tables import runs_table
 from tla.statistics import Estimate, Fold, mean, of_clips, share
 from tla.statistics import gain as gain_of
 
@@ -30,6 +30,7 @@ HOWS: tuple[How, ...] = get_args(How)
 BINS = 15
 MOST = 12  # members: all their subsets are 4095
 SIMULATIONS = 1000
+PARTS = ("subsets", "pairs", "missed", "runs")  # the tables beside the scores
 ALL = "all"  # the row in which folds are put end to end
 
 
@@ -72,18 +73,25 @@ class Ensemble:
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """The tables as CSV: `name.csv` holds the scores, the others say what they hold."""
-        paths = []
-        for suffix in ("", "subsets", "pairs", "missed", "runs"):
-            paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
-            write_table(paths[-1], getattr(self, suffix or "scores"))
-        return paths
+        tables = {"": self.scores.assign(rule=self.rule), **{f"_{part}": getattr(self, part) for part in PARTS}}
+        paths = {folder / f"{name}{part}.csv": table for part, table in tables.items()}
+        for path, table in paths.items():
+            write_table(path, table)
+        return list(paths)
+
+
+def read(folder: Path, name: str) -> Ensemble:
+    """What `write` wrote."""
+    scores = tables.read(folder / f"{name}.csv")
+    parts = {part: tables.read(folder / f"{name}_{part}.csv") for part in PARTS}
+    return Ensemble(scores, **parts, rule=scores["rule"].iloc[0])
 
 
 def measure(folders: Sequence[FinishedRun], rule: str, bins: int = BINS) -> Ensemble:
     """The tables of an ensemble of the runs of one study."""
     one = members(folders, rule)
     check(len(one.seeds), bins)
-    return Ensemble(scores(one, bins), subsets(one, bins), pairs(one), missed(one), runs_table(folders), rule)
+    return Ensemble(scores(one, bins), subsets(one, bins), pairs(one), missed(one), tables.runs_table(folders), rule)
 
 
 def check(count: int, bins: int = BINS) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tla.console import say
 from tla.errors import UserError
-from tla.launch.study import ensure, list_runs, prepare
+from tla.launch.plan import Plan
+from tla.launch.study import list_runs, prepare, train
 from tla.options import Augment, Place, Study, Transfer
 from tla.runs.folder import FinishedRun, find, folders, intact
 from tla.sound import clips, spectrograms, store
@@ -56,11 +57,16 @@ def pick(found: Sequence[FinishedRun]) -> FinishedRun:
     )
 
 
-def trained(study: Study, place: Place) -> FinishedRun:
-    """The first run of the study, trained."""
-    say(f"there is no finished run on {study.data} with {study.backbone} in {place.runs}; training one")
+def plan(study: Study, place: Place) -> Plan:
+    """The first run of the study."""
     material = prepare(study, place)
-    (folder,) = ensure(list_runs(material)[:1], material, place)
+    return Plan.of(list_runs(material)[:1], material, place)
+
+
+def trained(study: Study, place: Place) -> FinishedRun:
+    """The same, trained."""
+    say(f"there is no finished run on {study.data} with {study.backbone} in {place.runs}; training one")
+    (folder,) = train(plan(study, place), place).values()
     say(f"looking into {folder.key} ({_scored(folder)})")
     return folder
 

@@ -1,7 +1,7 @@
 """What runs that are not trained yet will take: hours and disk, from training a few batches of each kind of run here."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,8 @@ from tla.nets.stages import StagedNet
 from tla.runs.run import Run
 
 BATCHES = 2  # timed, after one that warms up
+
+Times = dict[tuple[object, ...], tuple[float, int]]  # kind of run -> seconds per batch, and the numbers in its network
 
 
 @dataclass(frozen=True)
@@ -35,25 +37,25 @@ class Forecast:
         return f"{self.runs} runs, {self.finished} finished, {todo}{why}, and {self.gigabytes:.2f} GB of disk"
 
 
-def forecast(missing: Mapping[Run, Batches], finished: int, material: Material) -> Forecast:
-    """What the missing runs, each with the batches that it still needs, will take."""
-    kinds: dict[tuple[object, ...], tuple[float, int]] = {}
+def forecast(missing: Sequence[tuple[Run, Batches, Material]], finished: int, times: Times) -> Forecast:
+    """What the missing runs, each with the batches that it still needs, will take. Kinds that `times` lacks are put in."""
     least = most = numbers = 0.0
-    with progress("timing", len({_kind(run) for run in missing})) as watch:
-        for run, batches in missing.items():
-            if _kind(run) not in kinds:
-                kinds[_kind(run)] = _measured(run, material)
+    with progress("timing", len({_kind(run, material) for run, _, material in missing} - times.keys())) as watch:
+        for run, batches, material in missing:
+            kind = _kind(run, material)
+            if kind not in times:
+                times[kind] = _measured(run, material)
                 watch.advance()
-            each, size = kinds[_kind(run)]
+            each, size = times[kind]
             least += max(0, batches.least - batches.before) * each
             most, numbers = most + (batches.most - batches.before) * each, numbers + size
     return Forecast(len(missing) + finished, finished, (least / 3600, most / 3600), numbers * 4 / 1e9)
 
 
-def _kind(run: Run) -> tuple[object, ...]:
+def _kind(run: Run, material: Material) -> tuple[object, ...]:
     """Runs that take the same time per batch: where the pretrained weights end changes nothing."""
-    plan = run.transfer
-    return run.backbone, plan.frozen_upto, plan.kept_upto, plan.frozen_norm, run.picture, run.recipe.batch, run.precision
+    plan, here = run.transfer, (material.device, run.precision)
+    return run.backbone, plan.frozen_upto, plan.kept_upto, plan.frozen_norm, run.picture, run.recipe.batch, here
 
 
 def _measured(run: Run, material: Material) -> tuple[float, int]:

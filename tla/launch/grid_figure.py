@@ -1,18 +1,20 @@
 """A grid search, drawn from its tables alone."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import console, plots
-from tla.launch.grid import Found
+from tla.runs import tables
 from tla.statistics import between, bracketed
 from tla.tables import covered, trained
+
+if TYPE_CHECKING:
+    from tla.launch.grid import Found
 
 SPREAD = 0.4  # of the distance between two values, over which lines are spread
 NAMES = {
@@ -24,11 +26,17 @@ NAMES = {
 }
 
 
-def publish(found: Found, stem: Path) -> None:
+def publish(found: "Found", stem: Path) -> None:
     """Write the tables, draw the figure, and print what was found."""
-    paths = found.write(stem) + plots.save(figure(found.runs, found.points, found.options), stem)
+    paths = found.write(stem) + draw(stem.parent, stem.name)
     show(found)
     print("\n" + "  ".join(map(str, paths)))
+
+
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw the figure from the tables that lie in a folder."""
+    runs, points = (tables.read(folder / f"{name}{part}.csv") for part in ("", "_points"))
+    return plots.save(figure(runs, points, list(runs.columns[: runs.columns.get_loc("key")])), folder / name)
 
 
 def figure(runs: pd.DataFrame, points: pd.DataFrame, options: list[str]) -> Figure:
@@ -38,8 +46,8 @@ def figure(runs: pd.DataFrame, points: pd.DataFrame, options: list[str]) -> Figu
     values = list(points[across].unique())
     lines = [("", points)] if not others else [(label(o, others), mine) for o, mine in points.groupby(others, sort=False)]
     wide = len(lines) > 1
-    with rc_context(plots.RC):
-        page = Figure(figsize=(plots.PAGE_IN * 0.7 if wide else plots.COLUMN_IN, 2.5), layout="constrained")
+    with plots.look():
+        page = plots.page(plots.PAGE_IN * 0.7 if wide else plots.COLUMN_IN, 2.5)
         axes = page.subplots()
         for number, (name, mine) in enumerate(lines):
             offset = SPREAD * (number / (len(lines) - 1) - 0.5) if wide else 0.0
@@ -100,7 +108,7 @@ def about(runs: pd.DataFrame, points: pd.DataFrame) -> str:
     return " ".join(filter(None, parts))
 
 
-def show(found: Found) -> None:
+def show(found: "Found") -> None:
     """Print every combination, and a verdict that claims no more than the intervals."""
     rows, level = [], []
     for row in found.points.sort_values("accuracy", ascending=False, kind="stable").to_dict("records"):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tla.console import progress, say, table
-from tla.errors import Damaged, Planned, RunsFailed, UserError
-from tla.launch.dispatch import Batches, Board, Launcher, work_off
+from tla.errors import Damaged, RunsFailed, UserError
+from tla.launch.dispatch import Board, Launcher, work_off
 from tla.launch.local import InProcess, Processes, deal
 from tla.launch.material import Material
+from tla.launch.plan import Plan, Wanted, batches_of
 from tla.launch.worker import Outcome, pack
 from tla.options import Place, Study, Transfer
 from tla.runs import schedule
@@ -30,10 +31,8 @@ def prepare(study: Study, place: Place) -> Material:
 
     on_ray_gpus = check_launch(place) == "ray" and bool(place.gpus_per_run)
     device = choose_device(place.device)
-    for folder in (place.runs, place.figures):  # found out now, not after the training
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    if not os.access(place.figures, os.W_OK):  # runs that are finished may lie where only reading is allowed
-        raise UserError(f"{place.figures}: figures cannot be written there; choose another folder with --figures")
+    if not place.dry_run:
+        _make_folders(place)  # found out now, not after the training
     net = backbones.build(study.backbone, 2, seed=0)
     dataset = clips.load(study.data, place.data)
     held_out(study, dataset)
@@ -48,12 +47,22 @@ def prepare(study: Study, place: Place) -> Material:
     return Material(study, pictures, pretrained, device, arithmetic.choose(asked, device, net))
 
 
-def list_runs(material: Material, *, plan: Transfer | None = None, scratch: bool = False) -> list[Run]:
-    """The runs of a study, one per fold and seed, for its own transfer plan or another, or from scratch."""
+def _make_folders(place: Place) -> None:
+    for folder in (place.runs, place.figures):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    if not os.access(place.figures, os.W_OK):  # runs that are finished may lie where only reading is allowed
+        raise UserError(f"{place.figures}: figures cannot be written there; choose another folder with --figures")
+
+
+def list_runs(material: Material, *, plan: Transfer | None = None, start: str | None = None) -> list[Run]:
+    """The runs of a study, one per fold and seed, for its own transfer plan or another, from its own weights or others.
+
+    `start` says what those are: `random`, or the identity of pretrained ones.
+    """
     from tla.nets.transfer import canonical
 
     study, dataset = material.study, material.dataset
-    start = "random" if scratch or material.pretrained is None else material.pretrained.identity
+    start = start or ("random" if material.pretrained is None else material.pretrained.identity)
     transfer, weights = canonical(plan or study.transfer, start)
     first = Run(
         data=dataset.name,
@@ -74,18 +83,28 @@ def list_runs(material: Material, *, plan: Transfer | None = None, scratch: bool
     return [replace(first, fold=fold, seed=seed) for seed in range(study.seeds) for fold in folds]
 
 
-def by_start(study: Study, place: Place, *, compare: bool) -> dict[str, list[FinishedRun]]:
-    """The finished runs of a study under the name of their start and, to compare, those of its twin from random weights."""
+def _by_start(study: Study, place: Place, *, compare: bool) -> dict[str, Plan]:
+    """The runs of a study under the name of their start and, to compare, those of its twin from random weights."""
     if compare and study.weights == "random":
         raise UserError(
             "--compare random compares with random weights, and --weights is random: give imagenet, a file or a run"
         )
     material = prepare(study, place)
-    runs = list_runs(material)
-    others = list_runs(material, scratch=True) if compare else []
-    folders = ensure(runs + others, material, place)
     start = "random" if study.weights == "random" else "pretrained"
-    return {start: folders[: len(runs)]} | ({"random": folders[len(runs) :]} if compare else {})
+    arms = {start: Plan.of(list_runs(material), material, place)}
+    return arms | ({"random": Plan.of(list_runs(material, start="random"), material, place)} if compare else {})
+
+
+def plan_by_start(study: Study, place: Place, *, compare: bool) -> Plan:
+    """The runs of a study and, to compare, those of its twin from random weights."""
+    return sum(_by_start(study, place, compare=compare).values(), Plan())
+
+
+def by_start(study: Study, place: Place, *, compare: bool) -> dict[str, list[FinishedRun]]:
+    """The same by the name of their start, trained where they are missing."""
+    arms = _by_start(study, place, compare=compare)
+    folders = train(sum(arms.values(), Plan()), place)
+    return {start: [folders[path.name] for path in arm.wanted] for start, arm in arms.items()}
 
 
 def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
@@ -104,13 +123,33 @@ def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
     return folds
 
 
+def train(plan: Plan, place: Place) -> dict[str, FinishedRun]:
+    """A plan's runs, finished, by the keys that they have there: first of those that start from no other run."""
+    groups: dict[tuple[int, int, RunFolder | None], list[Wanted]] = {}
+    for wanted in sorted(plan.wanted.values(), key=lambda wanted: wanted.donor is not None):
+        material = wanted.material
+        groups.setdefault((id(material.store), id(material.pretrained), wanted.donor), []).append(wanted)
+    finished: dict[str, FinishedRun] = {}
+    for (_, _, donor), mine in groups.items():
+        runs, material = [wanted.run for wanted in mine], mine[0].material
+        if donor is not None:
+            from tla.nets import weights
+
+            pretrained = weights.load(str(load(donor.path).trained_weights()), runs[0].backbone)
+            material = replace(material, pretrained=pretrained)
+            runs = [replace(run, weights=pretrained.identity) for run in runs]
+        trained = ensure(runs, material, place)
+        finished |= {wanted.run.key: run for wanted, run in zip(mine, trained, strict=True)}
+    return finished
+
+
 def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: bool = True) -> list[FinishedRun]:
     """The finished runs, trained where they are missing or damaged, continued where they were interrupted.
 
-    Runs that fail do not keep the others from being trained; they are named at the end, and `RunsFailed` is raised. With
-    `--dry-run` nothing is trained: `Planned` is raised, and says what would be. Without `scores` it is not said what a run
-    scored, as long as that may not be known.
+    Runs that fail do not keep the others from being trained; they are named at the end, and `RunsFailed` is raised. Without
+    `scores` it is not said what a run scored, as long as that may not be known.
     """
+    assert not place.dry_run
     folders = {run.key: RunFolder(Path(place.runs) / run.key) for run in runs}
     wanted = {run.key: run for run in runs}
     missing = [(wanted[key], folders[key]) for key in to_train(folders)]
@@ -121,11 +160,6 @@ def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: boo
     if runs:
         begun = sum(folder.checkpoint.is_file() for _, folder in missing)
         say(f"{len(wanted)} runs: {len(wanted) - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train")
-    if runs and place.dry_run:
-        from tla.launch.forecast import forecast
-
-        left = {run: batches_of(run, folder, material) for run, folder in missing}
-        raise Planned(forecast(left, len(wanted) - len(missing), material))
     if missing:
         batches = {run.key: batches_of(run, folder, material) for run, folder in missing}
         with progress("training", None) as bar:
@@ -190,14 +224,6 @@ def check_launch(place: Place) -> Literal["local", "ray"]:
         load()
         return "ray"
     return "local"
-
-
-def batches_of(run: Run, folder: RunFolder, material: Material) -> Batches:
-    """How long a run is."""
-    from tla.runs.feed import count_batches
-
-    epoch = count_batches(run, len(material.dataset.split(run.fold, run.protocol).train))
-    return Batches(epoch, *schedule.steps(run.recipe, epoch), before=epoch * folder.epochs)
 
 
 def failure(failed: Sequence[Outcome], runs: Mapping[str, Run], folders: Mapping[str, RunFolder]) -> RunsFailed:

@@ -18,7 +18,8 @@ from tla.console import progress, say
 from tla.errors import UserError
 from tla.launch.dispatch import LOSSES, Board
 from tla.launch.material import Material
-from tla.launch.study import batches_of, check_launch, ensure, failure, list_runs, to_train
+from tla.launch.plan import Plan, batches_of
+from tla.launch.study import check_launch, ensure, failure, list_runs, to_train
 from tla.launch.worker import Outcome, Parcel, pack
 from tla.options import Grid, Place, Search, Study
 from tla.runs.folder import FinishedRun, RunFolder, load
@@ -72,15 +73,27 @@ def nested(study: Study, search: Search, place: Place) -> Study:
     return replace(study, protocol="nested")
 
 
-def search_grid(material: Material, search: Search, place: Place) -> list[Trial]:
-    """Every combination's trials, trained where they are missing."""
+def list_grid(material: Material, search: Search) -> list[tuple[dict[str, Any], Run]]:
+    """The runs of every combination."""
     wanted: list[tuple[dict[str, Any], Run]] = []
     for options in combinations(search.grid):
         study = replace(material.study, recipe=replace(material.study.recipe, **options))
         wanted += [(options, run) for run in list_runs(replace(material, study=study))]
+    epochs = wanted[0][1].recipe.epochs or 0
+    if search.asha and search.grace >= epochs:
+        raise UserError(f"--grace is {search.grace} and runs have {epochs} epochs: nothing could be stopped")
+    return wanted
+
+
+def plan(material: Material, search: Search, place: Place) -> Plan:
+    """Every combination's runs; of those that --asha stops, not all epochs will be trained."""
+    return Plan.of([run for _, run in list_grid(material, search)], material, place)
+
+
+def search_grid(material: Material, search: Search, place: Place) -> list[Trial]:
+    """Every combination's trials, trained where they are missing."""
+    wanted = list_grid(material, search)
     runs = [run for _, run in wanted]
-    if search.asha and search.grace >= (runs[0].recipe.epochs or 0):
-        raise UserError(f"--grace is {search.grace} and runs have {runs[0].recipe.epochs} epochs: nothing could be stopped")
     cut = _with_tune(runs, material, search, place) if check_launch(place) == "ray" else {}
     finished = {run.key: run for run in ensure([run for run in runs if run.key not in cut], material, place, scores=False)}
     heard = cut | {key: [row["accuracy"] for row in run.log] for key, run in finished.items()}

@@ -1,5 +1,6 @@
 """A report's tables, set: as CSV (tidy), LaTeX (booktabs) and PDF, the paper's numbers beside ours; and in the terminal."""
 
+import json
 import math
 import textwrap
 from collections.abc import Sequence
@@ -7,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tla import console, plots
 from tla.files import write_text
-from tla.manifest import write_table
+from tla.manifest import vouched, vouching, write_table
 from tla.paper.claims import FAILS, HOLDS, Finding, number, region_words
 from tla.paper.report import GAP, OPTIMISM, Report
 from tla.paper.studies import RANDOM
@@ -71,8 +71,18 @@ def publish(report: Report, folder: Path) -> list[Path]:
     for name, (title, table, note) in typeset(report).items():
         paths.append(folder / f"{name}.tex")
         write_text(paths[-1], latex(table, title, note, name))
-        paths += plots.save(plate(table, title, note), folder / name)
+        with vouching(folder / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps({"title": title, "note": note, **table.astype(str).to_dict("split")}))
+        paths += draw(folder, name)
     return paths
+
+
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw a table from its texts that lie in a folder."""
+    kept = json.loads(vouched(folder / f"{name}.json"))
+    heads = [tuple(head) if isinstance(head, list) else head for head in kept["columns"]]
+    columns = pd.MultiIndex.from_tuples(heads) if isinstance(heads[0], tuple) else heads
+    return plots.save(plate(pd.DataFrame(kept["data"], columns=columns), kept["title"], kept["note"]), folder / name)
 
 
 def typeset(report: Report) -> dict[str, tuple[str, pd.DataFrame, str]]:
@@ -248,7 +258,7 @@ def plate(table: pd.DataFrame, title: str, note: str) -> Figure:
     head = line * (2.3 if grouped else 1.2)
     tall = 1.8 * line + head + sum(heights) + between * len(heights) + 0.8 * line
     wide = max(total, plots.COLUMN_IN)
-    with rc_context(plots.RC):
+    with plots.look():
         figure = Figure(figsize=(wide, tall))
         pen = _Pen(figure, wide, tall, font)
         lefts = [sum(widths[:i]) + GUTTER * font * POINT_IN * i for i in range(len(widths))]
@@ -308,7 +318,7 @@ def _measured(table: pd.DataFrame, font: float) -> tuple[list[list[str]], list[f
     figure = Figure(figsize=(1, 1), dpi=DPI)
     renderer = FigureCanvasAgg(figure).get_renderer()
     widths = []
-    with rc_context(plots.RC):
+    with plots.look():
         for i, name in enumerate(names):
             lines = {name, *(line for row in broken for line in row[i].split("\n"))}
             texts = [figure.text(0, 0, line, fontsize=font, parse_math=False) for line in lines]

@@ -18,19 +18,40 @@ from scipy.special import softmax
 
 from tla import statistics
 from tla.errors import UserError
+from tla.manifest import vouched
 from tla.reference import TABLE1
 from tla.runs.folder import FinishedRun, Predictions, intact
 from tla.runs.folder import folders as all_folders
 from tla.statistics import Estimate, Fold, share
 from tla.tables import unfinished
 
-WORDS = ("key", "run", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted", "target", "name")
+WORDS = (
+    "key",
+    "run",
+    "data",
+    "before",
+    "after",
+    "study",
+    "clip",
+    "file",
+    "source",
+    "class",
+    "true",
+    "predicted",
+    "target",
+    "name",
+)
 
 
 def parsed(content: bytes) -> pd.DataFrame:
     """A table that was written as CSV. What is a word stays one: a run's key may look like a number, 12e456789012 for one."""
     words = dict.fromkeys(WORDS, str)
     return pd.read_csv(io.BytesIO(content), dtype=words, keep_default_na=False, na_values=[""])
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A table that was written beside figures; `Damaged` if it is another one by now."""
+    return parsed(vouched(path))
 
 
 def load_runs(runs: str | Path = "runs") -> pd.DataFrame:

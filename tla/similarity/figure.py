@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import console, plots
 from tla.options import STAGES, UNTRAINED
 from tla.plots import basis
+from tla.runs import tables
 from tla.similarity.controls import EARLY_LATE, EARLY_LATE_ABOVE, EVERYTHING, STARTS, SVCCA, WEIGHTS, Change
 from tla.similarity.layer_axis import few, ticks
 from tla.similarity.pairs import PRETRAINED, RANDOM, SEEDS
@@ -37,9 +37,15 @@ FLOORED = (PRETRAINED, RANDOM)  # whose floors are drawn; two seeds have that of
 
 def publish(change: Change, folder: Path, name: str) -> None:
     """Write the tables, draw the figure, and print what it found."""
-    paths = change.write(folder, name) + plots.save(figure(change), folder / name)
+    paths = change.write(folder, name) + draw(folder, name)
     show(change)
     print("\n" + "  ".join(str(path) for path in paths))
+
+
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw the figure from the tables that lie in a folder."""
+    change = Change(*(tables.read(folder / f"{name}{part}.csv") for part in ("", "_points", "_contrasts")))
+    return plots.save(figure(change), folder / name)
 
 
 def figure(change: Change) -> Figure:
@@ -47,9 +53,9 @@ def figure(change: Change) -> Figure:
     measures = list(change.points["measure"].unique())
     columns = min(len(measures), 4)
     rows = -(-len(measures) // columns)
-    with rc_context(plots.RC):
+    with plots.look():
         size = (plots.PAGE_IN, 0.5 + 1.9 * rows) if columns > 1 else (plots.COLUMN_IN, 2.7)
-        page = Figure(figsize=size, layout="constrained")
+        page = plots.page(*size)
         grid = page.subplots(rows, columns, squeeze=False)
         for i, (axes, measure) in enumerate(zip(grid.flat, measures, strict=False)):
             mine = [table[table["measure"] == measure] for table in (change.points, change.runs)]

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from tla import console, plots
 from tla.manifest import write_table
+from tla.runs import tables
 from tla.similarity import layer_axis
 from tla.similarity.figure import NAMES
 from tla.similarity.pairs import SEEDS
@@ -23,17 +23,22 @@ def publish(table: pd.DataFrame, folder: Path, name: str) -> None:
     """Write the table, draw the figure, and print what it shows."""
     path = folder / f"{name}.csv"
     write_table(path, table)
-    paths = [path, *plots.save(figure(table), folder / name)]
+    paths = [path, *draw(folder, name)]
     show(table)
     print("\n" + "  ".join(str(path) for path in paths))
+
+
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw the figure from the table that lies in a folder."""
+    return plots.save(figure(tables.read(folder / f"{name}.csv")), folder / name)
 
 
 def figure(table: pd.DataFrame) -> Figure:
     """A heat map per curve."""
     curves = list(table["curve"].unique())
-    with rc_context(plots.RC):
+    with plots.look():
         size = (plots.COLUMN_IN, 2.9) if len(curves) == 1 else (plots.PAGE_IN, 2.5)
-        page = Figure(figsize=size, layout="constrained")
+        page = plots.page(*size)
         panels = page.subplots(1, len(curves), squeeze=False)[0]
         for axes, curve in zip(panels, curves, strict=True):
             drawn = _panel(axes, table[table["curve"] == curve])

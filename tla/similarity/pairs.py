@@ -1,6 +1,5 @@
 """Two networks that hear the same clips: before and after training, trained twice, or any two that are asked for."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +8,10 @@ from tla.console import say
 from tla.errors import UserError
 from tla.launch.find_run import origin
 from tla.launch.material import Material
-from tla.launch.study import ensure, list_runs
+from tla.launch.plan import Plan
+from tla.launch.study import list_runs, train
 from tla.options import Place, Study, Transfer
-from tla.runs.folder import FinishedRun, RunFolder, find
+from tla.runs.folder import FinishedRun, find
 from tla.runs.run import Run
 from tla.sound.store import Store
 
@@ -77,16 +77,23 @@ class Pair:
         return len(set(self.clips(store)) & set(store.dataset.split(run.fold, run.protocol).train.tolist()))
 
 
+def plan(material: Material, place: Place) -> Plan:
+    """A study's runs in two seeds at least and, where these are pretrained, from random weights."""
+    tuned, scratch = _runs(material)
+    return Plan.of(tuned + scratch, material, place)
+
+
 def controlled(material: Material, place: Place) -> list[Pair]:
     """A study's runs against their own starts, with the controls: the same from random weights, and two seeds of a fold.
 
     What is missing is said, and trained.
     """
-    twice = replace(material, study=replace(material.study, seeds=max(2, material.study.seeds)))
-    tuned = list_runs(twice)
-    scratch = [] if tuned[0].weights == RANDOM else list_runs(material, scratch=True)
-    _announce(tuned + scratch, place)
-    folders = {run.key: folder for run, folder in zip(tuned + scratch, ensure(tuned + scratch, material, place), strict=True)}
+    tuned, scratch = _runs(material)
+    needed = plan(material, place)
+    for wanted in needed.missing:
+        run, begins = wanted.run, RANDOM if wanted.run.weights == RANDOM else PRETRAINED
+        say(f"to train: {run.key} {begins}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
+    folders = train(needed, place)
     main = [run for run in tuned if run.seed < material.study.seeds]
     pairs = [_from_start(RANDOM if run.weights == RANDOM else PRETRAINED, run, folders[run.key], material) for run in main]
     pairs += [_from_start(RANDOM, run, folders[run.key], material) for run in scratch]
@@ -115,16 +122,15 @@ def named(before: str, after: str, study: Study, place: Place) -> tuple[Pair, St
     return Pair(f"{first.label} > {folder.key}", first, Network(folder.key, folder)), store
 
 
+def _runs(material: Material) -> tuple[list[Run], list[Run]]:
+    """The study's own runs and those from random weights."""
+    tuned = list_runs(replace(material, study=replace(material.study, seeds=max(2, material.study.seeds))))
+    return tuned, [] if tuned[0].weights == RANDOM else list_runs(material, start=RANDOM)
+
+
 def _from_start(curve: str, run: Run, folder: FinishedRun, material: Material) -> Pair:
     pretrained = None if run.weights == RANDOM else material.pretrained
     return Pair(curve, Network(f"start of {folder.key}", folder, run.transfer, pretrained), Network(folder.key, folder))
-
-
-def _announce(runs: Sequence[Run], place: Place) -> None:
-    for run in runs:
-        if not RunFolder(Path(place.runs) / run.key).intact:
-            start = RANDOM if run.weights == RANDOM else PRETRAINED
-            say(f"to train: {run.key} {start}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
 
 
 def _must_hear_the_same(one: FinishedRun, other: FinishedRun) -> None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import plots
 from tla.manifest import write_table
 from tla.plots import basis
+from tla.runs import tables
 from tla.similarity.controls import ALL, CLASS, FREQUENCY, TIME
 from tla.similarity.figure import NAMES
 
@@ -21,11 +21,17 @@ SPREAD = 0.6  # of the distance between two classes, over which layers are sprea
 
 
 def publish(table: pd.DataFrame, runs: pd.DataFrame, folder: Path, name: str) -> None:
-    """Write the table and draw the figure."""
-    path = folder / f"{name}.csv"
-    write_table(path, table)
-    paths = [path, *plots.save(figure(table, runs), folder / name)]
-    print("\n" + "  ".join(str(path) for path in paths))
+    """Write the table, and that of the runs that it is of, and draw the figure."""
+    paths = {folder / f"{name}.csv": table, folder / f"{name}_runs.csv": runs}
+    for path, written in paths.items():
+        write_table(path, written)
+    print("\n" + "  ".join(map(str, [*paths, *draw(folder, name)])))
+
+
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw the figure from the tables that lie in a folder."""
+    table, runs = (tables.read(folder / f"{name}{part}.csv") for part in ("", "_runs"))
+    return plots.save(figure(table.fillna({"name": ""}), runs), folder / name)
 
 
 def figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
@@ -34,9 +40,9 @@ def figure(table: pd.DataFrame, runs: pd.DataFrame) -> Figure:
     table = table.merge(last, on=["curve", "layer"])  # of several layers of a stage, the last
     curves = list(table["curve"].unique())
     abreast = table[table["part"] == CLASS]["index"].nunique() <= ABREAST
-    with rc_context(plots.RC):
+    with plots.look():
         tall = 1.75 if abreast else 3.6
-        page = Figure(figsize=(plots.PAGE_IN, 0.4 + tall * len(curves)), layout="constrained")
+        page = plots.page(plots.PAGE_IN, 0.4 + tall * len(curves))
         grid = page.add_gridspec(len(curves) * (1 if abreast else 2), 3 if abreast else 2)
         for i, curve in enumerate(curves):
             mine = table[table["curve"] == curve]

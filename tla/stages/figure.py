@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from tla import console, plots
 from tla.options import STAGES, UNTRAINED
 from tla.reference import REPLICATION, TEXT
+from tla.runs import tables
 from tla.stages.measure import Sweep
 from tla.stages.sweep import ENDS, LONGER
 from tla.statistics import CLIPS, between, bracketed
@@ -50,20 +50,25 @@ KINDS = {  # the name of a figure, which may have "_controls" behind it
 
 def publish(sweep: Sweep, folder: Path, name: str) -> None:
     """Write a sweep's tables, draw its figures, and print what it found."""
-    kind = KINDS[name.removesuffix("_controls")]
-    paths = sweep.write(folder, name)
-    draw = cut_figure if kind.reference == "cutoff" else points_figure
-    paths += plots.save(draw(sweep.runs, sweep.points, kind, sweep.rule), folder / name)
-    paths += plots.save(epochs_figure(sweep.runs, sweep.epochs, kind), folder / f"{name}_curves")
-    show(sweep, kind)
+    paths = sweep.write(folder, name) + draw(folder, name)
+    show(sweep, KINDS[name.removesuffix("_controls")])
     print("\n" + "  ".join(str(path) for path in paths))
+
+
+def draw(folder: Path, name: str) -> list[Path]:
+    """Draw a sweep's figures from the tables that lie in a folder."""
+    kind = KINDS[name.removesuffix("_controls")]
+    runs, points, epochs = (tables.read(folder / f"{name}{part}.csv") for part in ("", "_points", "_epochs"))
+    main = cut_figure if kind.reference == "cutoff" else points_figure
+    paths = plots.save(main(runs, points, kind, points["rule"].iloc[0]), folder / name)
+    return paths + plots.save(epochs_figure(runs, epochs, kind), folder / f"{name}_curves")
 
 
 def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
     """Accuracy at each stage: every run a dot, mean and 95 % interval, the two ends as lines, the paper's numbers faint."""
     curves = [curve for curve in points["curve"].unique() if curve != ENDS]
-    with rc_context(plots.RC):
-        figure = Figure(figsize=(plots.PAGE_IN if len(curves) > 1 else plots.COLUMN_IN, 2.6), layout="constrained")
+    with plots.look():
+        figure = plots.page(plots.PAGE_IN if len(curves) > 1 else plots.COLUMN_IN, 2.6)
         axes = figure.subplots()
         _paper(axes, runs, kind)
         _ends(axes, points)
@@ -81,8 +86,8 @@ def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: st
 
 def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
     """Accuracy of cut networks against what they cost."""
-    with rc_context(plots.RC):
-        figure = Figure(figsize=(plots.COLUMN_IN, 2.6), layout="constrained")
+    with plots.look():
+        figure = plots.page(plots.COLUMN_IN, 2.6)
         axes = figure.subplots()
         _ends(axes, points)
         for i, curve in enumerate(curve for curve in points["curve"].unique() if curve != ENDS):
@@ -106,8 +111,8 @@ def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figur
     curves = [curve for curve in epochs["curve"].unique() if curve != ENDS]
     columns = min(len(curves), 3)
     rows = -(-len(curves) // columns)
-    with rc_context(plots.RC):
-        figure = Figure(figsize=(plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.6 + 2.0 * rows), layout="constrained")
+    with plots.look():
+        figure = plots.page(plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.6 + 2.0 * rows)
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
         shades = dict(zip(POINTS, plots.shades(len(POINTS)), strict=True))
         for axes, curve in zip(panels, curves, strict=False):

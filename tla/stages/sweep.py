@@ -1,20 +1,45 @@
-"""Sweeps over a transfer plan: one study per point, those that are asked for trained, the others read if they exist."""
+"""Sweeps over a transfer plan: one study per point, those that are asked for trained, the others read if they exist.
+
+A curve is the runs at each of its points, so its plan is known before any of them is trained.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 from tla.errors import UserError
 from tla.launch.material import Material
-from tla.launch.study import ensure, list_runs
+from tla.launch.plan import Plan, Wanted
+from tla.launch.study import list_runs, train
 from tla.options import Place, Transfer
 from tla.runs.folder import FinishedRun, intact
-from tla.runs.run import Run
 
 ENDS = "ends"  # the curve under which the two ends stand in a sweep's tables
 LONGER = "twice the training"  # the curve of that control
+RANDOM = "random"
 
 Points = dict[str, list[FinishedRun]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The runs at each point, those at the wanted ones to be trained where they are missing."""
+
+    points: Mapping[str, Plan]
+    wanted: Sequence[str]
+    donors: Plan = field(default_factory=Plan)
+    """Runs that others start from."""
+
+    @property
+    def plan(self) -> Plan:
+        return sum((self.points[point] for point in self.wanted), self.donors)
+
+    def finished(self, trained: Mapping[str, FinishedRun]) -> Points:
+        """The points all of whose runs are finished; one with some of its folds missing would not be comparable."""
+        found = {
+            point: [trained.get(wanted.run.key) or intact(wanted.folder.path) for wanted in plan.wanted.values()]
+            for point, plan in self.points.items()
+        }
+        return {point: [run for run in runs if run] for point, runs in found.items() if all(runs)}
 
 
 def asked(wanted: Sequence[str], possible: Sequence[str], option: str) -> list[str]:
@@ -25,55 +50,69 @@ def asked(wanted: Sequence[str], possible: Sequence[str], option: str) -> list[s
     return [point for point in possible if point in wanted or not wanted]
 
 
-def sweep(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Points:
-    """The finished runs at each point: the wanted ones are trained where they are missing."""
-    runs = {point: list_runs(material, plan=plan) for point, plan in plans.items()}
-    ensure([run for point in wanted for run in runs[point]], material, place)
-    return _finished(runs, place)
+def curve(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Curve:
+    """The study's runs under each plan."""
+    points = {point: Plan.of(list_runs(material, plan=plan), material, place) for point, plan in plans.items()}
+    return Curve(points, wanted)
+
+
+def longer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Curve:
+    """The same with twice the training: what changes then is no finding about the stages but about the budget."""
+    recipe = replace(material.study.recipe, times=2 * material.study.recipe.times)
+    return curve(replace(material, study=replace(material.study, recipe=recipe)), plans, wanted, place)
+
+
+def selffer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Curve:
+    """The same from networks trained on this very data from scratch, each run from the one of its own fold and seed.
+
+    Yosinski et al. (2014): what is lost here is lost to the cut between the stages, not to the change of task.
+    """
+    points = dict.fromkeys(plans, Plan())
+    donors = Plan.of(list_runs(material, start=RANDOM), material, place)
+    for donor in donors.wanted.values():
+        run, weights = donor.run, identity(donor)
+        for point, plan in plans.items():
+            runs = [
+                mine for mine in list_runs(material, plan=plan, start=weights) if (mine.fold, mine.seed) == (run.fold, run.seed)
+            ]
+            points[point] += Plan.of(runs, material, place, donor.folder if runs[0].weights == weights else None)
+    return Curve(points, wanted, donors)
+
+
+def identity(donor: Wanted) -> str:
+    """What a run's trained weights are; as long as they are not, the name of the run."""
+    from tla.nets import weights
+
+    if (run := donor.finished) is None:
+        return f"run:{donor.run.key}"
+    return weights.identity(str(run.trained_weights()), donor.run.backbone)
+
+
+def plan(curves: Mapping[str, Curve]) -> Plan:
+    """What the curves need."""
+    return sum((curve.plan for curve in curves.values()), Plan())
+
+
+def finished(curves: Mapping[str, Curve], material: Material, place: Place) -> dict[str, Points]:
+    """The finished runs of each curve, trained where they are missing, and under `ENDS` those at its ends."""
+    trained = train(plan(curves), place)
+    return {**{name: curve.finished(trained) for name, curve in curves.items()}, ENDS: ends(material, place)}
 
 
 def start(material: Material) -> str:
     """What a figure calls the weights that a study starts from."""
-    return "random" if material.pretrained is None else "pretrained"
+    return RANDOM if material.pretrained is None else "pretrained"
 
 
 def ends(material: Material, place: Place) -> Points:
     """The study's own network, all of it pretrained or all random and all free to move, as far as these are finished."""
-    plans = {"pretrained": Transfer(pretrained_upto="block4"), "random": Transfer(pretrained_upto="none")}
+    plans = {"pretrained": Transfer(pretrained_upto="block4"), RANDOM: Transfer(pretrained_upto="none")}
     if material.pretrained is None:
         del plans["pretrained"]
     return sweep(material, plans, [], place)
 
 
-def longer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Points:
-    """The same with twice the training: what changes then is no finding about the stages but about the budget."""
-    recipe = replace(material.study.recipe, times=2 * material.study.recipe.times)
-    return sweep(replace(material, study=replace(material.study, recipe=recipe)), plans, wanted, place)
-
-
-def selffer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Points:
-    """The same from networks trained on this very data from scratch, each run from the one of its own fold and seed.
-
-    Yosinski et al. (2014): what is lost here is lost to the cut between the stages, not to the change of task.
-    """
-    from tla.nets import weights
-
-    merged: dict[str, list[Run]] = {point: [] for point in plans}
-    donors = list_runs(material, scratch=True)
-    for donor, folder in zip(donors, ensure(donors, material, place), strict=True):
-        own = replace(material, pretrained=weights.load(str(folder.trained_weights()), donor.backbone))
-        mine = {point: _of(list_runs(own, plan=plan), donor) for point, plan in plans.items()}
-        ensure([run for point in wanted for run in mine[point]], own, place)
-        for point, runs in mine.items():
-            merged[point] += runs
-    return _finished(merged, place)
-
-
-def _of(runs: Sequence[Run], donor: Run) -> list[Run]:
-    return [run for run in runs if (run.fold, run.seed) == (donor.fold, donor.seed)]
-
-
-def _finished(runs: Mapping[str, Sequence[Run]], place: Place) -> Points:
-    """Points all of whose runs are finished; a point with some of its folds missing would not be comparable."""
-    found = {point: [intact(Path(place.runs) / run.key) for run in these] for point, these in runs.items()}
-    return {point: [run for run in these if run] for point, these in found.items() if all(these)}
+def sweep(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Points:
+    """The finished runs under each plan, the wanted ones trained where they are missing."""
+    mine = curve(material, plans, wanted, place)
+    return mine.finished(train(mine.plan, place))
