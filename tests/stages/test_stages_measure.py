@@ -89,6 +89,12 @@ def test_a_step_to_a_network_that_was_not_trained_to_its_end_gets_no_verdict(wri
     assert "1 epoch (not trained to the end, hollow: 4 of 16 runs)" in draw.about(sweep.runs, "last", sweep.points)
 
 
+def test_a_point_alone_that_was_not_trained_to_its_end_is_warned_of(written, run, tmp_path: Path, capsys) -> None:
+    points = swept(written, run, tmp_path, training="still falling")["pretrained"]
+    draw.show(measure({"pretrained": {"block1": points["block1"]}}, "last"), draw.KINDS["fig2b_fusion"])
+    assert "not trained to the end: 4 of 4 runs" in capsys.readouterr().err
+
+
 def test_a_step_that_twice_the_training_takes_away_hangs_on_the_budget(written, run, tmp_path: Path) -> None:
     curves = swept(written, run, tmp_path)
     once = curves["pretrained"]

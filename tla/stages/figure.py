@@ -158,27 +158,28 @@ def show(sweep: Sweep, kind: Kind) -> None:
     points = sweep.points.assign(interval=_interval(sweep.points, ".1f"))
     shown = points[["curve", "point", "runs", "accuracy", "interval"]].round({"accuracy": 1})
     console.table(["", "point", "runs", "accuracy %", "95 % interval"], shown.itertuples(index=False))
-    if sweep.steps.empty:
-        return
+    if not sweep.steps.empty:
+        _show_steps(sweep.steps, kind)
+    if told := warning(sweep.runs):
+        console.say(told)
+
+
+def _show_steps(table: pd.DataFrame, kind: Kind) -> None:
     print()
-    steps = sweep.steps.assign(
-        interval=_interval(sweep.steps, "+.1f"), step=sweep.steps["before"] + " > " + sweep.steps["after"]
-    )
+    steps = table.assign(interval=_interval(table, "+.1f"), step=table["before"] + " > " + table["after"])
     p_values = ["" if np.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.2g}" for p in steps["p_holm"]]
     p_values = [UNTRAINED if count else p for count, p in zip(steps["unfinished"], p_values, strict=True)]
     shown = steps.assign(p=p_values)[["curve", "step", "accuracy", "interval", "p"]].round({"accuracy": 1})
     console.table(["", "step", "points gained", "95 % interval", "p (Holm)"], shown.itertuples(index=False))
-    print(f"\ninterval for {covered(sweep.steps)}{hint(sweep.steps)}\n")
+    print(f"\ninterval for {covered(table)}{hint(table)}\n")
     for curve, mine in steps.groupby("curve", sort=False):
         found = [
             f"{kind.says.format(stages=_stages_between(s.before, s.after))} ({s.accuracy:+.1f} points)"
             for s in map(Step._make, mine.loc[mine["important"], Step._fields].itertuples(index=False))
         ]
         print(f"{curve}: {'; '.join(found) or _none(mine)}")
-    for line in hanging(sweep.steps):
+    for line in hanging(table):
         print(line)
-    if told := warning(sweep.runs):
-        console.say(told)
 
 
 def hanging(steps: pd.DataFrame) -> list[str]:
