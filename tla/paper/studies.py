@@ -237,6 +237,12 @@ def _options(prefix: str, value: object, default: object) -> list[str]:
     return parts
 
 
+def _length(recipe: Recipe) -> str:
+    """How long runs are trained, in a cell."""
+    times = f", {recipe.times:g} times as long" if recipe.times != 1 else ""
+    return f"{recipe.epochs or 'plateau'}{times}"
+
+
 def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
     """One row per case: what it is, how much of it there is, whether numbers are taken from it."""
     taken = {case.key for case in chosen}
@@ -250,7 +256,7 @@ def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
                 "backbone": case.setting.backbone,
                 "weights": _start(case.weights),
                 "protocol": case.setting.protocol,
-                "epochs": case.setting.recipe.epochs,
+                "epochs": _length(case.setting.recipe),
                 "lr": case.setting.recipe.lr,
                 "augment": case.setting.augment.kind,
                 "precision": case.setting.precision,
