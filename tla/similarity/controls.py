@@ -77,7 +77,7 @@ def over_clips(scores: pd.DataFrame) -> Means:
     seeds = scores.groupby(keys, sort=False)[[SCORE, FLOOR]]
     means = seeds.mean().where(seeds.count().eq(seeds.size(), axis=0))  # NaN if a seed's is
     wide = means.unstack(["curve", "layer"]).sort_index()  # (fold, group) x (score | floor, curve, layer)
-    full: pd.Series = wide.xs(0, level="group").mean(skipna=False)  # type: ignore[assignment]
+    full: pd.Series = wide.xs(0, level="group").mean(skipna=False)
     folds = wide.index.unique("fold")
     moved = [wide.loc[fold].drop(index=0) - wide.loc[(fold, 0)] for fold in folds]
     return Means(full, [full + change / len(folds) for change in moved], _by_seed(scores, full))
