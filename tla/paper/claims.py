@@ -328,7 +328,8 @@ def _seeds(row: dict, away: float, half: float) -> str:
     folds = len(str(row["folds"]).split(","))
     needed = seeds_needed(away / 100, half / 100, folds=folds)
     typical = f"if runs of one plan differ by {100 * TYPICAL:g} points, as is common"
-    told = "one seed says nothing of another training"
+    alone = "1" in str(row["seeds"]).split(" and ")
+    told = "one seed says nothing of another training" if alone else "so few runs do not say how far others differ"
     if needed is None:
         return f"{told}: --seeds 3 or more, and more clips too ({typical})"
     return f"{told}: --seeds {max(needed, 3)} would settle it, {typical} and the number stays where it is"
