@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from tla.options import Arithmetic
 
-_CONVOLUTIONS: tuple[Any, ...] = (torch.conv2d,)
+_CONV2D: Any = torch.conv2d
 _GROUPS = 6  # the place of `groups` among the arguments of torch.conv2d
 
 
@@ -65,7 +65,7 @@ class _GroupedInFloat(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         options = kwargs or {}
-        if function in _CONVOLUTIONS and options.get("groups", args[_GROUPS] if len(args) > _GROUPS else 1) > 1:
+        if function is _CONV2D and options.get("groups", args[_GROUPS] if len(args) > _GROUPS else 1) > 1:
             with torch.autocast(self.device, enabled=False):
                 values = [arg.float() if isinstance(arg, Tensor) else arg for arg in args]
                 return function(*values, **options).to(torch.bfloat16)

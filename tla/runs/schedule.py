@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from tla.errors import UserError
 from tla.options import Recipe, State
 
@@ -101,34 +103,26 @@ def next_rate(recipe: Recipe, log: Log, classes: int) -> float | None:
 
 
 def _epochs_until_flat(log: Log, classes: int) -> int | None:
-    """After how many of these epochs the loss was fitted, or no longer fell; None if after none."""
-    return next((n for n in range(1, len(log) + 1) if _flat(log[:n], classes)), None)
-
-
-def _flat(log: Log, classes: int) -> bool:
-    """Whether at the end of these epochs, all under one rate, the loss was fitted or no longer fell."""
-    window = _window(log)
-    if len(log) >= window and _mean(log[-window:], "training_loss") <= FITTED * math.log(classes):
-        return True
-    fell = _fall(log)
-    return fell is not None and fell <= FALL
-
-
-def _fall(log: Log) -> float | None:
-    """The share of its loss by which the last window lies below the one before; None where there are no two windows."""
-    window = _window(log)
-    if len(log) < 2 * window:
+    """After how many of these epochs, all under one rate, the loss was fitted or no longer fell; None if after none."""
+    if not log:
         return None
-    return 1 - _mean(log[-window:], "loss") / max(_mean(log[-2 * window : -window], "loss"), 1e-12)
+    loss, fall = _course(log)
+    flat = np.flatnonzero((loss <= FITTED * math.log(classes)) | (fall <= FALL))  # NaN is neither
+    return int(flat[0]) + 1 if len(flat) else None
 
 
-def _window(log: Log) -> int:
-    """Epochs that a mean loss is taken over."""
-    return max(math.ceil(WINDOW / log[0]["steps"]), len(log) // 4)
+def _course(log: Log) -> tuple[np.ndarray, np.ndarray]:
+    """After each epoch under one rate (epochs,): the mean loss in inference mode over the last window, and the share by which
+    the loss as met fell to it from the window before. NaN where there are no such windows."""
+    epochs = np.arange(1, len(log) + 1)
+    window = np.maximum(math.ceil(WINDOW / log[0]["steps"]), epochs // 4)
 
+    def mean(name: str, back: int) -> np.ndarray:
+        total = np.cumsum([0.0, *(row[name] for row in log)])
+        first, last = epochs - (back + 1) * window, epochs - back * window
+        return np.where(first >= 0, (total[last.clip(0)] - total[first.clip(0)]) / window, np.nan)
 
-def _mean(log: Log, name: str) -> float:
-    return sum(row[name] for row in log) / len(log)
+    return mean("training_loss", 0), 1 - mean("loss", 0) / np.maximum(mean("loss", 1), 1e-12)
 
 
 @dataclass(frozen=True)
@@ -152,15 +146,15 @@ def judge(log: Log, classes: int) -> Training:
     was left. A loss that does not fall and is at chance is stuck.
     """
     chance = math.log(classes)
-    phases = [list(rows) for _, rows in groupby(log, key=lambda row: row["lr"])]
-    told = next((phase for phase in reversed(phases) if len(phase) >= _window(phase)), None)
-    loss = _mean(told[-_window(told) :] if told else log[-1:], "training_loss")
-    falls = [_fall(phase) for phase in phases]
-    if falls[-1] is None and len(falls) > 1:
+    phases = [_course(list(rows)) for _, rows in groupby(log, key=lambda row: row["lr"])]
+    held = [float(losses[-1]) for losses, _ in phases if np.isfinite(losses[-1])]
+    loss = held[-1] if held else float(log[-1]["training_loss"])
+    falls = [float(fall[-1]) for _, fall in phases]
+    if math.isnan(falls[-1]) and len(falls) > 1:
         falls.pop()
-    fall = None if None in falls else max(fell for fell in falls if fell is not None)
+    fall = None if any(map(math.isnan, falls)) else max(falls)
     state: State = "still falling"
-    if told and loss <= FITTED * chance:
+    if held and loss <= FITTED * chance:
         state = "converged"
     elif fall is not None and fall <= FALL:
         state = "stuck" if loss >= STUCK * chance else "converged"
