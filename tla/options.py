@@ -165,7 +165,8 @@ class Study:
     folds: tuple[int, ...] | Literal["all"] = "all"
     """Folds to hold out, one run each: a list such as 1,2, or all."""
     seeds: int = 1
-    """Runs per fold, with seeds 0, 1, ...; a seed sets head, random stages and batch order."""
+    """Runs per fold, with seeds 0, 1, ...; a seed sets head, random stages and batch order. With one, intervals are for other
+    clips on these runs, and nothing has a verdict; 3 are a number to begin with (docs/statistics.md)."""
     protocol: Protocol = "paper"
     """paper: hold one fold out, report its best and last epoch; nested: a validation fold chooses the epoch, the
     test fold is scored once."""

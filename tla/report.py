@@ -6,8 +6,9 @@
     python -m tla.report --data PATH/ESC-10 --complete          first trains what the verdicts miss
     python -m tla.report --data PATH/ESC-10 --clips 20          a page (report.html) with more clips to listen to
 
-A claim holds, does not hold, or there is not enough evidence: by written rules (`tla/paper/claims.py`), with the number, its
-interval, what it stands on, and what is missing with the command that makes it. Runs of different recipes are never averaged.
+A claim holds, does not hold, there is not enough evidence (as on one seed), or its runs were not trained to their end: by
+written rules (`tla/paper/claims.py`), with the number, its interval, what it stands on, and what is missing with the command
+that makes it. Runs of different recipes are never averaged.
 """
 
 from collections.abc import Sequence
