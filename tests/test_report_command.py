@@ -18,7 +18,7 @@ import tla
 from tla import cli, plots, report, train
 from tla.errors import UserError
 from tla.options import Place
-from tla.paper import report_tables as draw
+from tla.paper import typesetting as draw
 from tla.runs import fit as fitting
 
 TINY = ["--backbone", "densenet_tiny", "--augment.kind", "none", "--device", "cpu", "--folds", "1"]

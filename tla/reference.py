@@ -55,11 +55,11 @@ TEXT = {
 
 @dataclass(frozen=True)
 class Claim:
-    """One of the paper's seven claims: what it says, where, and on which data sets and backbones."""
+    """One of the paper's seven claims: its statement, where it stands, and on which data sets and backbones."""
 
     number: int
     title: str
-    says: str
+    statement: str
     where: str
     data: tuple[str, ...] = ("esc50",)
     backbones: tuple[str, ...] = ("densenet201",)

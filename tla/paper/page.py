@@ -64,10 +64,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One of the paper's claims, and what the runs say of it."""
+    """One of the paper's claims, and what the runs show of it."""
 
     title: str
-    says: str
+    statement: str
     verdict: str
     about: str
     measured: Sequence[Measured] = ()
@@ -95,7 +95,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What the page says."""
+    """The contents of the page."""
 
     title: str
     about: str
