@@ -21,7 +21,7 @@ _CHANGED = f"it, or {SUMS} beside it, was edited or damaged"
 
 
 def digest_of(path: Path) -> str:
-    """What tells a file's bytes apart from all others."""
+    """The SHA-256 of a file."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
