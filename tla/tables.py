@@ -62,7 +62,7 @@ def unfinished(runs: pd.DataFrame) -> int:
 
 
 def trained(runs: pd.DataFrame, mark: str = "") -> str:
-    """How long runs were trained, for a caption, and how many of them not to their end; `mark` says how these are drawn."""
+    """How long runs were trained, for a caption, and how many of them not to their end; `mark` is how these are drawn."""
     first, last = int(runs["epochs"].min()), int(runs["epochs"].max())
     words = f"{first} epoch{'s' * (first != 1)}" if first == last else f"{first} to {last} epochs"
     count = unfinished(runs)

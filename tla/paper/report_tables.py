@@ -217,7 +217,7 @@ def _interval(row: dict | None, signed: str = "") -> str:
 
 
 def _thin(table: pd.DataFrame, columns: int = 2) -> pd.DataFrame:
-    """Leave out of the first columns what the row above says too."""
+    """Leave out of the first columns what the row above holds too."""
     heads = table.iloc[:, :columns]
     same = (heads == heads.shift()).cumprod(axis=1).astype(bool)
     thin = table.copy()

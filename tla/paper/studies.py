@@ -38,7 +38,7 @@ WORDS = {"fused": "pretrained up to", "frozen": "frozen up to", "kept": "cut beh
 class Setting:
     """What runs share that may be compared: all but start, transfer plan, fold and seed."""
 
-    data: str = field(compare=False)  # a name; the digest says which clips
+    data: str = field(compare=False)  # a name; the digest stands for the clips
     digest: str
     classes: int
     backbone: str
@@ -177,7 +177,7 @@ def _open_picture(setting: Setting) -> Picture:
 
 
 def study(case: Case, data: str | None = None, *, folds: Sequence[int] | None = None, seeds: int | None = None) -> Study:
-    """The options that name a case: with them, its runs are found and further ones made. `data` says where the clips lie."""
+    """The options that name a case: with them, its runs are found and further ones made. `data` is where the clips lie."""
     setting, recipe = case.setting, case.setting.recipe
     own = case.folders
     open_recipe, paper = replace(recipe, until=None, cap=None), schedule.of_paper(setting.data, setting.protocol)

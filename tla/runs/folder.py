@@ -7,7 +7,7 @@
     weights.safetensors  the trained network by its original tensor names (last epoch; nested: the chosen one)
     standard.npz         mean and spread of the training pictures, where the recipe standardises
     result.json          what the run scored
-    SHA256SUMS           digests of all these but the checkpoint; written last, so that its presence says finished
+    SHA256SUMS           digests of all these but the checkpoint; written last, so that a run that has it is finished
     error.txt            why the last attempt failed; only there if it did
 
 Selection rules: under `paper`, `best` (epoch picked on the held-out clips themselves) and `last`; under `nested`,

@@ -77,7 +77,7 @@ def finished(runs: str | Path) -> list[FinishedRun]:
     found = [run for folder in all_folders(Path(runs)) if (run := intact(folder.path))]
     if not found:
         raise UserError(
-            f"there is no finished run in {runs}: --runs says where they are kept; "
+            f"there is no finished run in {runs}: --runs is the folder of them; "
             "`python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3` makes some"
         )
     return found
