@@ -267,7 +267,7 @@ def _clip(clip: Clip, rate: int) -> dict[str, Any]:
 
 
 def _flac(samples: np.ndarray, rate: int) -> str:
-    """Without loss, so that the page computes with the very samples that the network was given; half the size of a wave file."""
+    """Without loss, so that the page computes with the very samples of the clip; half the size of a wave file."""
     import soundfile
 
     file = io.BytesIO()
