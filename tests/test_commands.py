@@ -141,5 +141,5 @@ def test_experiments_parse_and_open_with_what_they_are(path: Path) -> None:
     commands = re.findall(rf"python -m (tla\.\w+) --config experiments/{path.name}", header)
     assert commands, f"{path.name} names no command that takes it"
     for command in commands:
-        arguments = cli.config_file(path, importlib.import_module(command).main)
+        arguments = cli.parse(importlib.import_module(command).main, ["--config", str(path)])
         assert arguments["study"].data == yaml.safe_load(text)["data"]

@@ -18,7 +18,7 @@ import tla
 from tla import cli, plots, report, train
 from tla.errors import UserError
 from tla.options import Place
-from tla.paper import report_tables as draw
+from tla.paper import typesetting as draw
 from tla.runs import fit as fitting
 
 TINY = ["--backbone", "densenet_tiny", "--augment.kind", "none", "--device", "cpu", "--folds", "1"]
@@ -146,7 +146,7 @@ def test_notebooks_get_tidy_tables(places: list[str], donor: str) -> None:
     clips = tla.load_clips(places[3], rule="last")
     assert len(clips) == runs["clips"].sum()
     assert clips.groupby("key")["right"].mean().to_dict() == pytest.approx(runs.set_index("key")["last"].to_dict())
-    assert ((clips["label"] == clips["said"]) == (clips["right"] == 1)).all()
+    assert ((clips["label"] == clips["predicted"]) == (clips["right"] == 1)).all()
     assert clips["probability"].between(0.1, 1).all()
     assert len(tla.load_clips(places[3])) == 2 * len(clips)
     epochs = tla.load_epochs(places[3])

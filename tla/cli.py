@@ -2,8 +2,9 @@
 
 A parameter that is a dataclass of options is laid out flat (`study: Study` gives `--data`, `--recipe.lr`, ...); any other
 parameter is an option of that command alone, explained in the docstring's `Args:`. The module's docstring is the top of
-`--help`. `--config FILE.yaml` takes the same names, `--print_config` writes them. Dashes and underscores in option names
-mean the same. A user's mistake ends in one line on stderr and exit status 2.
+`--help`. `--config FILE.yaml` takes the same names, `--print_config` writes them. Beyond what the library does: dashes and
+underscores in names mean the same, a flag needs no value, a list is written as 1,2, and a user's mistake ends in one line on
+stderr and exit status 2.
 """
 
 import dataclasses
@@ -14,11 +15,11 @@ import json
 import os
 import re
 import sys
-from argparse import SUPPRESS
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 import yaml
@@ -30,6 +31,7 @@ from tla.errors import UserError
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 UNREACHABLE = (errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG)  # read or written
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
+EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
 
 
 class Planned(Protocol):
@@ -39,34 +41,12 @@ class Planned(Protocol):
         """Print it."""
 
 
-class _Parser(ArgumentParser):
-    """A parser that says it plainly when --config is no name."""
+class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
+    """Behind the explanation of an option its default, if there is one, and not its type."""
 
-    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
-        try:
-            held = _read_yaml(content)
-        except yaml.YAMLError:
-            held = None  # said in full where it is read
-        if isinstance(held, dict) and not isinstance(held.get("config", ""), str):  # the library would stumble over it
-            raise UserError(f"config is {held['config']!r:.80}, and not the name of a file")
-        return super().parse_string(content, *args, **kwargs)
-
-
-class _Help(DefaultHelpFormatter):
-    """Help with the module's docstring as written and option names with dashes."""
-
-    def _format_action_invocation(self, action: Any) -> str:
-        return re.sub(r"--[\w.]+", lambda name: name[0].replace("_", "-"), super()._format_action_invocation(action))
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n".join(indent + line for line in text.strip().splitlines())
-
-    def _expand_help(self, action: Any) -> str:
-        text = re.sub(r"\(type: .*, default: (.*)\)$", r"(default: \1)", super()._expand_help(action), flags=re.DOTALL)
-        return re.sub(r" \((required, )?type: [^()]*\)$|, default: null\)$| \(default: null\)$", "", text)
-
-    def _format_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any) -> str:
-        return f"usage: {self._prog} [options]\n\n"
+    def _get_help_string(self, action: Any) -> str:
+        default = hasattr(action, "_typehint") and action.default is not None
+        return f"{action.help} (default: %(default)s)" if default else action.help or ""
 
 
 class _StrictYaml(yaml.SafeLoader):
@@ -74,18 +54,9 @@ class _StrictYaml(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = {str(key) for key in keys if keys.count(key) > 1}
-        if twice:
+        if twice := {str(key) for key in keys if keys.count(key) > 1}:
             raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(sorted(twice))}", node.start_mark)
         return super().construct_mapping(node, deep)
-
-
-def _read_yaml(text: str, **_: Any) -> Any:
-    """A YAML text's value; a number or date that cannot be is a mistake in the text, for which yaml has no error of its own."""
-    try:
-        return yaml.load(text, _StrictYaml)
-    except (ValueError, KeyError, AttributeError, OverflowError) as error:
-        raise yaml.YAMLError(f"a value that cannot be: {error}") from None
 
 
 _StrictYaml.add_implicit_resolver(
@@ -93,30 +64,41 @@ _StrictYaml.add_implicit_resolver(
 )
 
 
+def _read_yaml(text: str, **_: Any) -> Any:
+    """A YAML text's value; what yaml has no error of its own for is a mistake in the text too."""
+    try:
+        value = yaml.load(text, _StrictYaml)
+    except (ValueError, KeyError, AttributeError, OverflowError) as error:
+        raise yaml.YAMLError(f"a value that cannot be: {error}") from None
+    if isinstance(value, dict) and not isinstance(value.get("config", ""), str):
+        raise yaml.YAMLError(f"config is {value['config']!r:.80}, and not the name of a file")
+    return value
+
+
 def build_parser(main: Callable[..., Any], positional: str | None = None) -> ArgumentParser:
     """The parser that `main`'s signature describes; `positional` names the parameter that takes the bare words."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True, validate_defaults=True)
     set_loader("yaml", _read_yaml, exceptions=(yaml.YAMLError,))
     module = sys.modules[main.__module__]
-    name = module.__spec__.name if module.__spec__ else main.__module__
-    parser = _Parser(
-        prog=f"python -m {name.removesuffix('.__main__')}",
-        description=module.__doc__,
+    parser = ArgumentParser(
+        prog=f"python -m {(module.__spec__.name if module.__spec__ else main.__module__).removesuffix('.__main__')}",
+        usage="%(prog)s [options]",
+        description=(module.__doc__ or "").strip(),
         formatter_class=_Help,
         exit_on_error=False,
         allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="Read options from a YAML file; later options win.")
-    groups = _groups(main)
-    if positional:
-        described = re.search(rf"^\s+{positional}: (.*)$", main.__doc__ or "", re.MULTILINE)
-        parser.add_argument(positional, nargs="*", type=str, help=described[1] if described else None)
-    skip: set[Any] = set(groups) | ({positional} if positional else set())
-    parser.add_function_arguments(main, skip=skip, as_group=True)
+    groups, words = _groups(main), [positional] if positional else []
+    for name in words:
+        described = re.search(rf"^\s+{name}: (.*)$", main.__doc__ or "", re.MULTILINE)
+        parser.add_argument(name, nargs="*", type=str, help=described[1] if described else None)
+    parser.add_function_arguments(main, skip={*groups, *words}, as_group=True)
     for group in groups.values():
         parser.add_class_arguments(group, as_positional=False)
-    for action in parser._actions:  # a whole group from a file of its own: one way to name a file is enough
-        if action.help == "Path to a configuration file.":
+    for action in parser._actions:
+        action.option_strings = [option.replace("_", "-") for option in action.option_strings]  # as help shows them
+        if action.help == "Path to a configuration file.":  # of a group alone: one way to name a file is enough
             action.help = SUPPRESS
     return parser
 
@@ -125,14 +107,19 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
     """Parse the command line, call `main`, show the plan that it returns if it was asked for one, and end as it should."""
     try:
         arguments = parse(main, sys.argv[1:] if argv is None else argv, positional)
-        with _styled(arguments):
+        with ExitStack() as stack:
+            if style := getattr(arguments.get("place"), "style", None):
+                from tla import plots
+
+                stack.enter_context(plots.styled(Path(style)))
             plan = main(**arguments)
         if plan is not None:
             plan.show()
     except UserError as error:
-        _stop(str(error), error.status)
+        say(f"error: {error}")
+        sys.exit(error.status)
     except KeyboardInterrupt:
-        print("\nstopped; the same command again goes on from what is finished", file=sys.stderr)
+        say("\nstopped; the same command again goes on from what is finished")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -140,92 +127,83 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
     except OSError as error:
         where = error.filename or "a file"
         if error.errno in UNWRITABLE:
-            _stop(f"cannot write {where}: {error.strerror}; free some space or choose another folder, then repeat")
-        if error.errno in UNREACHABLE:
-            _stop(f"{where}: {error.strerror}; mend that or name another place, then repeat")
-        raise
-
-
-def _styled(arguments: dict[str, Any]) -> AbstractContextManager[None]:
-    """The look that the user gives to figures, if any."""
-    style = getattr(arguments.get("place"), "style", None)
-    if style is None:
-        return nullcontext()
-    from tla import plots
-
-    return plots.styled(Path(style))
+            say(f"error: cannot write {where}: {error.strerror}; free some space or choose another folder, then repeat")
+        elif error.errno in UNREACHABLE:
+            say(f"error: {where}: {error.strerror}; mend that or name another place, then repeat")
+        else:
+            raise
+        sys.exit(UserError.status)
 
 
 def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None = None) -> dict[str, Any]:
     """The arguments that `main` is to be called with; `UserError` for a command line that it cannot take."""
-    parser = build_parser(main, positional)
-    options = {option: action for action in parser._actions for option in action.option_strings}
+    parser, groups = build_parser(main, positional), _groups(main)
+    options = parser._option_string_actions
     try:
-        values = parser.parse_args(_spelled(argv, options))
+        values = parser.parse_args(_joined(argv, options))
     except ArgumentError as error:
         raise UserError(_explained(str(error), options, parser.prog)) from None
     except UnicodeDecodeError:
         raise UserError("--config names a file that is no text") from None
-    for name in (field.name for group in _groups(main).values() for field in dataclasses.fields(group)):
-        if any(option.startswith(f"--{name}.") for option in options) and not isinstance(values[name], Namespace):
+    for name, hint in (item for group in groups.values() for item in get_type_hints(group).items()):
+        if dataclasses.is_dataclass(hint) and not isinstance(values[name], Namespace):
             raise UserError(f"--{name}: is a group of options, as in {name}: {{...}}, and not {values[name]!r:.80}")
     values = parser.instantiate(values)
-    groups = {
-        parameter: group(**{field.name: values[field.name] for field in dataclasses.fields(group)})
-        for parameter, group in _groups(main).items()
+    made = {
+        name: group(**{field.name: values[field.name] for field in dataclasses.fields(group)}) for name, group in groups.items()
     }
-    rest = {name: values[name] for name in inspect.signature(main).parameters if name not in groups}
-    return {**groups, **rest}
+    return {name: made[name] if name in made else values[name] for name in inspect.signature(main).parameters}
 
 
 def _groups(main: Callable[..., Any]) -> dict[str, Any]:
     return {name: hint for name, hint in get_type_hints(main).items() if dataclasses.is_dataclass(hint) and name != "return"}
 
 
-def _spelled(argv: Sequence[str], options: dict[str, Any]) -> list[str]:
-    """The command line as the parser knows it: underscores in names, `[1,2]` for `1,2`, `--flag=true` for `--flag`."""
+def _joined(argv: Sequence[str], options: dict[str, Any]) -> list[str]:
+    """The command line as the library knows it: an option and its value in one word, `--folds=[1,2]` for `--folds 1,2`."""
     words: list[str] = []
     lists: set[str] = set()
     rest = list(argv)
-    while rest:
+    while rest and rest[0] != "--":
         word = rest.pop(0)
         name, equals, value = word.partition("=")
-        name = name.replace("-", "_").replace("__", "--", 1)
+        name = _spelled(name)
         action = options.get(name)
-        if word == "--":
-            return [*words, word, *rest]
-        if _takes_list(action):  # a second one would silently replace the first
-            if name in lists:
+        if action is None or action.nargs == 0:
+            words.append(word if action is None else name + equals + value)
+            continue
+        kinds = _kinds(getattr(action, "_typehint", None))
+        if not equals and bool in kinds and rest[:1] not in (["true"], ["false"]):
+            value = "true"
+        elif not equals and not rest:
+            words.append(name)
+            continue
+        elif not equals:
+            value = rest.pop(0)
+        if any(map(_is_list, kinds)):
+            if name in lists:  # the second would silently replace the first
                 raise UserError(f"{name.replace('_', '-')} is given twice; a list is written as 1,2")
             lists.add(name)
-        if action is None:
-            words.append(word)
-        elif action.nargs == 0:
-            words.append(name + equals + value)
-        elif equals or (_is_flag(action) and rest[:1] not in (["true"], ["false"])):
-            words.append(f"{name}={_listed(value, action) if equals else 'true'}")
-        else:  # joined, so that a value may begin with a dash
-            words.append(f"{name}={_listed(rest.pop(0), action)}" if rest else name)
-    return words
+            value = _listed(value, kinds)
+        words.append(f"{name}={value}")  # in one word, so that a value may begin with a dash
+    return words + rest
 
 
-def _is_flag(action: Any) -> bool:
-    return getattr(action, "_typehint", None) is bool
+def _spelled(name: str) -> str:
+    return name.replace("-", "_").replace("__", "--", 1)
 
 
-def _kinds(action: Any) -> tuple[Any, ...]:
-    hint = getattr(action, "_typehint", None)
+def _kinds(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
-def _takes_list(action: Any) -> bool:
-    return any(get_origin(kind) in (tuple, list) for kind in _kinds(action))
+def _is_list(kind: Any) -> bool:
+    return get_origin(kind) in (tuple, list)
 
 
-def _listed(value: str, action: Any) -> str:
-    kinds = _kinds(action)
-    words = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    if not _takes_list(action) or value in (*words, "null") or value.startswith("["):
+def _listed(value: str, kinds: Sequence[Any]) -> str:
+    literals = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
+    if value in (*literals, "null") or value.startswith("["):
         return value
     if any(get_args(kind)[:1] == (str,) for kind in kinds):  # quoted: a run's key may look like a number
         return json.dumps([word.strip() for word in value.split(",") if word.strip()])
@@ -233,28 +211,24 @@ def _listed(value: str, action: Any) -> str:
 
 
 def _explained(message: str, options: dict[str, Any], prog: str) -> str:
-    """The parser's complaint in one line, with what is possible."""
-    unknown = re.search(r"[Uu]nrecognized arguments: (\S+)|does not accept option '(\S+)'", message)
-    if unknown:
+    """The library's complaint in one line, with what is possible."""
+    if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)|does not accept option '(\S+)'", message):
         name = (unknown[1] or unknown[2]).partition("=")[0]
-        close = difflib.get_close_matches(name.replace("-", "_").replace("__", "--", 1), options, n=3, cutoff=0.5)
+        shown = [option for option, action in options.items() if action.help != SUPPRESS]
+        close = difflib.get_close_matches(_spelled(name), shown, n=3, cutoff=0.5)
         near = f"; did you mean {' or '.join(option.replace('_', '-') for option in close)}?" if close else ""
         return f"unknown option {name}{near} (`{prog} --help` lists all)"
-    message = re.sub(r"^Parser key \"?([\w.]+)\"?:", r"--\1:", message.strip())
-    message = re.sub(r"Expected a typing.Literal\[(.*?)\]", lambda m: f"expected one of {m[1].replace(chr(39), '')}", message)
-    for kind, words in (("int", "a whole number"), ("float", "a number"), ("bool", "true or false"), ("str", "a word")):
-        message = message.replace(f"Expected a <class '{kind}'>", f"expected {words}")
-    message = re.sub(
-        r"\s*Does not validate against any of the Union subtypes|Subtypes:.*?Errors:\s*", " ", message, flags=re.DOTALL
-    )
+    wrong = re.search(r'^Parser key "([\w.]+)":.*(?:Got|Given) value: (.*)', message, re.DOTALL)
+    if wrong and (hint := getattr(options.get(f"--{wrong[1]}"), "_typehint", None)):
+        message = f"--{wrong[1].replace('_', '-')}: expected {_expected(hint)}. Got value: {wrong[2]}"
+    message = re.sub(r'^Parser key "([\w.]+)":', r"--\1:", message)
     return f"{' '.join(message.split())} (`{prog} --help` explains)"
 
 
-def _stop(message: str, status: int = UserError.status) -> None:
-    say(f"error: {message}")
-    sys.exit(status)
-
-
-def config_file(path: Path, main: Callable[..., Any]) -> dict[str, Any]:
-    """The arguments that `main` would get from one YAML file."""
-    return parse(main, ["--config", str(path)])
+def _expected(hint: Any) -> str:
+    """What an option takes, in words."""
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    if _is_list(hint):
+        return f"a list, each {_expected(get_args(hint)[0])}"
+    return EXPECTED.get(hint) or ", or ".join(map(_expected, _kinds(hint)))

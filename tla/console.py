@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 def say(message: str) -> None:
-    """Tell the user, on stderr, what goes on."""
+    """Print a message for the user, on stderr."""
     print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
 
 
@@ -54,11 +54,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: s
 
 
 class Progress:
-    """Counts finished parts of a long piece of work; `advance` moves it, `note` says how it stands."""
+    """Counts finished parts of a long piece of work; `advance` moves it, `note` sets the text behind the count."""
 
     def __init__(self, what: str, total: int | None) -> None:
         self.what, self.total, self.done, self.text = printable(what), total, 0, ""
-        self._start = self._said = time.monotonic()
+        self._start = self._printed = time.monotonic()
 
     def advance(self, n: int = 1) -> None:
         self.done += n
@@ -70,9 +70,9 @@ class Progress:
 
     def _show(self) -> None:
         now = time.monotonic()
-        if self.total == 0 or now - self._said < PLAIN_EVERY_S:
+        if self.total == 0 or now - self._printed < PLAIN_EVERY_S:
             return
-        self._said, of = now, ""
+        self._printed, of = now, ""
         if self.total:
             left = (now - self._start) / max(self.done, 1) * (self.total - self.done)
             of = f" of {self.total}, {left:.0f} s left"

@@ -1,8 +1,8 @@
-"""The exceptions that speak to the user."""
+"""The exceptions whose message is for the user."""
 
 
 class UserError(Exception):
-    """A mistake the user can mend: says what was got, what is possible, and what to do.
+    """A mistake the user can mend: its message holds what was got, what is possible, and what to do.
 
     Commands print the message and exit with its status. Anything else that escapes a command is a bug.
     """

@@ -21,7 +21,7 @@ _CHANGED = f"it, or {SUMS} beside it, was edited or damaged"
 
 
 def digest_of(path: Path) -> str:
-    """What tells a file's bytes apart from all others."""
+    """The SHA-256 of a file."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -38,14 +38,14 @@ def vouch(folder: Path, names: Iterable[str]) -> None:
 
 
 def content(path: Path) -> bytes:
-    """What a file holds that was vouched for; `ValueError` says why it is anything else."""
+    """What a file holds that was vouched for; `ValueError` with the reason if it is anything else."""
     there = path.read_bytes() if path.is_file() else None
     _compare(path, None if there is None else hashlib.sha256(there).hexdigest())
     return there or b""
 
 
 def check(path: Path) -> None:
-    """`ValueError` says why a file is not what was vouched for."""
+    """`ValueError` with the reason if a file is not what was vouched for."""
     _compare(path, digest_of(path) if path.is_file() else None)
 
 

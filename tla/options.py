@@ -13,6 +13,8 @@ from typing import Literal, get_args
 Stage = Literal["none", "stem", "block1", "block2", "block3", "block4"]
 STAGES: tuple[Stage, ...] = get_args(Stage)[1:]  # from the input to the output; the head is always there and always new
 
+RANDOM = "random"  # `weights` of a network that starts from none
+
 Protocol = Literal["paper", "nested"]
 Arithmetic = Literal["fp32", "bf16", "mixed"]
 

@@ -1,6 +1,6 @@
 """How figures look, and how they are saved: without a date, so that a redraw is byte-equal.
 
-PDF has Type-42 fonts. SVG has text as text, says the numbers behind its markers (`hover`), and names its parts after the
+PDF has Type-42 fonts. SVG has text as text, holds the numbers behind its markers (`hover`), and names its parts after the
 file, so that several can stand in one page.
 """
 
@@ -110,7 +110,7 @@ def shades(count: int) -> list[tuple[float, ...]]:
 
 
 def hover(artist: Artist, texts: Sequence[str]) -> None:
-    """What the SVG says of each marker of a line or collection, in their order, or of a bar."""
+    """What the SVG shows for each marker of a line or collection, in their order, or of a bar."""
     artist.set_gid(_HOVER + json.dumps(list(texts)))  # the artist carries it to where its markers are written
 
 

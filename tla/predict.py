@@ -1,7 +1,7 @@
 """Classify sounds of any format and length with a trained run, or with the average of several.
 
     python -m tla.predict dog.wav --run 3f9a
-    python -m tla.predict recordings/ --run 3f9a,77b0 --top 5 --csv heard.csv
+    python -m tla.predict recordings/ --run 3f9a,77b0 --top 5 --csv predicted.csv
 
 Long files are cut into windows of the data set's clip length and the probabilities averaged.
 """
@@ -27,7 +27,7 @@ def main(
 
     Args:
         files: Sound files, or folders of them.
-        run: The run to listen with, by the beginning of its key; several, as in 3f9a,77b0, are averaged.
+        run: The run that classifies, by the beginning of its key; several, as in 3f9a,77b0, are averaged.
         top: How many classes to name.
         csv: Write every class's probability for every file to this file.
         json: The same as JSON.
@@ -41,19 +41,19 @@ def main(
     from tla.files import write_text
     from tla.launch.study import choose_device
     from tla.runs.folder import find
-    from tla.runs.infer import hear
+    from tla.runs.infer import classify
 
     folders = [find(Path(runs), key) for key in run]
-    heard, wrong = hear([Path(name) for name in files], folders, choose_device(device))
-    if heard.empty:
+    predicted, wrong = classify([Path(name) for name in files], folders, choose_device(device))
+    if predicted.empty:
         raise UserError("; ".join(f"{file}: {reason}" for file, reason in wrong.items()))
-    best = heard.set_index("file").apply(lambda row: row.nlargest(top).items(), axis=1)
+    best = predicted.set_index("file").apply(lambda row: row.nlargest(top).items(), axis=1)
     rows = [[file, *(f"{name} {100 * p:.1f} %" for name, p in items)] for file, items in best.items()]
-    console.table(["file", *(f"{place}." for place in range(1, min(top, heard.shape[1] - 1) + 1))], rows)
+    console.table(["file", *(f"{place}." for place in range(1, min(top, predicted.shape[1] - 1) + 1))], rows)
     if csv:
-        write_text(Path(csv), heard.to_csv(index=False))
+        write_text(Path(csv), predicted.to_csv(index=False))
     if json:
-        write_text(Path(json), heard.to_json(orient="records", indent=2))
+        write_text(Path(json), predicted.to_json(orient="records", indent=2))
     for file, reason in wrong.items():
         console.say(f"error: {file}: {reason}")
     if wrong:

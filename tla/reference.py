@@ -44,7 +44,7 @@ REPLICATION = {
     "freeze": {"stem": 89.25, "block1": 90.5, "block2": 89.75, "block3": 86.5, "block4": 64.25},
     "cutoff": {"block2": 82.0, "block3": 91.0},
 }
-# What the paper's text says of ESC-50 and DenseNet-201: "about 90 % once Block3 is pretrained", "freezing two blocks costs
+# What the paper's text states for ESC-50 and DenseNet-201: "about 90 % once Block3 is pretrained", "freezing two blocks costs
 # 2 to 3 points, freezing Block3 nearly 10", "without Block4 90 %, without Block3 and Block4 about 85 %".
 TEXT = {
     "fusion": {"block3": 90.0, "block4": 91.16},
@@ -55,11 +55,11 @@ TEXT = {
 
 @dataclass(frozen=True)
 class Claim:
-    """One of the paper's seven claims: what it says, where, and on which data sets and backbones."""
+    """One of the paper's seven claims: its statement, where it stands, and on which data sets and backbones."""
 
     number: int
     title: str
-    says: str
+    statement: str
     where: str
     data: tuple[str, ...] = ("esc50",)
     backbones: tuple[str, ...] = ("densenet201",)

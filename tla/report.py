@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tla import cli, console
 from tla.errors import UserError
-from tla.options import Place
+from tla.options import RANDOM, Place
 
 if TYPE_CHECKING:
     from tla.launch.plan import Plan
@@ -84,15 +84,15 @@ def missing(candidates: "Sequence[Case]", place: Place, where: str | None, weigh
     """The runs that the claims miss, in the studies that they are judged on."""
     from tla.launch.plan import Plan
     from tla.launch.study import list_runs, prepare
-    from tla.paper import evidence
-    from tla.paper.studies import FILE, PLANS, RANDOM, words
+    from tla.paper.evidence_from_runs import lacking, must_fit
+    from tla.paper.studies import FILE, PLANS, words
 
     needed = Plan()
-    for case, options, arms in evidence.lacking(candidates, where):
+    for case, options, arms in lacking(candidates, where):
         if weights is None and options.weights == FILE:
-            raise UserError(f"study {case.key} starts from a weights file: say which, --weights FILE")
+            raise UserError(f"study {case.key} starts from a weights file: give it, --weights FILE")
         material = prepare(replace(options, weights=weights or options.weights), place)
-        evidence.must_fit(case, material.dataset.digest, material.pretrained.identity if material.pretrained else RANDOM)
+        must_fit(case, material.dataset.digest, material.pretrained.identity if material.pretrained else RANDOM)
         runs = [run for arm in arms for run in list_runs(material, plan=PLANS[arm], start=RANDOM if arm == RANDOM else None)]
         console.say(f"for the claims: {', '.join(map(words, arms))}, on {case.setting.data} with {options.backbone}")
         needed += Plan.of(runs, material, place)

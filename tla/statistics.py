@@ -1,4 +1,4 @@
-"""Intervals and tests: what a number measured on some clips, by some runs, says of other clips and of other trainings.
+"""Intervals and tests: what follows from a number, measured on some clips by some runs, for other clips and other trainings.
 
 Clips cut from one recording are not independent, and a plan trained again gives another number. So recordings are drawn at
 random, and so are runs where there are two seeds or more; runs and recordings of a fold are crossed: each run of the fold is
@@ -14,7 +14,7 @@ runs, and every clip counts alike, whatever its fold.
 
 No interval of a share or a difference has width 0: where clips agree, it holds what their number cannot exclude. The design
 effect is drawn to that of a correlation of `PRIOR` within a recording, since few recordings, or few clips that differ, do not
-tell it. Where nothing is right there is no interval and no p-value (NaN, an empty cell): with recordings that count for
+determine it. Where nothing is right there is no interval and no p-value (NaN, an empty cell): with recordings that count for
 fewer than `FEWEST` of one size. What an interval covers in simulation is in docs/statistics.md.
 """
 
@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtr, stdtr, stdtrit
 
 CLIPS, TRAININGS = "other clips, on these runs", "other clips and other trainings"  # what an interval covers
 RUNS = "other trainings"  # where no clips are needed
@@ -32,7 +33,7 @@ PRIOR = 0.3  # the correlation within a recording that is taken where little is 
 KNOWN = 3  # how many recordings that counts for
 LEAST = 2  # degrees of freedom between runs from which on they are part of an interval
 TYPICAL = 0.03  # the standard deviation between runs of one plan that is taken where it was not measured
-MOST_SEEDS = 20  # beyond, no number of seeds is told
+MOST_SEEDS = 20  # beyond, no number of seeds is given
 NONE = "none: recordings too few or all alike"  # what stands where an interval would
 ROUNDING = 1e-12
 Z = 1.959963984540054  # the normal quantile of 97.5 %
@@ -102,7 +103,7 @@ def gain(folds: Sequence[Fold]) -> Estimate:
 
 
 def mean(folds: Sequence[Fold], others: Sequence[Fold] | None = None) -> Estimate:
-    """The mean of values of any size, less that of other runs. Where all are alike they say nothing of others: no interval."""
+    """The mean of values of any size, less that of other runs. Where all are alike there is no interval."""
     arms = [folds] if others is None else [folds, others]
     clips = _Clips(folds if others is None else less(folds, others))
     error = math.sqrt(clips.variance)
@@ -131,26 +132,23 @@ class _Clips:
         weights = np.maximum(1 - 2 * self.sizes / clips + 1 / self.effective, ROUNDING)
         self.variance = float((((self.sums - self.mean * self.sizes) ** 2) / weights).sum()) / clips**2
 
-    def count(self, single: float, telling: int) -> float:
-        """How many independent values of this variance the clips are worth; `telling`: how many recordings
-        say something of it.
+    def count(self, single: float, informative: int) -> float:
+        """How many independent values of this variance the clips are worth; `informative`: how many recordings show any of it.
 
         Clips of one recording are worth between one and all of them; the design effect is the geometric mean of what is seen,
         and of what `PRIOR` makes it. Means over several runs vary less than single values, which is taken likewise.
         """
         size = len(self.values) / self.effective
-        told = min(float(telling), self.effective)
+        known = min(float(informative), self.effective)
         among = float(self.values.var())
         seen = min(max(self.variance * len(self.values) / among, 1.0), size) if among > ROUNDING else 1.0
-        effect = math.exp((told * math.log(seen) + KNOWN * math.log(1 + (size - 1) * PRIOR)) / (told + KNOWN))
+        effect = math.exp((known * math.log(seen) + KNOWN * math.log(1 + (size - 1) * PRIOR)) / (known + KNOWN))
         narrower = min(among / single, 1.0) if single > ROUNDING else 1.0
-        return len(self.values) / effect / ((told * narrower + KNOWN) / (told + KNOWN))
+        return len(self.values) / effect / ((known * narrower + KNOWN) / (known + KNOWN))
 
 
 class _Runs(NamedTuple):
-    """What drawing other runs adds to the variance of a mean; all that runs are seen to vary by; its degrees of freedom, or 0
-    where it is not known.
-    """
+    """What other runs add to a mean's variance; all that runs vary by; its degrees of freedom, 0 where it is not known."""
 
     adds: float
     seen: float
@@ -228,14 +226,10 @@ def _freedom(over_clips: float, clips: _Clips, runs: _Runs, known: int = KNOWN) 
 
 
 def _quantile(df: float) -> float:
-    from scipy.special import stdtrit
-
     return Z if math.isinf(df) else -float(stdtrit(df, 0.025))
 
 
 def _below(t: float, df: float) -> float:
-    from scipy.special import ndtr, stdtr
-
     return float(ndtr(t) if math.isinf(df) else stdtr(df, t))
 
 
@@ -272,8 +266,7 @@ def _root(falls: Callable[[float], float]) -> float:
 
 
 def seeds_needed(away: float, over_clips: float, *, noise: float = TYPICAL, arms: int = 2, folds: int = 1) -> int | None:
-    """The fewest seeds with which an interval would reach less than `away` to either side; None if no number up to
-    `MOST_SEEDS` does.
+    """The fewest seeds, up to `MOST_SEEDS`, with which an interval reaches less than `away` to either side; None if none do.
 
     `over_clips`: how far that of clips alone reaches; `noise`: the standard deviation between runs of one plan.
     """
@@ -297,14 +290,14 @@ def deal(clusters: Sequence[str], *, most: int, least: int = 2, seed: int = 0) -
     _, index, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(sizes))
     count = max(1, min(most, len(sizes), len(index) // least))
-    held: list[list[int]] = [[] for _ in range(count)]
+    groups: list[list[int]] = [[] for _ in range(count)]
     for cluster in order[np.argsort(-sizes[order], kind="stable")]:  # the largest first, each to the smallest group so far
-        min(held, key=lambda group: sizes[group].sum()).append(cluster)
-    while len(held) > 1 and min(sizes[group].sum() for group in held) < least:
-        held.sort(key=lambda group: -sizes[group].sum())
-        smallest = held.pop()
-        held[-1] += smallest
-    return [np.flatnonzero(np.isin(index, group)) for group in held]
+        min(groups, key=lambda group: sizes[group].sum()).append(cluster)
+    while len(groups) > 1 and min(sizes[group].sum() for group in groups) < least:
+        groups.sort(key=lambda group: -sizes[group].sum())
+        smallest = groups.pop()
+        groups[-1] += smallest
+    return [np.flatnonzero(np.isin(index, group)) for group in groups]
 
 
 def jackknife(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from tla import console
 from tla.manifest import write_table
-from tla.options import CONVERGED, UNTRAINED
+from tla.options import CONVERGED, RANDOM, UNTRAINED
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
@@ -25,8 +25,8 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     if "best" in runs:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
     print(f"\n{note}\n{path}  {summary_path}")
-    if told := warning(runs):
-        console.say(told)
+    if line := warning(runs):
+        console.say(line)
 
 
 def covered(table: pd.DataFrame) -> str:
@@ -44,15 +44,15 @@ def finding(summary: pd.DataFrame, rule: str) -> str:
     """What a comparison of two starts found, in a sentence that claims no more than its interval."""
     rows = summary[summary["rule"] == rule].set_index("arm")
     first, second, gap = rows.index[0], rows.index[1], rows.iloc[2]
-    seen = f"{first} {rows['accuracy'].iloc[0]:.1f} %, {second} {rows['accuracy'].iloc[1]:.1f} % ({rule} epoch)"
+    both = f"{first} {rows['accuracy'].iloc[0]:.1f} %, {second} {rows['accuracy'].iloc[1]:.1f} % ({rule} epoch)"
     points = f"{gap['accuracy']:+.1f} points {bracketed(gap['low'], gap['high'], '.1f')}"
     if gap["unfinished"]:
-        return f"{seen}. {gap['unfinished']:.0f} of these runs were {UNTRAINED}: the difference, {points}, is about the budget."
+        return f"{both}. {gap['unfinished']:.0f} of these runs were {UNTRAINED}: the difference, {points}, is about the budget."
     if not (gap["low"] > 0 or gap["high"] < 0):
-        return f"{seen}. The difference, {points}, cannot be told from none on these clips."
+        return f"{both}. The difference, {points}, cannot be told from none on these clips."
     ahead = first if gap["accuracy"] > 0 else second
     return (
-        f"{seen}. {ahead} is ahead{' on these runs' * (gap['covers'] == CLIPS)}: {points}, 95 % interval for {gap['covers']}."
+        f"{both}. {ahead} is ahead{' on these runs' * (gap['covers'] == CLIPS)}: {points}, 95 % interval for {gap['covers']}."
     )
 
 
@@ -62,11 +62,11 @@ def unfinished(runs: pd.DataFrame) -> int:
 
 
 def trained(runs: pd.DataFrame, mark: str = "") -> str:
-    """How long runs were trained, for a caption, and how many of them not to their end; `mark` says how these are drawn."""
+    """How long runs were trained, for a caption, and how many of them not to their end; `mark` is how these are drawn."""
     first, last = int(runs["epochs"].min()), int(runs["epochs"].max())
-    told = f"{first} epoch{'s' * (first != 1)}" if first == last else f"{first} to {last} epochs"
+    words = f"{first} epoch{'s' * (first != 1)}" if first == last else f"{first} to {last} epochs"
     count = unfinished(runs)
-    return f"{told} ({UNTRAINED}{mark}: {count} of {runs['key'].nunique()} runs)" if count else told
+    return f"{words} ({UNTRAINED}{mark}: {count} of {runs['key'].nunique()} runs)" if count else words
 
 
 def warning(runs: pd.DataFrame) -> str | None:
@@ -93,7 +93,7 @@ def show_runs(runs: pd.DataFrame) -> None:
     for row in runs.to_dict("records"):
         mine = [rule for rule in rules if not math.isnan(row[rule])]
         scores = [f"{100 * row[rule]:.1f}" if rule in mine else "" for rule in rules]
-        start = f"{row['weights'].partition(':')[0]} up to {row['pretrained_upto']}" if row["weights"] != "random" else "random"
+        start = f"{row['weights'].partition(':')[0]} up to {row['pretrained_upto']}" if row["weights"] != RANDOM else RANDOM
         about = [row["key"], row["data"], row["backbone"], start, row["protocol"], row["fold"], row["seed"]]
         training = f"{row['training']} ({row['training_loss']:.2g})"
         cost = [row["epochs"], training, f"{row['lr']:g}", f"{row['seconds_per_epoch']:.1f}"]

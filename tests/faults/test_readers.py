@@ -262,7 +262,7 @@ def parsed(content: bytes | str, path: Path, main: Callable[..., Any] = command)
     """The options of a file, or why there are none; anything else is for the test to report."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
     try:
-        return cli.config_file(path, main)
+        return cli.parse(main, ["--config", str(path)])
     except UserError as error:
         said = str(error)
     assert "\n" not in said
@@ -318,7 +318,7 @@ def test_odd_files_of_options_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     said = parsed(content, tmp_path / "c.yaml")
     assert isinstance(said, str), said
     with pytest.raises(UserError, match=message):
-        cli.config_file(tmp_path / "c.yaml", command)
+        cli.parse(command, ["--config", str(tmp_path / "c.yaml")])
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
 
 

@@ -32,7 +32,7 @@ from tla.errors import UserError
 from tla.files import replacing
 from tla.nets import backbones, weights
 from tla.options import Augment, Picture, Place, Recipe, Study
-from tla.paper import report_tables as draw
+from tla.paper import typesetting as draw
 from tla.sound import download
 from tla.sound.download import Archive, obtain
 

@@ -99,10 +99,12 @@ def whole(room: Room, plate: str) -> draw.Page:
     )
     verdicts = ("holds", "does not hold", "not enough evidence")
     claims = [
-        draw.Claim(title=f"Claim {k} {HOSTILE[2]}", says=HOSTILE[4], verdict=verdicts[k % 3], about="toy", measured=[measured])
+        draw.Claim(
+            title=f"Claim {k} {HOSTILE[2]}", statement=HOSTILE[4], verdict=verdicts[k % 3], about="toy", measured=[measured]
+        )
         for k in range(7)
     ]
-    claims.append(draw.Claim(title="x", says="y", verdict="holds", about="", missing=[("runs", f"python {HOSTILE[0]}")]))
+    claims.append(draw.Claim(title="x", statement="y", verdict="holds", about="", missing=[("runs", f"python {HOSTILE[0]}")]))
     wide = pd.DataFrame({f"a long heading {k}": [f"{k}.0"] for k in range(12)})
     return draw.Page(
         title=HOSTILE[0],

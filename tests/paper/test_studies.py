@@ -11,8 +11,9 @@ import pytest
 from tla import cli, train
 from tla.errors import UserError
 from tla.options import Augment, Picture, Recipe
-from tla.paper import evidence, studies
+from tla.paper import evidence_from_runs as evidence
 from tla.paper import report_tables as draw
+from tla.paper import studies
 from tla.paper.report import Only, gather
 from tla.paper.studies import PLANS, Case, cases, choose, departures
 from tla.reference import CLAIMS
@@ -34,10 +35,10 @@ def random(base: Run, **more) -> Run:
     return replace(base, weights="random", transfer=PLANS["random"], **more)
 
 
-def rewritten(run: FinishedRun, said: Predictions | None = None, **result: Any) -> FinishedRun:
+def rewritten(run: FinishedRun, outputs: Predictions | None = None, **result: Any) -> FinishedRun:
     """The run with other predictions, or another result, in its folder."""
     folder = RunFolder(run.path)
-    folder.write_predictions(said or run.predictions)
+    folder.write_predictions(outputs or run.predictions)
     folder.finish(replace(run.result, **result))
     return load(run.path)
 
@@ -201,23 +202,23 @@ def sound_study(written, base: Run, runs: Path) -> None:
 def test_a_report_in_the_papers_setting(written, base: Run, tmp_path: Path) -> None:
     runs, figures = tmp_path / "runs", tmp_path / "figures"
     sound_study(written, base, runs)
-    said = gather(runs, figures)
-    verdicts = {finding.claim.number: (finding.verdict, finding.size) for finding in said.findings}
+    report = gather(runs, figures)
+    verdicts = {finding.claim.number: (finding.verdict, finding.size) for finding in report.findings}
     assert verdicts[1] == ("holds", "does not hold")  # +40 points, and the paper says 18.66
-    assert verdicts[2] == ("holds", "not enough evidence")  # 90 % is said to a few points, and these are 160 clips
+    assert verdicts[2] == ("holds", "not enough evidence")  # 90 % is stated to a few points, and these are 160 clips
     assert verdicts[3] == ("holds", "does not hold")
     assert verdicts[4] == ("holds", "does not hold")
     assert verdicts[5] == verdicts[6] == ("not enough evidence", None)
     assert verdicts[7][0] == "not enough evidence"
-    parts = said.parts.set_index("part")
+    parts = report.parts.set_index("part")
     assert parts.loc["pretrained - random", "value"] == pytest.approx(40)
     assert parts.loc["pretrained up to block3 - pretrained up to block2", "value"] == pytest.approx(40)
     same = parts.loc["pretrained - pretrained up to block3"]
     assert same["value"] == 0
     assert -3 < same["low"] < -2 < 2 < same["high"] < 3  # what 160 clips that agree cannot exclude
     assert "2 runs averaged instead of 5" in parts.loc["ensemble of 2 - single run", "departures"]
-    assert list(said.studies["used"]) == [True]
-    table = said.table1.set_index(["quantity", "rule"])
+    assert list(report.studies["used"]) == [True]
+    table = report.table1.set_index(["quantity", "rule"])
     assert table.loc[("pretrained - random", "best"), "accuracy"] == pytest.approx(40)
     assert table.loc[("pretrained - random", "best"), "paper"] == pytest.approx(18.66)
     assert table.loc[("pretrained", "best - last"), "accuracy"] == 0
@@ -227,10 +228,10 @@ def test_optimism_is_its_own_row_and_paired(written, base: Run, tmp_path: Path) 
     for seed in (0, 1):
         for start, gained in ((replace(base, seed=seed), 4), (random(base, recipe=SCRATCH, seed=seed), 12)):
             folder = written(tmp_path, start, [1] * 20 + [0] * 20)
-            said = folder.predictions
-            better = said.logits["last"].copy()
+            outputs = folder.predictions
+            better = outputs.logits["last"].copy()
             better[20 : 20 + gained] = better[20 : 20 + gained, ::-1]  # the best epoch is right on some clips more
-            rewritten(folder, replace(said, logits={"best": better, "last": said.logits["last"]}))
+            rewritten(folder, replace(outputs, logits={"best": better, "last": outputs.logits["last"]}))
     table = gather(tmp_path, tmp_path / "figures").table1.set_index(["quantity", "rule"])
     assert table.loc[("pretrained", "best - last"), "accuracy"] == pytest.approx(10)
     assert table.loc[("random", "best - last"), "accuracy"] == pytest.approx(30)
@@ -244,9 +245,9 @@ def test_one_study_is_taken_and_the_others_are_listed(written, base: Run, tmp_pa
     for seed in range(2):
         written(tmp_path, replace(base, seed=seed), [1] * 20 + [0] * 20)
     quick = written(tmp_path, replace(base, recipe=Recipe(until="epochs", epochs=8, drops=(3, 7))), MANY)
-    said = gather(tmp_path, tmp_path)
-    assert dict(zip(said.studies["runs"], said.studies["used"], strict=True)) == {2: True, 1: False}
-    assert said.table1.query("quantity == 'pretrained' and rule == 'last'")["accuracy"].tolist() == [50]
+    report = gather(tmp_path, tmp_path)
+    assert dict(zip(report.studies["runs"], report.studies["used"], strict=True)) == {2: True, 1: False}
+    assert report.table1.query("quantity == 'pretrained' and rule == 'last'")["accuracy"].tolist() == [50]
     other = gather(tmp_path, tmp_path, Only(studies=(quick.key[:6],)))
     assert other.table1.query("quantity == 'pretrained' and rule == 'last'")["accuracy"].tolist() == [100]
     with pytest.raises(UserError, match="--study zzz fits no study"):
@@ -258,8 +259,8 @@ def test_one_study_is_taken_and_the_others_are_listed(written, base: Run, tmp_pa
 def test_recordings_in_two_folds_are_named(written, base: Run, tmp_path: Path) -> None:
     for fold in (1, 2):
         folder = written(tmp_path, replace(base, fold=fold), MANY)
-        said = folder.predictions
-        rewritten(folder, replace(said, sources=["shared", *said.sources[1:]]))
+        outputs = folder.predictions
+        rewritten(folder, replace(outputs, sources=["shared", *outputs.sources[1:]]))
     (row,) = gather(tmp_path, tmp_path).data.to_dict("records")
     assert row["recordings_in_two_folds"] == "shared"
     assert (row["clips"], row["recordings"]) == (60, 59)
@@ -286,41 +287,41 @@ def test_tables_from_synthetic_sounds_say_so(written, base: Run, tmp_path: Path)
 def test_a_report_on_a_single_arm_is_whole(written, base: Run, tmp_path: Path, arm: str) -> None:
     run = random(base, recipe=SCRATCH) if arm == "random" else replace(base, transfer=PLANS[arm])
     written(tmp_path / "runs", run, MANY)
-    said = gather(tmp_path / "runs", tmp_path)
-    assert {finding.verdict for finding in said.findings} == {"not enough evidence"}
-    assert "no runs pretrained" in said.findings[0].missing[0]
-    assert " --weights " not in said.findings[0].missing[0]  # what is missing starts from ImageNet, as by default
-    assert len(said.table1) == (3 if arm == "random" else 0)
-    assert len(said.table2) == 0
-    assert len(draw.typeset(said)["claims"][1]) >= 10
+    report = gather(tmp_path / "runs", tmp_path)
+    assert {finding.verdict for finding in report.findings} == {"not enough evidence"}
+    assert "no runs pretrained" in str(report.findings[0].missing[0])
+    assert " --weights " not in str(report.findings[0].missing[0])  # what is missing starts from ImageNet, as by default
+    assert len(report.table1) == (3 if arm == "random" else 0)
+    assert len(report.table2) == 0
+    assert len(draw.typeset(report)["claims"][1]) >= 10
 
 
 def test_arms_are_compared_on_the_folds_that_they_share(written, base: Run, tmp_path: Path) -> None:
     for fold in (1, 2):
         written(tmp_path / "two", replace(base, fold=fold), MANY)
     written(tmp_path / "two", random(base, recipe=SCRATCH, fold=2), [1, 0] * 15)
-    said = gather(tmp_path / "two", tmp_path)
-    (row,) = said.parts.query("claim == 1").to_dict("records")
+    report = gather(tmp_path / "two", tmp_path)
+    (row,) = report.parts.query("claim == 1").to_dict("records")
     assert (row["folds"], row["runs"], row["clips"], row["value"]) == ("2", 2, 30, 50)
-    (gap,) = said.table1.query("quantity == 'pretrained - random' and rule == 'last'").to_dict("records")
+    (gap,) = report.table1.query("quantity == 'pretrained - random' and rule == 'last'").to_dict("records")
     assert (gap["folds"], gap["runs"], gap["clips"], gap["accuracy"]) == ("2", 2, 30, 50)
     written(tmp_path / "none", base, MANY)
     written(tmp_path / "none", random(base, recipe=SCRATCH, fold=2), MANY)
-    said = gather(tmp_path / "none", tmp_path)
-    assert "no fold in common of pretrained and random" in said.findings[0].missing[0]
-    assert not len(said.table1.query("quantity == 'pretrained - random'"))
+    report = gather(tmp_path / "none", tmp_path)
+    assert "no fold in common of pretrained and random" in str(report.findings[0].missing[0])
+    assert not len(report.table1.query("quantity == 'pretrained - random'"))
 
 
 def test_nested_runs_are_judged_on_the_chosen_epoch(written, base: Run, tmp_path: Path) -> None:
     starts = ((replace(base, protocol="nested"), MANY), (random(base, protocol="nested", recipe=SCRATCH), [1, 0] * 15))
     for (start, right), seed in itertools.product(starts, (0, 1)):
         folder = written(tmp_path, replace(start, seed=seed), right)
-        said = folder.predictions
-        said = replace(said, logits={"test": said.logits["last"]})
-        rewritten(folder, said, scores={"test": folder.result.scores["last"]})
-    said = gather(tmp_path, tmp_path, rule="best")
-    assert set(said.table1["rule"]) == {"test"}
-    (first, *_) = said.parts.to_dict("records")
+        outputs = folder.predictions
+        outputs = replace(outputs, logits={"test": outputs.logits["last"]})
+        rewritten(folder, outputs, scores={"test": folder.result.scores["last"]})
+    report = gather(tmp_path, tmp_path, rule="best")
+    assert set(report.table1["rule"]) == {"test"}
+    (first, *_) = report.parts.to_dict("records")
     assert (first["rule"], first["verdict"], first["size"]) == ("test", "holds", None)
 
 

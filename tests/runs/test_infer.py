@@ -1,4 +1,4 @@
-"""A finished run hears new files as it heard its clips in training."""
+"""A finished run gives new files the outputs that it gave its clips in training."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +26,14 @@ def trained(study: Study, place: Place) -> tuple[FinishedRun, Path]:
 
 def test_a_held_out_clip_gets_its_logits_again(trained: tuple[FinishedRun, Path]) -> None:
     folder, root = trained
-    listener, said = infer.load(folder, CPU), folder.predictions
+    listener, outputs = infer.load(folder, CPU), folder.predictions
     for row in (0, 7, 19):
-        pictures = infer.pictures(root / str(said.names[row]), listener.run.picture)
-        np.testing.assert_allclose(listener.logits(pictures)[0], said.logits["last"][row], atol=1e-4)
+        pictures = infer.pictures(root / str(outputs.names[row]), listener.run.picture)
+        np.testing.assert_allclose(listener.logits(pictures)[0], outputs.logits["last"][row], atol=1e-4)
 
 
 @pytest.mark.parametrize(("seconds", "windows"), [(0.01, 1), (2.0, 1), (2.9, 1), (3.1, 2), (20.0, 10)])
-def test_any_length_and_format_is_heard(
+def test_any_length_and_format_is_classified(
     trained: tuple[FinishedRun, Path], tmp_path: Path, seconds: float, windows: int
 ) -> None:
     folder, _ = trained
@@ -47,19 +47,19 @@ def test_any_length_and_format_is_heard(
         assert listener.probabilities(pictures).sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_folders_are_heard_broken_files_named_and_runs_averaged(trained: tuple[FinishedRun, Path], tmp_path: Path) -> None:
+def test_folders_are_classified_broken_files_named_and_runs_averaged(trained: tuple[FinishedRun, Path], tmp_path: Path) -> None:
     folder, root = trained
     sounds = tmp_path / "sounds"
     sounds.mkdir()
     clip = root / str(folder.predictions.names[0])
     (sounds / "good.wav").write_bytes(clip.read_bytes())
     (sounds / "bad.wav").write_text("not sound")
-    heard, wrong = infer.hear([sounds], [folder, folder], CPU)
-    assert [Path(name).name for name in heard["file"]] == ["good.wav"]
-    assert list(heard.columns[1:]) == folder.classes
+    predicted, wrong = infer.classify([sounds], [folder, folder], CPU)
+    assert [Path(name).name for name in predicted["file"]] == ["good.wav"]
+    assert list(predicted.columns[1:]) == folder.classes
     assert "cannot be decoded" in wrong[sounds / "bad.wav"]
-    alone, _ = infer.hear([sounds / "good.wav"], [folder], CPU)
-    np.testing.assert_allclose(heard.iloc[0, 1:].astype(float), alone.iloc[0, 1:].astype(float), atol=1e-6)
+    alone, _ = infer.classify([sounds / "good.wav"], [folder], CPU)
+    np.testing.assert_allclose(predicted.iloc[0, 1:].astype(float), alone.iloc[0, 1:].astype(float), atol=1e-6)
 
 
 def test_weights_load_into_the_plain_network(study: Study, place: Place) -> None:
@@ -77,9 +77,9 @@ def test_weights_load_into_the_plain_network(study: Study, place: Place) -> None
 
 
 def test_missing_and_empty_places_are_refused(trained: tuple[FinishedRun, Path], tmp_path: Path) -> None:
-    heard, wrong = infer.hear([tmp_path / "absent.wav"], [trained[0]], CPU)
-    assert heard.empty
+    predicted, wrong = infer.classify([tmp_path / "absent.wav"], [trained[0]], CPU)
+    assert predicted.empty
     assert wrong == {tmp_path / "absent.wav": "there is no such file or folder"}
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="no sound files"):
-        infer.hear([tmp_path / "nothing"], [trained[0]], CPU)
+        infer.classify([tmp_path / "nothing"], [trained[0]], CPU)

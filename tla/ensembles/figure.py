@@ -97,20 +97,20 @@ def show(ensemble: Ensemble) -> None:
     if (known := TABLE2.get((first["backbone"], first["data"]))) and first["pretrained_upto"] == "block4":
         print(f"\nthe paper (best epoch, five runs): single {known[0]:.2f} ±{known[1]:.2f}, ensemble {known[2]:.2f}")
     print(f"\n{finding(ensemble)}")
-    if told := warning(ensemble.runs):
-        console.say(told)
+    if line := warning(ensemble.runs):
+        console.say(line)
 
 
 def finding(ensemble: Ensemble) -> str:
     """What averaging brought, in a sentence."""
     row = _whole(ensemble, "softmax")
     points = f"{row['gain']:+.1f} points {bracketed(row['gain_low'], row['gain_high'], '+.1f')}"
-    told = f"{row['members']} runs averaged against one ({EPOCHS[ensemble.rule]}): {points}"
+    words = f"{row['members']} runs averaged against one ({EPOCHS[ensemble.rule]}): {points}"
     if count := unfinished(ensemble.runs):
-        return f"{told}; {count} of these runs were {UNTRAINED}, so there is no verdict."
+        return f"{words}; {count} of these runs were {UNTRAINED}, so there is no verdict."
     if row["gain_low"] > 0 or row["gain_high"] < 0:
-        return f"{told}, 95 % interval for {row['covers']}."
-    return f"{told}: cannot be told from none on these {row['clips']} clips."
+        return f"{words}, 95 % interval for {row['covers']}."
+    return f"{words}: cannot be told from none on these {row['clips']} clips."
 
 
 def _accuracy(axes: Axes, ensemble: Ensemble) -> None:

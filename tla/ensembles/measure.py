@@ -36,7 +36,7 @@ ALL = "all"  # the row in which folds are put end to end
 
 @dataclass(frozen=True)
 class Members:
-    """What the members said of the same clips. logits: (members, clips, classes); the others (clips,)."""
+    """The outputs of the members for the same clips. logits: (members, clips, classes); the others (clips,)."""
 
     seeds: tuple[int, ...]
     logits: np.ndarray
@@ -45,14 +45,14 @@ class Members:
     folds: np.ndarray
 
     @property
-    def said(self) -> np.ndarray:
-        """(members, clips): the class that each names."""
+    def predicted(self) -> np.ndarray:
+        """(members, clips): the class with the largest logit."""
         return self.logits.argmax(axis=2)
 
     @property
     def right(self) -> np.ndarray:
         """(members, clips)"""
-        return self.said == self.labels
+        return self.predicted == self.labels
 
     def of(self, fold: int) -> "Members":
         """The clips of one fold."""
@@ -72,7 +72,7 @@ class Ensemble:
     rule: str
 
     def write(self, folder: Path, name: str) -> list[Path]:
-        """The tables as CSV: `name.csv` holds the scores, the others say what they hold."""
+        """The tables as CSV: `name.csv` holds the scores, the names of the others end with what they hold."""
         tables = {"": self.scores.assign(rule=self.rule), **{f"_{part}": getattr(self, part) for part in PARTS}}
         paths = {folder / f"{name}{part}.csv": table for part, table in tables.items()}
         for path, table in paths.items():
@@ -115,11 +115,11 @@ def members(folders: Sequence[FinishedRun], rule: str) -> Members:
         raise UserError(f"an ensemble needs a run of each seed in each fold; there is none for {', '.join(lacking)}")
     parts = []
     for fold in sorted(by_fold):
-        said = [by_fold[fold][seed].predictions for seed in seeds]
-        first = said[0]
-        if any(not np.array_equal(first.names, other.names) for other in said):
+        outputs = [by_fold[fold][seed].predictions for seed in seeds]
+        first = outputs[0]
+        if any(not np.array_equal(first.names, other.names) for other in outputs):
             raise UserError(f"the runs of fold {fold} were scored on different clips, so they cannot be averaged")
-        logits = np.stack([one.logits[rule] for one in said]).astype(np.float64)
+        logits = np.stack([one.logits[rule] for one in outputs]).astype(np.float64)
         parts.append((logits, first.labels, first.sources, np.full(len(first.labels), fold)))
     together = list(zip(*parts, strict=True))
     return Members(tuple(seeds), np.concatenate(together[0], axis=1), *(np.concatenate(part) for part in together[1:]))
@@ -162,19 +162,19 @@ def pairs(one: Members) -> pd.DataFrame:
 
     The correlation is Pearson's of wrong (1) and right (0); it is not there for a member that is always right or always wrong.
     """
-    wrong, said, rows = ~one.right, one.said, []
+    wrong, predicted, rows = ~one.right, one.predicted, []
     for a, b in itertools.combinations(range(len(one.seeds)), 2):
         both_vary = all(0 < wrong[m].sum() < wrong.shape[1] for m in (a, b))
         together = float(np.corrcoef(wrong[a], wrong[b])[0, 1]) if both_vary else np.nan
-        apart = 100 * float((said[a] != said[b]).mean())
+        apart = 100 * float((predicted[a] != predicted[b]).mean())
         rows.append({"seed_a": one.seeds[a], "seed_b": one.seeds[b], "disagreement": apart, "error_correlation": together})
     return pd.DataFrame(rows, columns=["seed_a", "seed_b", "disagreement", "error_correlation"])
 
 
 def disagreement(one: Members) -> Estimate:
     """Share of pairs of members that class a clip differently, over clips, on these runs."""
-    said = one.said
-    differ = [said[a] != said[b] for a, b in itertools.combinations(range(len(said)), 2)]
+    predicted = one.predicted
+    differ = [predicted[a] != predicted[b] for a, b in itertools.combinations(range(len(predicted)), 2)]
     return share(of_clips(np.mean(differ, axis=0), one.sources))
 
 

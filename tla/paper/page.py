@@ -64,10 +64,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One of the paper's claims, and what the runs say of it."""
+    """One of the paper's claims, and what the runs show of it."""
 
     title: str
-    says: str
+    statement: str
     verdict: str
     about: str
     measured: Sequence[Measured] = ()
@@ -95,7 +95,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What the page says."""
+    """The contents of the page."""
 
     title: str
     about: str
@@ -221,7 +221,7 @@ def _about(room: Room) -> str:
     run, off = f"run {room.run} ({room.backbone} on {room.data})", max(clip.error for clip in room.clips)
     return (
         f"{len(room.clips)} clips of fold {room.fold}, which {run} did not train on, drawn at random with up to four in ten "
-        f"that it got wrong. Attribution: Integrated Gradients from silence, of the logit of what the run said; "
+        f"that it got wrong. Attribution: Integrated Gradients from silence, of the logit of the predicted class; "
         f"on every clip its sum is right within {max(1, math.ceil(100 * off))} %."
     )
 
@@ -267,7 +267,7 @@ def _clip(clip: Clip, rate: int) -> dict[str, Any]:
 
 
 def _flac(samples: np.ndarray, rate: int) -> str:
-    """Without loss, so that the page computes with what the network heard; half the size of a wave file."""
+    """Without loss, so that the page computes with the very samples of the clip; half the size of a wave file."""
     import soundfile
 
     file = io.BytesIO()

@@ -1,5 +1,6 @@
-"""What the page says of a report: the claims with their numbers, the tables, the figures that there are, how it was made."""
+"""A report as a page: the claims with their numbers, the tables, the figures that there are, how it was made."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +12,15 @@ from tla.console import say
 from tla.errors import Damaged
 from tla.manifest import vouched
 from tla.options import UNTRAINED
-from tla.paper import claims
-from tla.paper.claims import FAILS, HOLDS, OPEN, Finding
+from tla.paper import claim_words
+from tla.paper.claims import Finding
+from tla.paper.measured import FAILS, HOLDS, OPEN
+from tla.paper.measured import Measured as MeasuredPart
 from tla.paper.page import Claim, Measured, Page, Part, Plate, Table, write
 from tla.paper.report import Report
 from tla.paper.report_tables import NAMES, typeset
 from tla.runs.tables import parsed
-from tla.statistics import between
+from tla.statistics import Estimate, between
 
 TITLE = "What a network trained on photographs brings to sound"
 FIGURES = {  # how a figure's file begins -> its title, in the order of the page
@@ -40,7 +43,7 @@ SYNTHETIC = "The sounds are synthetic: this page shows how tla works, not what i
 
 
 def publish(report: Report, folder: Path, room: Room | None) -> Path:
-    """Write the page of a report into the figures folder, and say how large it is."""
+    """Write the page of a report into the figures folder, and print how large it is."""
     path = folder / "report.html"
     write(page(report, folder, room), path)
     size = f"{path.stat().st_size / 1e6:.1f} MB"
@@ -80,24 +83,23 @@ def _found(report: Report) -> str:
     """The headline: how many claims fare how, and what pretraining brings."""
     count = Counter(str(finding.verdict) for finding in report.findings)
     holding, failing, left, short = (count[verdict] for verdict in (HOLDS, FAILS, OPEN, UNTRAINED))
-    told = [f"{WORDS[holding]} hold{'s' * (holding == 1)} "] if holding else []
-    told += [f"{WORDS[failing]} do{'es' * (failing == 1)} not"] if failing else []
-    told += [f"for {WORDS[left]} there is not enough evidence"] if left else []
-    told += [f"of {WORDS[short]} the runs were {UNTRAINED}"] if short else []
-    listed = told[0] if len(told) == 1 else f"{', '.join(told[:-1])}{',' * (len(told) > 2)} and {told[-1]}"
+    counts = [f"{WORDS[holding]} hold{'s' * (holding == 1)} "] if holding else []
+    counts += [f"{WORDS[failing]} do{'es' * (failing == 1)} not"] if failing else []
+    counts += [f"for {WORDS[left]} there is not enough evidence"] if left else []
+    counts += [f"of {WORDS[short]} the runs were {UNTRAINED}"] if short else []
+    listed = counts[0] if len(counts) == 1 else f"{', '.join(counts[:-1])}{',' * (len(counts) > 2)} and {counts[-1]}"
     headline = (
         f"Of the seven claims of “Rethinking CNN Models for Audio Classification” (Palanisamy, Singhania, Yao, 2020), {listed}."
     )
-    gains = [row for row in report.findings[0].parts if pd.notna(row["value"])]
-    return " ".join([headline, *(_gain(row) for row in gains[:1])])
+    gains = [_gain(part, part.number) for part in report.findings[0].parts if part.number]
+    return " ".join([headline, *gains[:1]])
 
 
-def _gain(row: Mapping) -> str:
-    way = "gain" if row["value"] >= 0 else "lose"
-    low, high = sorted((abs(row["low"]), abs(row["high"])))
-    ends = between(low, high, ".1f") if row["low"] * row["high"] > 0 else between(row["low"], row["high"], "+.1f")
-    data = NAMES.get(row["data"], row["data"])
-    size = f"{abs(row['value']):.1f} points on {data} with {row['backbone']} (95 % interval {ends})"
+def _gain(part: MeasuredPart, number: Estimate) -> str:
+    way = "gain" if number.mean >= 0 else "lose"
+    low, high = sorted((abs(number.low), abs(number.high)))
+    ends = between(low, high, ".1f") if number.excludes_zero else between(number.low, number.high, "+.1f")
+    size = f"{abs(number.mean):.1f} points on {NAMES.get(part.data, part.data)} with {part.backbone} (95 % interval {ends})"
     return f"Pretrained weights {way} {size} over random ones."
 
 
@@ -112,46 +114,44 @@ def _tables(typeset: Mapping[str, tuple[str, pd.DataFrame, str]]) -> list[Table]
 
 
 def _shared(findings: Sequence[Finding]) -> tuple[str, tuple[str, ...]]:
-    """What all claims were measured on, and what sets all of it apart from the paper: it is said once."""
-    told = [finding for finding in findings if finding.parts]
-    places = {finding.on for finding in told}
-    apart = [reason for reason in told[0].apart if all(reason in other.apart for other in told)] if told else []
+    """What all claims were measured on, and what sets all of it apart from the paper: it stands on the page once."""
+    measured = [finding for finding in findings if finding.parts]
+    places = {finding.on for finding in measured}
+    apart = [reason for reason in measured[0].apart if all(reason in other.apart for other in measured)] if measured else []
     return places.pop() if len(places) == 1 else "", tuple(apart)
 
 
 def _setting(on: str, apart: Sequence[str]) -> str:
-    told = [f"Measured on {on}." if on else "", f"Apart from the paper’s setting in: {', '.join(apart)}." if apart else ""]
-    return " ".join(filter(None, told))
+    words = [f"Measured on {on}." if on else "", f"Apart from the paper’s setting in: {', '.join(apart)}." if apart else ""]
+    return " ".join(filter(None, words))
 
 
 def _claim(finding: Finding, on: str, apart: Sequence[str]) -> Claim:
-    missing = (text.partition(": python") for text in finding.missing)
-    measured = [_measured(row) for row in finding.parts if pd.notna(row["value"])]
+    measured = [_measured(part, part.number) for part in finding.parts if part.number]
     own = [reason for reason in finding.apart if reason not in apart]
     return Claim(
         title=finding.claim.title,
-        says=f"{finding.claim.says} ({finding.claim.where})",
+        statement=f"{finding.claim.statement} ({finding.claim.where})",
         verdict=finding.verdict,
         about=_setting(finding.on if finding.on != on else "", own) if measured else "",
         measured=measured,
-        missing=[(what, f"python{command}" if command else "") for what, _, command in missing],
+        missing=[(missing.what, missing.command) for missing in finding.missing],
     )
 
 
-def _measured(row: dict) -> Measured:
-    region = None if pd.isna(row["region_low"]) else (row["region_low"], row["region_high"])
-    compared = row["size"] is not None
+def _measured(part: MeasuredPart, number: Estimate) -> Measured:
+    alone = math.isnan(number.low)  # without an interval a mark alone is drawn
     return Measured(
-        what=row["part"],
-        number=claims.number(row),
-        verdict=claims.judged(row) if region else "",
-        basis=claims.basis(row),
-        value=row["value"],
-        low=row["value"] if pd.isna(row["low"]) else row["low"],  # without an interval a mark alone is drawn
-        high=row["value"] if pd.isna(row["high"]) else row["high"],
-        region=region,
-        paper=row["paper"] if compared else None,
-        size=claims.compared(row).replace("'", "’") if compared else "",
+        what=part.part,
+        number=claim_words.number(number, part.unit),
+        verdict=claim_words.judged(part),
+        basis=claim_words.basis(part),
+        value=number.mean,
+        low=number.mean if alone else number.low,
+        high=number.mean if alone else number.high,
+        region=part.region,
+        paper=part.paper if part.size else None,
+        size=claim_words.compared(part).replace("'", "’"),
     )
 
 
@@ -189,7 +189,7 @@ def _numbers(folder: Path, stem: str) -> Table | None:
 
 
 def _as_written(path: Path) -> bytes | None:
-    """What a file holds; None, and said, if it was damaged."""
+    """What a file holds; None, with a message, if it was damaged."""
     try:
         return vouched(path)
     except Damaged as error:

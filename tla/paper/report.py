@@ -1,7 +1,7 @@
-"""Tables I, II and III and the verdicts, from the runs and tables that exist: everything that a report says, as one value."""
+"""Tables I, II and III and the verdicts, from the runs and tables that exist: everything that a report shows, as one value."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,12 @@ import pandas as pd
 
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
-from tla.paper import claims, evidence, studies, table_evidence
+from tla.options import RANDOM
+from tla.paper import claims, evidence_from_runs, measured, studies
 from tla.paper.claims import Finding
-from tla.paper.evidence import Arm, Clips
-from tla.paper.studies import RANDOM, Case
+from tla.paper.evidence_from_runs import Arm, Clips
+from tla.paper.evidence_from_tables import from_tables
+from tla.paper.studies import Case, joined_folds
 from tla.reference import DATA, TABLE1, TABLE2, TABLE3
 from tla.runs import tables
 from tla.runs.tables import Outcomes
@@ -21,21 +23,8 @@ from tla.statistics import Estimate, difference, gain, mean, share
 OWN = ("table1", "table2", "table3", "claims")  # the report's own tables in the figures folder
 OPTIMISM = "best - last"  # what choosing the epoch on the scored clips brings
 GAP = f"pretrained - {RANDOM}"
-QUANTITY = [
-    "quantity",
-    "rule",
-    "folds",
-    "seeds",
-    "runs",
-    "clips",
-    "sources",
-    "accuracy",
-    "low",
-    "high",
-    "covers",
-    "spread",
-    "spread_over",
-]
+QUANTITY = ["quantity", "rule", "folds", "seeds", "runs", "clips", "sources"]
+QUANTITY += ["accuracy", "low", "high", "covers", "spread", "spread_over"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +38,7 @@ class Only:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a report says. All tables are tidy; `tla.paper.report_tables` sets them."""
+    """What a report shows. All tables are tidy; `tla.paper.report_tables` sets them."""
 
     table1: pd.DataFrame
     """One row per data set, backbone, quantity (pretrained, random, their difference) and rule; `best - last` is the optimism
@@ -67,7 +56,7 @@ class Report:
     runs: pd.DataFrame
     """One row per run of those: its options, scores, versions, commit, machine."""
     data: pd.DataFrame
-    """One row per data set: what the held-out clips say of it."""
+    """One row per data set: its held-out clips."""
     figures: tuple[Path, ...]
     """The figures (PDF) in the figures folder."""
 
@@ -89,15 +78,15 @@ def gather(
     table2 = pd.DataFrame([row for case in averaged for row in _table2(case)])
     if table2.empty:  # a table without rows has its heads
         table2 = pd.DataFrame(columns=["data", "backbone", "study", "protocol", "rule", "folds", "runs", "averaged"])
-    parts = evidence.from_runs(contexts, rule, where, clips)
-    parts = claims.judge(pd.concat([parts, table_evidence.from_tables(figures, contexts, where)], ignore_index=True))
+    parts = [*evidence_from_runs.from_runs(contexts, rule, where, clips), *from_tables(figures, contexts, where)]
     cases = [case for candidates in contexts.values() for case in candidates]
-    used = [case for case in cases if case.key in set(parts["study"])]
+    named = {part.study for part in parts}
+    used = [case for case in cases if case.key in named]
     return Report(
         table1=table1,
         table2=table2,
         table3=_table3(table1, table2, rule),
-        parts=parts,
+        parts=measured.table(parts),
         findings=claims.findings(parts),
         studies=studies.table(cases, used),
         runs=_runs(used),
@@ -133,8 +122,8 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
 
 def _table1(case: Case, clips: Clips) -> pd.DataFrame:
     arms = {name: case.arm(name) for name in ("pretrained", RANDOM) if case.arm(name)}
-    held_out = {name: _with_own_optimism({rule: clips(arm, rule) for rule in _rules(arm)}) for name, arm in arms.items()}
-    runs = {name: _with_optimism(tables.runs_table(arm)) for name, arm in arms.items()}
+    held_out = {name: _held_out(arm, clips) for name, arm in arms.items()}
+    runs = {name: _scored(arm) for name, arm in arms.items()}
     rows = []
     for name in arms:
         folds = {rule: tables.folds_of(study) for rule, study in held_out[name].items()}
@@ -164,7 +153,7 @@ def _gap(held_out: Mapping[str, Mapping[str, Outcomes]], runs: Mapping[str, pd.D
     for rule in gained:
         each = each.merge(tables.less(left, right, rule), on=["fold", "seed"])
     count = int(left["fold"].isin(folds).sum() + right["fold"].isin(folds).sum())
-    return [row | {"runs": count, "folds": _folds(folds)} for row in _quantity(GAP, gained, counts, each)]
+    return [row | {"runs": count, "folds": joined_folds(folds)} for row in _quantity(GAP, gained, counts, each)]
 
 
 def _quantity(name: str, means: Mapping[str, Estimate], counts: dict[str, int], runs: pd.DataFrame) -> list[dict[str, object]]:
@@ -173,30 +162,28 @@ def _quantity(name: str, means: Mapping[str, Estimate], counts: dict[str, int], 
     for rule, estimate in means.items():
         row = tables.reported(name, rule, estimate, runs)
         row["quantity"] = row.pop("arm")
-        rows.append(row | {"folds": _folds(runs["fold"]), "seeds": runs["seed"].nunique()} | counts)
+        rows.append(row | {"folds": joined_folds(runs["fold"]), "seeds": runs["seed"].nunique()} | counts)
     return rows
 
 
-def _with_own_optimism(held_out: dict[str, Outcomes]) -> dict[str, Outcomes]:
-    if {"best", "last"} <= set(held_out):
-        held_out[OPTIMISM] = tables.within(held_out["best"], held_out["last"])
-    return held_out
+def _held_out(arm: Arm, clips: Clips) -> dict[str, Outcomes]:
+    """What an arm was right about under each rule, and its optimism."""
+    each = {rule: clips(arm, rule) for rule in _rules(arm)}
+    return each | ({OPTIMISM: tables.within(each["best"], each["last"])} if "best" in each else {})
 
 
-def _with_optimism(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs.assign(**{OPTIMISM: runs["best"] - runs["last"]}) if {"best", "last"} <= set(runs) else runs
+def _scored(arm: Arm) -> pd.DataFrame:
+    """An arm's runs, likewise."""
+    runs = tables.runs_table(arm)
+    return runs.assign(**{OPTIMISM: runs["best"] - runs["last"]}) if "best" in runs else runs
 
 
 def _rules(arm: Arm) -> list[str]:
     return list(arm[0].result.scores)
 
 
-def _folds(folds: Iterable[int]) -> str:
-    return ",".join(map(str, sorted(set(folds))))
-
-
 def _table2(case: Case) -> list[dict]:
-    runs = evidence.grid(case.arm("pretrained"))
+    runs = evidence_from_runs.grid(case.arm("pretrained"))
     if not runs:
         return []
     setting, known = case.setting, TABLE2.get((case.setting.backbone, case.setting.data))
@@ -205,7 +192,7 @@ def _table2(case: Case) -> list[dict]:
     for rule in _rules(runs):
         one = ensembles.members(runs, rule)
         for how in ensembles.HOWS:
-            stands_on = {"rule": rule, "folds": _folds(folder.run.fold for folder in runs), "runs": len(runs)}
+            stands_on = {"rule": rule, "folds": joined_folds(folder.run.fold for folder in runs), "runs": len(runs)}
             score = ensembles.score(ensembles.ALL, one, how)
             del score["fold"]
             paper = known if known and (rule, how) == ("best", "softmax") else (None, None, None)
@@ -232,14 +219,8 @@ def _table3(table1: pd.DataFrame, table2: pd.DataFrame, asked: str | None) -> pd
     for row in table2.to_dict("records"):
         if row["averaged"] == "softmax":
             model = f"{row['backbone']}, ensemble of {row['members']}"
-            rows.append(
-                {
-                    "source": "here",
-                    "model": model,
-                    **{name: row[name] for name in same if name in row},
-                    "accuracy": row["ensemble"],
-                }
-            )
+            measured_here = {name: row.get(name) for name in same} | {"accuracy": row["ensemble"]}
+            rows.append({"source": "here", "model": model, **measured_here})
     table = pd.DataFrame(rows, columns=["source", "model", *same])
     wanted = {asked if asked in ("best", "last") else "last", "test"}
     return table[(table["source"] != "here") | table["rule"].isin(wanted)].reset_index(drop=True)
@@ -254,23 +235,23 @@ def _runs(used: Sequence[Case]) -> pd.DataFrame:
 
 
 def _data(used: Sequence[Case]) -> pd.DataFrame:
-    """What the held-out clips say of each data set: how many, of how many recordings, and which of these are in two folds."""
+    """The held-out clips of each data set: how many, of how many recordings, and which of these are in two folds."""
     rows = []
     for digest in dict.fromkeys(case.setting.digest for case in used):
         mine = [case for case in used if case.setting.digest == digest]
         first = {folder.run.fold: folder for case in mine for folder in case.folders}  # any run of a fold holds out the same
-        heard = [
+        each = [
             pd.DataFrame({"fold": fold, "source": f.predictions.sources, "label": f.predictions.labels})
             for fold, f in sorted(first.items())
         ]
-        clips = pd.concat(heard, ignore_index=True)
+        clips = pd.concat(each, ignore_index=True)
         across = clips.groupby("source")["fold"].nunique()
         rows.append(
             {
                 "data": mine[0].setting.data,
                 "digest": digest,
                 "classes": mine[0].setting.classes,
-                "folds": _folds(first),
+                "folds": joined_folds(first),
                 "clips": len(clips),
                 "fewest_clips_of_a_class": int(clips["label"].value_counts().min()),
                 "recordings": clips["source"].nunique(),

@@ -1,37 +1,25 @@
-"""A report's tables, set: as CSV (tidy), LaTeX (booktabs) and PDF, the paper's numbers beside ours; and in the terminal."""
+"""A report's tables: as CSV (tidy), LaTeX and PDF, the paper's numbers beside ours; and in the terminal."""
 
 import json
 import math
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from tla import console, plots
 from tla.files import write_text
 from tla.manifest import vouched, vouching, write_table
-from tla.paper.claims import FAILS, HOLDS, Finding, number, region_words
+from tla.options import RANDOM
+from tla.paper.claim_words import number, region_words, sentence
+from tla.paper.claims import Finding
+from tla.paper.measured import FAILS, HOLDS, Measured, Verdict, joined
 from tla.paper.report import GAP, OPTIMISM, Report
-from tla.paper.studies import RANDOM
+from tla.paper.typesetting import NONE, latex, plate
 from tla.reference import DATA, TABLE1, TABLE2
 from tla.statistics import bracketed
 
-NONE = "–"
-POINT_IN = 1 / 72
-DPI = 720  # at which widths are measured, fine enough for hinting not to matter
-FONT, SMALLEST = 7.0, 5.0  # points
-WIDE = 40  # letters in a cell from which on a LaTeX column is a paragraph
-LATEX = str.maketrans(
-    {letter: rf"\{letter}" for letter in "&%$#_{}"}
-    | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "<": r"$<$", ">": r"$>$", "|": r"$|$"}
-    | {"±": r"$\pm$", "–": "--", "[": "{[}"}  # a bracket after the end of a row would be its option
-)
-GUTTER, LINE = 0.9, 1.35  # between columns and from line to line, in units of the font's size
+STARTS = ("pretrained", RANDOM)
 NAMES = {
     "esc50": "ESC-50",
     "esc10": "ESC-10",
@@ -54,7 +42,7 @@ CLAIMS_NOTE = (
 
 
 def publish(report: Report, folder: Path) -> list[Path]:
-    """Write everything that a report says into the figures folder."""
+    """Write everything that a report shows into the figures folder."""
     tidy = {
         "table1": report.table1,
         "table2": report.table2,
@@ -100,62 +88,64 @@ def typeset(report: Report) -> dict[str, tuple[str, pd.DataFrame, str]]:
 
 def table1(tidy: pd.DataFrame) -> pd.DataFrame:
     """Table I: a row per data set, backbone and rule; the paper's rows also where there are no runs."""
-    rows = []
-    for data, backbone in _places(tidy, TABLE1):
-        mine = tidy[(tidy["data"] == data) & (tidy["backbone"] == backbone)]
-        known = TABLE1.get((backbone, data))
-        for rule in mine["rule"].unique() if len(mine) else ["best"]:
-            each = {row["quantity"]: row for row in mine[mine["rule"] == rule].to_dict("records")}
-            paper = [f"{known[0]:.2f}", f"{known[1]:.2f}", f"{known[0] - known[1]:+.2f}"] if known and rule == "best" else []
-            signed = "+" if rule == OPTIMISM else ""
-            ours = [
-                _interval(each.get("pretrained"), signed),
-                _interval(each.get(RANDOM), signed),
-                _interval(each.get(GAP), "+"),
-            ]
-            runs, seeds = (_both(each, what) for what in ("runs", "seeds"))
-            first = next(iter(each.values()), None)
-            stands_on = [_spaced(first["folds"]), first["protocol"]] if first else [NONE] * 2
-            rows.append([NAMES.get(data, data), backbone, rule, *ours, *(paper or [NONE] * 3), runs, seeds, *stands_on])
-    columns = [("", "data"), ("", "backbone"), ("", "epoch")]
-    columns += [("here", name) for name in ("pretrained", "random", "difference")]
-    columns += [("paper", name) for name in ("pretrained", "random", "difference")]
-    columns += [("", name) for name in ("runs", "seeds", "folds", "protocol")]
-    return _thin(pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns)))
 
+    def ours(rule: str, each: Mapping[str, dict]) -> list[str]:
+        signed = "+" if rule == OPTIMISM else ""
+        return [_interval(each.get(name), sign) for name, sign in (("pretrained", signed), (RANDOM, signed), (GAP, "+"))]
 
-def _both(each: dict[str, dict], what: str) -> str:
-    """A count for both starts."""
-    return " | ".join(str(each[arm][what]) if arm in each else "0" for arm in ("pretrained", RANDOM)) if each else NONE
+    def stands_on(each: Mapping[str, dict]) -> list[str]:
+        first = next(iter(each.values()))
+        counts = [" | ".join(str(each[arm][what]) if arm in each else "0" for arm in STARTS) for what in ("runs", "seeds")]
+        return [*counts, _spaced(first["folds"]), first["protocol"]]
+
+    papers = {place: [f"{a:.2f}", f"{b:.2f}", f"{a - b:+.2f}"] for place, (a, b) in TABLE1.items()}
+    names = [*STARTS, "difference"]
+    return _beside(tidy, "quantity", papers, ours, stands_on, names, names, ["runs", "seeds", "folds", "protocol"])
 
 
 def table2(tidy: pd.DataFrame) -> pd.DataFrame:
     """Table II: likewise."""
+
+    def ours(_: str, each: Mapping[str, dict]) -> list[str]:
+        if not each:
+            return [NONE] * 4
+        row = each["softmax"]
+        gain = f"{row['gain']:+.1f} {bracketed(row['gain_low'], row['gain_high'], '+.1f')}"
+        single = f"{row['single']:.1f} ±{row['spread']:.1f}"
+        return [single, f"{row['ensemble']:.1f}", gain, f"{each['logits']['ensemble']:.1f}"]
+
+    def stands_on(each: Mapping[str, dict]) -> list[str]:
+        row = each["softmax"]
+        return [str(row["members"]), str(row["runs"]), _spaced(row["folds"]), row["protocol"]]
+
+    papers = {place: [f"{a:.2f} ±{sd:.2f}", f"{b:.2f}", f"{b - a:+.2f}"] for place, (a, sd, b) in TABLE2.items()}
+    here, behind = ["single", "ensemble", "gain", "of logits"], ["members", "runs", "folds", "protocol"]
+    return _beside(tidy, "averaged", papers, ours, stands_on, here, here[:3], behind)
+
+
+def _beside(
+    tidy: pd.DataFrame,
+    kind: str,
+    papers: Mapping[tuple[str, str], list[str]],
+    ours: Callable[[str, Mapping[str, dict]], list[str]],
+    stands_on: Callable[[Mapping[str, dict]], list[str]],
+    here: Sequence[str],
+    paper: Sequence[str],
+    behind: Sequence[str],
+) -> pd.DataFrame:
+    """A row per data set, backbone and rule: our cells, the paper's, what ours stand on, from the tidy rows by their `kind`."""
     rows = []
-    for data, backbone in _places(tidy, TABLE2):
-        mine = tidy[(tidy["data"] == data) & (tidy["backbone"] == backbone)] if len(tidy) else tidy
-        known = TABLE2.get((backbone, data))
+    measured = list(dict.fromkeys(zip(tidy["data"], tidy["backbone"], strict=True)))
+    known = sorted(((data, backbone) for backbone, data in papers), key=lambda place: DATA.index(place[0]))
+    for data, backbone in [*measured, *(place for place in known if place not in measured)]:
+        mine = tidy[(tidy["data"] == data) & (tidy["backbone"] == backbone)]
         for rule in mine["rule"].unique() if len(mine) else ["best"]:
-            each = {row["averaged"]: row for row in mine[mine["rule"] == rule].to_dict("records")} if len(mine) else {}
-            ours, stands_on = [NONE] * 4, [NONE] * 4
-            if each:
-                row, of_logits = each["softmax"], each["logits"]
-                gain = f"{row['gain']:+.1f} {bracketed(row['gain_low'], row['gain_high'], '+.1f')}"
-                ours = [
-                    f"{row['single']:.1f} ±{row['spread']:.1f}",
-                    f"{row['ensemble']:.1f}",
-                    gain,
-                    f"{of_logits['ensemble']:.1f}",
-                ]
-                stands_on = [str(row["members"]), str(row["runs"]), _spaced(row["folds"]), row["protocol"]]
-            paper = [NONE] * 3
-            if known and rule == "best":
-                paper = [f"{known[0]:.2f} ±{known[1]:.2f}", f"{known[2]:.2f}", f"{known[2] - known[0]:+.2f}"]
-            rows.append([NAMES.get(data, data), backbone, rule, *ours, *paper, *stands_on])
-    columns = [("", "data"), ("", "backbone"), ("", "epoch")]
-    columns += [("here", name) for name in ("single", "ensemble", "gain", "of logits")]
-    columns += [("paper", name) for name in ("single", "ensemble", "gain")]
-    columns += [("", name) for name in ("members", "runs", "folds", "protocol")]
+            each = {row[kind]: row for row in mine[mine["rule"] == rule].to_dict("records")}
+            stated = papers.get((backbone, data)) if rule == "best" else None
+            basis = stands_on(each) if each else [NONE] * len(behind)
+            rows.append([NAMES.get(data, data), backbone, rule, *ours(rule, each), *(stated or [NONE] * len(paper)), *basis])
+    groups = {"": ("data", "backbone", "epoch"), "here": here, "paper": paper}
+    columns = [(group, name) for group, names in groups.items() for name in names] + [("", name) for name in behind]
     return _thin(pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns)))
 
 
@@ -186,9 +176,9 @@ def claims(findings: Sequence[Finding]) -> pd.DataFrame:
         about = [str(finding.claim.number), finding.claim.title, finding.verdict, size(finding.size)]
         if not finding.parts:
             rows.append([*about, *[NONE] * 9])
-        for row in finding.parts:
-            place = f"{NAMES.get(row['data'], row['data'])}, {row['backbone']}{' (*)' if row['departures'] else ''}"
-            rows.append([*about, place if place != shown else "", row["part"], *_part(row)])
+        for part in finding.parts:
+            place = f"{NAMES.get(part.data, part.data)}, {part.backbone}{' (*)' if part.departures else ''}"
+            rows.append([*about, place if place != shown else "", part.part, *_part(part)])
             about, shown = [""] * 4, place
     columns = [("", ""), ("", "claim"), ("", "verdict"), ("", "its size")]
     names = ("on", "number", "measured", "needed", "verdict", "epoch", "folds", "seeds", "clips")
@@ -196,17 +186,16 @@ def claims(findings: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns))
 
 
-def _part(row: dict) -> list[str]:
+def _part(part: Measured) -> list[str]:
     """What was measured of a part, in the cells of a row."""
-    needed = NONE if math.isnan(row["region_low"]) else region_words((row["region_low"], row["region_high"]))
-    if math.isnan(row["value"]):
-        lacking = " ".join(row["missing"].split()[:2]) if row["missing"].startswith("no ") else "nothing"
-        return [lacking, needed, *[NONE] * 5]
-    stands_on = [row["rule"], _spaced(row["folds"]), row["seeds"], f"{row['clips']:.0f}"]
-    return [number(row), needed, row["verdict"] or NONE, *stands_on]
+    needed = region_words(part.region) if part.region else NONE
+    if part.number is None:
+        return [part.lack, needed, *[NONE] * 5]
+    stands_on = [part.rule, _spaced(joined(part, "folds")), joined(part, "seeds"), str(part.clips)]
+    return [number(part.number, part.unit), needed, part.verdict or NONE, *stands_on]
 
 
-def size(agreement: str | None) -> str:
+def size(agreement: Verdict | None) -> str:
     """Whether the size that the paper states agrees, in a word or two."""
     return {HOLDS: "agrees", FAILS: "does not agree", None: NONE}.get(agreement, "not enough evidence")
 
@@ -215,127 +204,6 @@ def apart(findings: Sequence[Finding]) -> str:
     """What sets the runs apart from the paper's."""
     reasons = dict.fromkeys(reason for finding in findings for reason in finding.apart)
     return f"(*) Not the paper's setting: {', '.join(reasons)}." if reasons else ""
-
-
-def latex(table: pd.DataFrame, title: str, note: str, name: str) -> str:
-    """A table for a paper, in booktabs' style; with a wide text, its columns are paragraphs."""
-    escaped = table.map(_escaped)
-    heads = [(_escaped(group), _escaped(head)) for group, head in _heads(table)]
-    grouped = any(group for group, _ in heads)
-    escaped.columns = pd.MultiIndex.from_tuples(heads) if grouped else pd.Index([head for _, head in heads])
-    longest = [max([len(str(cell)) for cell in table[column]], default=0) for column in table.columns]
-    shares = [max(12, min(length, 60)) for length in longest]
-    if max(longest) > WIDE:
-        form = "".join(f"p{{{0.9 * share / sum(shares):.2f}\\linewidth}}" for share in shares)
-    else:
-        form = "".join("r" if _is_number(table[column]) else "l" for column in table.columns)
-    body = escaped.to_latex(index=False, escape=False, multicolumn_format="c", column_format=form).strip()
-    caption = rf"\caption{{{_escaped(f'{title}. {note}')}}}"
-    parts = [r"\begin{table*}", r"\centering", r"\footnotesize", body, caption, rf"\label{{tab:{name}}}", r"\end{table*}"]
-    return "\n".join([r"% needs \usepackage{booktabs}", *parts, ""])
-
-
-def _escaped(text: object) -> str:
-    """A text that LaTeX takes as it is."""
-    return str(text).translate(LATEX)
-
-
-def plate(table: pd.DataFrame, title: str, note: str) -> Figure:
-    """A table as a figure: rules above, below and under the head, numbers to the right, long texts broken."""
-    font = FONT
-    while True:
-        broken, widths = _measured(table, font)
-        total = sum(widths) + GUTTER * font * POINT_IN * (len(widths) - 1)
-        if total <= plots.PAGE_IN or font <= SMALLEST:
-            break
-        font -= 0.25
-    line = LINE * font * POINT_IN
-    heights = [line * max(str(cell).count("\n") + 1 for cell in row) for row in broken]
-    heads = _heads(table)
-    grouped = any(group for group, _ in heads)
-    paragraphs = any("\n" in str(cell) for row in broken for cell in row)
-    between = 0.45 * line if paragraphs else 0.0
-    head = line * (2.3 if grouped else 1.2)
-    tall = 1.8 * line + head + sum(heights) + between * len(heights) + 0.8 * line
-    wide = max(total, plots.COLUMN_IN)
-    with plots.look():
-        figure = Figure(figsize=(wide, tall))
-        pen = _Pen(figure, wide, tall, font)
-        lefts = [sum(widths[:i]) + GUTTER * font * POINT_IN * i for i in range(len(widths))]
-        y = tall - line
-        pen.write(0, y, title, weight="bold", size=font + 1)
-        y -= 0.5 * line
-        pen.rule(0, total, y, 0.9)
-        y -= line
-        if grouped:
-            for group in dict.fromkeys(group for group, _ in heads if group):
-                inside = [i for i, (own, _) in enumerate(heads) if own == group]
-                left, right = lefts[inside[0]], lefts[inside[-1]] + widths[inside[-1]]
-                pen.write((left + right) / 2, y, group, align="center")
-                pen.rule(left, right, y - 0.3 * line, 0.5)
-            y -= 1.1 * line
-        numbers = [_is_number(table[column]) for column in table.columns]
-        for (_, name), left, width, number in zip(heads, lefts, widths, numbers, strict=True):
-            pen.write(left + width if number else left, y, name, align="right" if number else "left")
-        y -= 0.4 * line
-        pen.rule(0, total, y, 0.5)
-        for row, height in zip(broken, heights, strict=True):
-            y -= line + between / 2
-            for cell, left, width, number in zip(row, lefts, widths, numbers, strict=True):
-                for i, text in enumerate(str(cell).split("\n")):
-                    pen.write(left + width if number else left, y - i * line, text, align="right" if number else "left")
-            y -= height - line + between / 2
-        pen.rule(0, total, y - 0.4 * line, 0.9)
-        plots.caption(figure, note)
-    return figure
-
-
-class _Pen:
-    """Writes on a figure, in inches from its lower left corner."""
-
-    def __init__(self, figure: Figure, wide: float, tall: float, font: float) -> None:
-        self.figure, self.wide, self.tall, self.font = figure, wide, tall, font
-
-    def write(self, x: float, y: float, text: str, *, align: Any = "left", weight: str = "normal", size: float = 0) -> None:
-        where: Any = {"ha": align, "va": "baseline", "fontsize": size or self.font, "fontweight": weight, "parse_math": False}
-        self.figure.text(x / self.wide, y / self.tall, text, **where)
-
-    def rule(self, left: float, right: float, y: float, width: float) -> None:
-        ends, height = [left / self.wide, right / self.wide], y / self.tall
-        self.figure.add_artist(Line2D(ends, [height, height], color="black", linewidth=width))
-
-
-BREAK = {"claim": 22, "verdict": 12, "its size": 12, "on": 24, "number": 32, "model": 52}  # letters in a line, by column
-
-
-def _measured(table: pd.DataFrame, font: float) -> tuple[list[list[str]], list[float]]:
-    """The cells with their lines broken, and the width of each column in inches."""
-    names = [name for _, name in _heads(table)]
-    broken = [
-        ["\n".join(textwrap.wrap(str(cell), BREAK.get(name, 60))) for name, cell in zip(names, row, strict=True)]
-        for row in table.itertuples(index=False)
-    ]
-    figure = Figure(figsize=(1, 1), dpi=DPI)
-    renderer = FigureCanvasAgg(figure).get_renderer()
-    widths = []
-    with plots.look():
-        for i, name in enumerate(names):
-            lines = {name, *(line for row in broken for line in row[i].split("\n"))}
-            texts = [figure.text(0, 0, line, fontsize=font, parse_math=False) for line in lines]
-            widths.append(max(text.get_window_extent(renderer).width for text in texts) / DPI)
-    return broken, widths
-
-
-def _heads(table: pd.DataFrame) -> list[tuple[str, str]]:
-    """Group and name of each column."""
-    return [(str(column[0]), str(column[1])) for column in table.columns.to_list()]
-
-
-def _places(tidy: pd.DataFrame, known: dict) -> list[tuple[str, str]]:
-    """Data set and backbone of each row: what was measured, then what the paper has beside."""
-    mine = list(dict.fromkeys(zip(tidy["data"], tidy["backbone"], strict=True))) if len(tidy) else []
-    papers = sorted(((data, backbone) for backbone, data in known), key=lambda place: DATA.index(place[0]))
-    return [*mine, *(place for place in papers if place not in mine)]
 
 
 def _spaced(folds: object) -> str:
@@ -349,7 +217,7 @@ def _interval(row: dict | None, signed: str = "") -> str:
 
 
 def _thin(table: pd.DataFrame, columns: int = 2) -> pd.DataFrame:
-    """Leave out of the first columns what the row above says too."""
+    """Leave out of the first columns what the row above holds too."""
     heads = table.iloc[:, :columns]
     same = (heads == heads.shift()).cumprod(axis=1).astype(bool)
     thin = table.copy()
@@ -357,22 +225,18 @@ def _thin(table: pd.DataFrame, columns: int = 2) -> pd.DataFrame:
     return thin
 
 
-def _is_number(column: pd.Series) -> bool:
-    cells = [str(cell) for cell in column if cell not in ("", NONE)]
-    return bool(cells) and all(cell[0] in "+-0123456789" and any(c.isdigit() for c in cell) for cell in cells)
-
-
 def show(report: Report) -> None:
     """Print the verdicts, what they stand on, and what is missing."""
     rows = [[f.claim.number, f.claim.title, f.verdict, size(f.size)] for f in report.findings]
     console.table(["", "claim", "verdict", "the paper's size"], rows)
     for finding in report.findings:
-        print(f"\n{finding.claim.number}. {finding.claim.says} ({finding.claim.where})")
+        print(f"\n{finding.claim.number}. {finding.claim.statement} ({finding.claim.where})")
         print(f"   {finding.verdict.upper()}{' on ' if finding.on else ''}{finding.on}{' (*)' if finding.apart else ''}")
-        for text in finding.measured:
-            print(f"   - {text}")
-        for text in finding.missing:
-            print(f"   missing: {text}")
+        for part in finding.parts:
+            if part.number:
+                print(f"   - {sentence(part)}")
+        for missing in finding.missing:
+            print(f"   missing: {missing}")
     print(f"\n{apart(report.findings)}")
     others = report.studies[~report.studies["used"]]
     if len(others):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from tla.options import STAGES, Arithmetic, Augment, Picture, Protocol, Recipe, Study, Transfer
+from tla.options import RANDOM, STAGES, Arithmetic, Augment, Picture, Protocol, Recipe, Study, Transfer
 from tla.reference import CLAIMS, Claim
 from tla.runs import schedule
 from tla.runs.folder import FinishedRun
@@ -23,7 +23,7 @@ from tla.runs.run import Run
 from tla.runs.schedule import PAPER_DROPS, PAPER_DROPS_SCRATCH, PAPER_EPOCHS, PAPER_EPOCHS_SCRATCH
 from tla.sound.layouts import SHAPES
 
-RANDOM, FILE = "random", "FILE"
+FILE = "FILE"  # in place of the name of a weights file, of which only the content is known
 PLANS: dict[str, Transfer] = {  # an arm's name -> its transfer plan, as a run's key has it
     "pretrained": Transfer(),
     RANDOM: Transfer(pretrained_upto="none"),
@@ -38,7 +38,7 @@ WORDS = {"fused": "pretrained up to", "frozen": "frozen up to", "kept": "cut beh
 class Setting:
     """What runs share that may be compared: all but start, transfer plan, fold and seed."""
 
-    data: str = field(compare=False)  # a name; the digest says which clips
+    data: str = field(compare=False)  # a name; the digest stands for the clips
     digest: str
     classes: int
     backbone: str
@@ -107,17 +107,8 @@ def cases(folders: Iterable[FinishedRun]) -> list[Case]:
 
 def setting_of(run: Run) -> Setting:
     """The setting that a run belongs to."""
-    return Setting(
-        data=run.data,
-        digest=run.data_digest,
-        classes=run.classes,
-        backbone=run.backbone,
-        picture=run.picture,
-        augment=run.augment,
-        recipe=run.recipe,
-        protocol=run.protocol,
-        precision=run.precision,
-    )
+    shared = {name: getattr(run, name) for name in Setting.__dataclass_fields__ if name != "digest"}
+    return Setting(digest=run.data_digest, **shared)
 
 
 def _twin(setting: Setting) -> Setting:
@@ -186,7 +177,7 @@ def _open_picture(setting: Setting) -> Picture:
 
 
 def study(case: Case, data: str | None = None, *, folds: Sequence[int] | None = None, seeds: int | None = None) -> Study:
-    """The options that name a case: with them, its runs are found and further ones made. `data` says where the clips lie."""
+    """The options that name a case: with them, its runs are found and further ones made. `data` is where the clips lie."""
     setting, recipe = case.setting, case.setting.recipe
     own = case.folders
     open_recipe, paper = replace(recipe, until=None, cap=None), schedule.of_paper(setting.data, setting.protocol)
@@ -237,6 +228,11 @@ def _options(prefix: str, value: object, default: object) -> list[str]:
     return parts
 
 
+def joined_folds(folds: Iterable[int]) -> str:
+    """Folds in a cell."""
+    return ",".join(map(str, sorted(set(folds))))
+
+
 def _length(recipe: Recipe) -> str:
     """How long runs are trained, in a cell."""
     times = f", {recipe.times:g} times as long" if recipe.times != 1 else ""
@@ -260,7 +256,7 @@ def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
                 "lr": case.setting.recipe.lr,
                 "augment": case.setting.augment.kind,
                 "precision": case.setting.precision,
-                "folds": ",".join(map(str, sorted({run.fold for run in runs}))),
+                "folds": joined_folds(run.fold for run in runs),
                 "seeds": len({run.seed for run in runs}),
                 "arms": len({run.transfer for run in runs}),
                 "runs": len(runs),

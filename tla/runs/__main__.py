@@ -27,7 +27,7 @@ def main(
     from tla.runs.run import Run
 
     if not Path(runs).is_dir():
-        raise UserError(f"there is no folder {runs}; --runs says where runs are kept (`python -m tla.train` makes some)")
+        raise UserError(f"there is no folder {runs}; --runs is the folder of runs (`python -m tla.train` makes some)")
     if show:
         path = find(Path(runs), show).path
         print((path / "run.json").read_text() + (path / "result.json").read_text(), end="")

@@ -22,7 +22,7 @@ RESIDENT_SHARE = 0.5  # of the free GPU memory that pictures may take
 
 
 class Feed:
-    """What one run's network is fed, on its device: pictures, float32, channels-last, standardised if the recipe says so.
+    """What one run's network is fed, on its device: pictures, float32, channels-last, standardised if the recipe asks for it.
 
     With `after` set, it is the outputs of that stage instead, in the dtype in which they were made.
     """
@@ -90,7 +90,11 @@ class Feed:
 
     def _finish(self, values: Tensor) -> Tensor:
         values = values.to(self.device, non_blocking=True)
-        return heard(values, self._standard) if self.after == "none" else values.contiguous(memory_format=torch.channels_last)
+        return (
+            network_input(values, self._standard)
+            if self.after == "none"
+            else values.contiguous(memory_format=torch.channels_last)
+        )
 
     def _on_gpu(self) -> Tensor | None:
         """All that is fed on the GPU, where it fits."""
@@ -102,8 +106,8 @@ class Feed:
         return torch.cat([_tensor(np.array(bank)).to(self.device) for bank in self.banks])
 
 
-def heard(pictures: Tensor, standard: Sequence[Tensor] | None) -> Tensor:
-    """Pictures as a network hears them: float32, channels-last, standardised if its recipe says so."""
+def network_input(pictures: Tensor, standard: Sequence[Tensor] | None) -> Tensor:
+    """Pictures as a network takes them: float32, channels-last, standardised if its recipe asks for it."""
     values = pictures.float()
     if standard is not None:
         values = (values - standard[0]) / standard[1]

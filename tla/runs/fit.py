@@ -74,7 +74,7 @@ def fit(
         feed = prefix.behind(feed, net, after)
     state = State(net, make_optimizer(run, net))
     _restore(state, folder)
-    folder.write_log(state.history)  # the last attempt's may say more, or less, or be damaged
+    folder.write_log(state.history)  # the last attempt's may hold more, or less, or be damaged
     watch.advance(len(state.history) * feed.batches)
     with ExitStack() as stack:
         board = stack.enter_context(_tensorboard(folder, len(state.history))) if tensorboard else None
@@ -153,7 +153,7 @@ def train_epoch(
 
 
 def _diverged(seen: str, feed: Feed, run: Run, rows: np.ndarray) -> UserError:
-    """What is told where numbers are no numbers any more: the clip whose picture began it, or the options that may have."""
+    """The error where numbers are no numbers any more: the clip whose picture began it, or the options that may have."""
     clip = feed.broken(rows)
     if clip is not None:
         return UserError(

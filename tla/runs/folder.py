@@ -7,7 +7,7 @@
     weights.safetensors  the trained network by its original tensor names (last epoch; nested: the chosen one)
     standard.npz         mean and spread of the training pictures, where the recipe standardises
     result.json          what the run scored
-    SHA256SUMS           digests of all these but the checkpoint; written last, so that its presence says finished
+    SHA256SUMS           digests of all these but the checkpoint; written last, so that a run that has it is finished
     error.txt            why the last attempt failed; only there if it did
 
 Selection rules: under `paper`, `best` (epoch picked on the held-out clips themselves) and `last`; under `nested`,
@@ -48,7 +48,7 @@ PREDICTIONS, STANDARD, WEIGHTS = "predictions.npz", "standard.npz", "weights.saf
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a finished run said of each held-out clip. logits: rule -> (clips, classes)."""
+    """The outputs of a finished run for each held-out clip. logits: rule -> (clips, classes)."""
 
     names: np.ndarray
     labels: np.ndarray
@@ -245,7 +245,7 @@ class RunFolder:
 
     @property
     def epochs(self) -> int:
-        """How many there have been so far, for all that the log says."""
+        """How many there have been so far, by the lines of the log."""
         path = self.path / LOG
         return path.read_bytes().count(b"\n") if path.is_file() else 0
 
@@ -272,19 +272,14 @@ class RunFolder:
         _write_json(self.path / RUN, Description(key=run.key, run=run, classes=classes, made=made))
 
     def write_log(self, rows: list[dict[str, Any]]) -> None:
-        """Have the log say this; one that does is left as it is."""
+        """Have the log hold these rows; one that does is left as it is."""
         path, text = self.path / LOG, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         if (path.read_bytes() if path.is_file() else b"") != text.encode():
             write_text(path, text)
 
     def write_predictions(self, predictions: Predictions) -> None:
-        logits = {f"{rule}_logits": values for rule, values in predictions.logits.items()}
-        arrays: dict[str, Any] = {
-            "names": predictions.names,
-            "labels": predictions.labels,
-            "sources": predictions.sources,
-            **logits,
-        }
+        arrays: dict[str, Any] = {name: getattr(predictions, name) for name in ("names", "labels", "sources")}
+        arrays |= {f"{rule}_logits": values for rule, values in predictions.logits.items()}
         with replacing(self.path / PREDICTIONS) as temporary:
             np.savez(temporary, **arrays)
 

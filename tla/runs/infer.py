@@ -1,4 +1,4 @@
-"""A finished run hears new sounds."""
+"""The predictions of a finished run for new sounds."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tla.nets import transfer, weights
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import CONVERGED, Picture, State
-from tla.runs.feed import EVALUATION_BATCH, heard
+from tla.runs.feed import EVALUATION_BATCH, network_input
 from tla.runs.folder import FinishedRun
 from tla.runs.run import Run
 from tla.sound import audio, spectrograms
@@ -23,7 +23,7 @@ from tla.sound import audio, spectrograms
 
 @dataclass(frozen=True)
 class Listener:
-    """A trained network on its device, with what it needs to hear a picture as it did in training."""
+    """A trained network on its device, with what it takes to give it pictures as in training."""
 
     run: Run
     classes: list[str]
@@ -34,9 +34,9 @@ class Listener:
     """Whether the run was trained to its end."""
 
     def batch(self, pictures: np.ndarray) -> Tensor:
-        """Pictures (pictures, 3, mels, frames) as the network hears them."""
+        """Pictures (pictures, 3, mels, frames) as the network takes them."""
         standard = None if self.standard is None else [torch.from_numpy(part).to(self.device) for part in self.standard]
-        return heard(torch.from_numpy(np.array(pictures, dtype=np.float32)).to(self.device), standard)
+        return network_input(torch.from_numpy(np.array(pictures, dtype=np.float32)).to(self.device), standard)
 
     def logits(self, pictures: np.ndarray) -> np.ndarray:
         """Logits (pictures, classes) of pictures (pictures, 3, mels, frames)."""
@@ -63,7 +63,7 @@ def load(folder: FinishedRun, device: torch.device) -> Listener:
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound as a network is to hear it."""
+    """A sound, and its pictures as a network takes them."""
 
     samples: np.ndarray
     """Mono, at the pictures' rate; a file shorter than the analysis window is followed by silence up to it."""
@@ -81,7 +81,7 @@ def sound(path: Path, picture: Picture) -> Sound:
 def of_samples(samples: np.ndarray, picture: Picture) -> Sound:
     """Mono samples at the pictures' rate, in pictures: what is longer than the nominal length is cut.
 
-    They are rounded to half precision, as in the store, so that a clip from the data set is heard as it was in training.
+    They are rounded to half precision, as in the store, so that a clip of the data set gives the same picture as in training.
     """
     rate, seconds, _ = spectrograms.resolved(picture)
     samples = np.pad(samples, (0, max(0, spectrograms.shortest(picture) - len(samples))))
@@ -97,23 +97,23 @@ def pictures(path: Path, picture: Picture) -> np.ndarray:
     return sound(path, picture).pictures
 
 
-def hear(paths: list[Path], folders: list[FinishedRun], device: torch.device) -> tuple[pd.DataFrame, dict[Path, str]]:
-    """Mean probabilities over the runs: a row per file (its path, then a column per class); and what could not be heard."""
+def classify(paths: list[Path], folders: list[FinishedRun], device: torch.device) -> tuple[pd.DataFrame, dict[Path, str]]:
+    """Mean probabilities over the runs: a row per file (its path, then a column per class); and what could not be read."""
     listeners = [load(folder, device) for folder in folders]
     classes = listeners[0].classes
     for folder, listener in zip(folders, listeners, strict=True):
         if listener.classes != classes:
-            raise UserError(f"runs {folders[0].key} and {folder.key} know different classes; average runs on one data set")
+            raise UserError(f"runs {folders[0].key} and {folder.key} have different classes; average runs on one data set")
     missing = {path: "there is no such file or folder" for path in paths if not path.exists()}
     files = [file for path in paths if path not in missing for file in audio.files(path)]
     rows, wrong = [], dict(missing)
-    with progress("listening", len(files)) as watch:
+    with progress("classifying", len(files)) as watch:
         for file in files:
             try:
-                heard = [listener.probabilities(pictures(file, listener.run.picture)) for listener in listeners]
+                each = [listener.probabilities(pictures(file, listener.run.picture)) for listener in listeners]
             except audio.BadClip as error:
                 wrong[file] = error.wrong
             else:
-                rows.append({"file": str(file), **dict(zip(classes, np.mean(heard, axis=0).tolist(), strict=True))})
+                rows.append({"file": str(file), **dict(zip(classes, np.mean(each, axis=0).tolist(), strict=True))})
             watch.advance()
     return pd.DataFrame(rows, columns=["file", *classes]), wrong

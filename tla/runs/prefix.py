@@ -1,4 +1,4 @@
-"""What the frozen stages say of every picture, computed once and kept on disk; training starts behind them.
+"""The outputs of the frozen stages for every picture, computed once and kept on disk; training starts behind them.
 
 The leading frozen stages in inference mode are a constant function of the picture, so their output for each clip and
 variant is computed once, in the run's own arithmetic and in the dtype in which it comes, and later read like a picture.

@@ -36,7 +36,7 @@ class Run:
         So an option that is new, and at its default, leaves the keys of finished runs as they are.
         """
         content = {"format": FORMAT, **_not_default(self)}
-        del content["data"]  # the digest says which clips; what the folder is called changes nothing
+        del content["data"]  # the digest stands for the clips; what the folder is called changes nothing
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -25,22 +25,8 @@ from tla.runs.folder import folders as all_folders
 from tla.statistics import Estimate, Fold, share
 from tla.tables import unfinished
 
-WORDS = (
-    "key",
-    "run",
-    "data",
-    "before",
-    "after",
-    "study",
-    "clip",
-    "file",
-    "source",
-    "class",
-    "true",
-    "predicted",
-    "target",
-    "name",
-)
+WORDS = ["key", "run", "data", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted"]
+WORDS += ["target", "name"]  # columns that hold words also where they look like numbers
 
 
 def parsed(content: bytes) -> pd.DataFrame:
@@ -63,7 +49,7 @@ def load_runs(runs: str | Path = "runs") -> pd.DataFrame:
 
 
 def load_clips(runs: str | Path = "runs", rule: str | None = None) -> pd.DataFrame:
-    """One row per held-out clip, finished run and selection rule: what the run said of it, and whether that was right.
+    """One row per held-out clip, finished run and selection rule: the class that the run predicted, and whether that is right.
 
     tla.load_clips(rule="last").groupby("label")["right"].mean()      # which sounds are hard
     """
@@ -91,7 +77,7 @@ def finished(runs: str | Path) -> list[FinishedRun]:
     found = [run for folder in all_folders(Path(runs)) if (run := intact(folder.path))]
     if not found:
         raise UserError(
-            f"there is no finished run in {runs}: --runs says where they are kept; "
+            f"there is no finished run in {runs}: --runs is the folder of them; "
             "`python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3` makes some"
         )
     return found
@@ -135,14 +121,15 @@ def _row(folder: FinishedRun) -> dict[str, object]:
 
 
 def clips_table(folders: Iterable[FinishedRun]) -> pd.DataFrame:
-    """One row per held-out clip, run and selection rule: what the run said, how sure it was, whether it was right."""
+    """One row per held-out clip, run and selection rule: the predicted class, its probability, whether it is right."""
     parts = []
     for folder in folders:
-        run, heard, classes = folder.run, folder.predictions, np.array(folder.classes)
-        for rule, logits in heard.logits.items():
-            said, p = logits.argmax(axis=1), softmax(logits.astype(np.float64), axis=1)
-            columns = {"clip": heard.names, "source": heard.sources, "label": classes[heard.labels], "said": classes[said]}
-            scores = {"probability": p.max(axis=1), "right": (said == heard.labels).astype(np.float64)}
+        run, outputs, classes = folder.run, folder.predictions, np.array(folder.classes)
+        for rule, logits in outputs.logits.items():
+            predicted, p = logits.argmax(axis=1), softmax(logits.astype(np.float64), axis=1)
+            columns = {"clip": outputs.names, "source": outputs.sources, "label": classes[outputs.labels]}
+            columns["predicted"] = classes[predicted]
+            scores = {"probability": p.max(axis=1), "right": (predicted == outputs.labels).astype(np.float64)}
             about = {"rule": rule, "fold": run.fold, "seed": run.seed, "key": folder.key}
             parts.append(pd.DataFrame({**columns, **scores, **about}))
     return pd.concat(parts, ignore_index=True)
@@ -171,17 +158,17 @@ Outcomes = Mapping[int, Held]  # fold -> what its runs, one per seed, made of it
 
 def outcomes(folders: Iterable[FinishedRun], rule: str) -> Outcomes:
     """What the runs of a study were right about under a selection rule, fold by fold: runs crossed with clips."""
-    said: dict[int, list[Predictions]] = {}
+    by_fold: dict[int, list[Predictions]] = {}
     for folder in sorted(folders, key=lambda folder: (folder.run.fold, folder.run.seed)):
-        said.setdefault(folder.run.fold, []).append(folder.predictions)
-    return {fold: _held(each, rule) for fold, each in said.items()}
+        by_fold.setdefault(folder.run.fold, []).append(folder.predictions)
+    return {fold: _held_out(each, rule) for fold, each in by_fold.items()}
 
 
-def _held(said: Sequence[Predictions], rule: str) -> Held:
-    common = set.intersection(*(set(one.names.tolist()) for one in said))
+def _held_out(runs: Sequence[Predictions], rule: str) -> Held:
+    common = set.intersection(*(set(one.names.tolist()) for one in runs))
     clips = np.array(sorted(common))
-    each = [Held(one.names, one.sources, (one.logits[rule].argmax(axis=1) == one.labels)[None].astype(float)) for one in said]
-    folds = [held.at(clips) for held in each]
+    each = [Held(one.names, one.sources, (one.logits[rule].argmax(axis=1) == one.labels)[None].astype(float)) for one in runs]
+    folds = [one.at(clips) for one in each]
     return Held(clips, folds[0].recordings, np.concatenate([fold.values for fold in folds]))
 
 

@@ -1,22 +1,21 @@
-"""What runs say of each part of claims 1 to 4 and 7: a row per part, data set and backbone, also where there are no runs.
+"""What runs show of claims 1 to 4 and 7: each part, measured for each data set and backbone, also where there are no runs.
 
 Claims 1 to 4 come from differences between arms, claim 7 from ensembles, all of them from the logits that runs left. Claims 5
-and 6 come from tables that other commands wrote (`readings`).
+and 6 come from tables that other commands wrote (`evidence_from_tables`).
 """
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import cast
-
-import pandas as pd
+from typing import Any
 
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
-from tla.options import CONVERGED, Study
+from tla.options import CONVERGED, RANDOM, Study
 from tla.paper import claims, studies
-from tla.paper.claims import COLUMNS, DOUBLED, GAINS, LEVEL, LOSES, PARTS, POINTS, Part
-from tla.paper.studies import RANDOM, Case, words
+from tla.paper.claims import PARTS, Part
+from tla.paper.measured import GAINS, LOSES, Measured
+from tla.paper.studies import Case, words
 from tla.reference import CLAIMS
 from tla.runs.folder import FinishedRun
 from tla.runs.tables import Outcomes, counted, folds_of, matched, outcomes
@@ -27,7 +26,7 @@ Clips = Callable[[Arm, str], Outcomes]  # `tables.outcomes`, remembered or not
 Contexts = Mapping[tuple[str, str], Sequence[Case]]  # data set and backbone -> the cases there are
 
 MEMBERS = 5  # the paper's ensembles
-MAKE = {  # claim -> the command that makes its runs, and what that command is to be told beside the study
+MAKE = {  # claim -> the command that makes its runs, and that command's options beside the study
     1: ("train", "--compare random"),
     2: ("fusion", "--upto block2,block3"),
     3: ("freeze", "--upto block2,block3"),
@@ -48,19 +47,19 @@ def rule_of(case: Case, asked: str | None) -> str:
 
 def paper_rule(case: Case) -> str:
     """The rule that the paper's numbers are compared under: the best epoch, which is how the paper chose."""
-    return "test" if case.setting.protocol == "nested" else "best"
+    return rule_of(case, "best")
 
 
-def from_runs(contexts: Contexts, asked: str | None, where: str | None = None, clips: Clips = outcomes) -> pd.DataFrame:
+def from_runs(contexts: Contexts, asked: str | None, where: str | None = None, clips: Clips = outcomes) -> list[Measured]:
     """The parts of claims 1 to 4 and 7. `where`: the path of the clips, for the commands that would make what is missing."""
-    rows = []
+    found = []
     for candidates in contexts.values():
-        for number in (1, 2, 3, 4):
-            case = studies.choose(candidates, _arms(number))
+        for claim in TRAINED[:-1]:
+            case = studies.choose(candidates, _arms(claim))
             longer = _longer(case, candidates)
-            rows += [_part(part, case, longer, asked, where, clips) for part in PARTS if part.claim == number]
-        rows.append(_ensemble(studies.choose(candidates, _arms(7)), asked, where))
-    return pd.DataFrame(rows, columns=COLUMNS)
+            found += [_part(part, case, longer, asked, where, clips) for part in PARTS if part.claim == claim]
+        found.append(_ensemble(studies.choose(candidates, _arms(7)), asked, where))
+    return found
 
 
 def lacking(candidates: Sequence[Case], where: str | None = None) -> list[tuple[Case, Study, list[str]]]:
@@ -74,8 +73,8 @@ def lacking(candidates: Sequence[Case], where: str | None = None) -> list[tuple[
             missing = ["pretrained"]
         if missing:
             options = _options(case, claim, where)
-            held = needs.setdefault((case.key, options), (case, options, []))[2]
-            held += [arm for arm in missing if arm not in held]
+            listed = needs.setdefault((case.key, options), (case, options, []))[2]
+            listed += [arm for arm in missing if arm not in listed]
     return list(needs.values())
 
 
@@ -117,56 +116,48 @@ def _longer(case: Case, candidates: Sequence[Case]) -> Case | None:
     return next((other for other in candidates if (other.setting, other.weights) == wanted), None)
 
 
-def _part(part: Part, case: Case, longer: Case | None, asked: str | None, where: str | None, clips: Clips) -> dict[str, object]:
-    arms = [case.arm(name) for name in (part.first, part.second) if name]
-    lacking = [f"no runs {words(name)}" for name in (part.first, part.second) if name and not case.arm(name)]
+def _part(part: Part, case: Case, longer: Case | None, asked: str | None, where: str | None, clips: Clips) -> Measured:
+    names = [name for name in (part.first, part.second) if name]
+    arms = [case.arm(name) for name in names]
+    paper = claims.stated(part, case.setting.data, case.setting.backbone)
+    about = nothing_yet(part.claim, " - ".join(map(words, names)), case, asked)
+    about |= {"unit": "points" if part.second else "%", "region": part.region, "paper": paper}
     folds = set.intersection(*({folder.run.fold for folder in arm} for arm in arms))
-    name = words(part.first) + (f" - {words(part.second)}" if part.second else "")
-    row = head(part.claim, name, case, asked) | {
-        "unit": POINTS if part.second else LEVEL,
-        "paper": claims.stated(part, case.setting.data, case.setting.backbone),
-        "region_low": part.region[0] if part.region else None,
-        "region_high": part.region[1] if part.region else None,
-    }
-    if lacking or not folds:
-        lacking = lacking or [f"no fold in common of {name.replace(' - ', ' and ')}"]
-        return row | {"missing": "; ".join(lacking), "command": make(case, part.claim, where)}
-    shared = tuple(tuple(folder for folder in arm if folder.run.fold in folds) for arm in arms)
-    rule = rule_of(case, asked)
-    about = counted(folds_of(clips(shared[0], rule)))
-    numbers = percent(_estimate(shared, rule, clips)) | percent(_estimate(shared, paper_rule(case), clips), "paper_rule_")
-    if longer and all(twice := [longer.arm(name) for name in (part.first, part.second) if name]):
-        control = percent(_estimate(twice, rule, clips))
-        numbers |= dict(zip(DOUBLED, (control[name] for name in ("value", "low", "high")), strict=True))
-    return to_the_end(row | stands_on(*shared) | about | numbers, case, where)
+    if not folds:
+        command = make(case, part.claim, where)
+        if absent := tuple(f"no runs {words(name)}" for name, arm in zip(names, arms, strict=True) if not arm):
+            return Measured(**about, missing=absent, lack="no runs", command=command)
+        apart = f"no fold in common of {' and '.join(map(words, names))}"
+        return Measured(**about, missing=(apart,), lack="no fold", command=command)
+    rule, shared = rule_of(case, asked), [tuple(folder for folder in arm if folder.run.fold in folds) for arm in arms]
+    about |= counted(folds_of(clips(shared[0], rule))) | {"number": _estimate(shared, rule, clips)}
+    about["by_paper_rule"] = _estimate(shared, paper_rule(case), clips)
+    if longer and all(twice := [longer.arm(name) for name in names]):
+        about["doubled"] = _estimate(twice, rule, clips)
+    return complete(about, shared, case, where)
 
 
 def _estimate(arms: Sequence[Arm], rule: str, clips: Clips) -> Estimate:
-    """The accuracy of an arm, or what it gains over another."""
-    studies = [clips(arm, rule) for arm in arms]
-    return difference(*matched(*studies)) if len(studies) > 1 else share(folds_of(studies[0]))
+    """The accuracy of an arm in percent, or what it gains over another."""
+    taken = [clips(arm, rule) for arm in arms]
+    return percent(difference(*matched(*taken)) if len(taken) > 1 else share(folds_of(taken[0])))
 
 
-def _ensemble(case: Case, asked: str | None, where: str | None) -> dict[str, object]:
-    runs = grid(case.arm("pretrained"))
-    data = case.setting.data
-    region = LOSES if data == "gtzan" else GAINS  # what the paper's text says of each
+def _ensemble(case: Case, asked: str | None, where: str | None) -> Measured:
+    runs, data = grid(case.arm("pretrained")), case.setting.data
     count = _seeds(runs)
-    row = head(7, f"ensemble of {count or MEMBERS} - single run", case, asked) | {
-        "unit": POINTS,
-        "paper": claims.stated_gain(data, case.setting.backbone),
-        "region_low": region[0],
-        "region_high": region[1],
-    }
+    about = nothing_yet(7, f"ensemble of {count or MEMBERS} - single run", case, asked)
+    about |= {"unit": "points", "region": LOSES if data == "gtzan" else GAINS}  # what the paper's text claims of each
+    about["paper"] = claims.stated_gain(data, case.setting.backbone)
     if not runs:
-        return row | {"missing": "no runs of one fold that differ in seed", "command": make(case, 7, where)}
+        missing, command = ("no runs of one fold that differ in seed",), make(case, 7, where)
+        return Measured(**about, missing=missing, lack="no runs", command=command)
     if count < MEMBERS:
-        row["departures"] = "; ".join(filter(None, (str(row["departures"]), f"{count} runs averaged instead of {MEMBERS}")))
-    one = ensembles.members(runs, rule_of(case, asked))
-    other = ensembles.members(runs, paper_rule(case))
-    about = {"clips": len(one.labels), "sources": len(set(one.sources.tolist()))}
-    numbers = {**percent(ensembles.gain(one)), **percent(ensembles.gain(other), "paper_rule_")}
-    return to_the_end(row | stands_on(runs) | about | numbers, case, where)
+        about["departures"] += (f"{count} runs averaged instead of {MEMBERS}",)
+    one, other = (ensembles.members(runs, rule) for rule in (rule_of(case, asked), paper_rule(case)))
+    about |= {"clips": len(one.labels), "sources": len(set(one.sources.tolist()))}
+    about |= {"number": percent(ensembles.gain(one)), "by_paper_rule": percent(ensembles.gain(other))}
+    return complete(about, [runs], case, where)
 
 
 def make(case: Case, claim: int, where: str | None = None) -> str:
@@ -184,54 +175,40 @@ def _options(case: Case, claim: int, where: str | None) -> Study:
     return replace(options, weights="imagenet") if options.weights == RANDOM else options
 
 
-def head(claim: int, name: str, case: Case, asked: str | None) -> dict[str, object]:
-    """A row about a part of which nothing is known yet."""
-    empty: dict[str, object] = dict.fromkeys(COLUMNS)
-    return empty | {
+def nothing_yet(claim: int, name: str, case: Case, asked: str | None) -> dict[str, Any]:
+    """The fields of a part of which nothing is known yet."""
+    return {
         "claim": claim,
         "part": name,
         "data": case.setting.data,
         "backbone": case.setting.backbone,
         "study": case.key,
-        "departures": "; ".join(studies.departures(case, CLAIMS[claim - 1])),
+        "departures": tuple(studies.departures(case, CLAIMS[claim - 1])),
         "protocol": case.setting.protocol,
         "rule": rule_of(case, asked),
         "paper_rule": paper_rule(case),
-        "runs": 0,
-        "unfinished": 0,
-        "clips": 0,
-        "sources": 0,
-        "missing": "",
-        "command": "",
     }
 
 
-def to_the_end(row: dict[str, object], case: Case, where: str | None) -> dict[str, object]:
-    """The row, with the command that trains its runs to their end where some were not."""
-    if not row["unfinished"]:
-        return row
+def complete(about: dict[str, Any], arms: Sequence[Sequence[FinishedRun]], case: Case, where: str | None) -> Measured:
+    """A part with what its number stands on, and the command that trains these runs to their end where some were not."""
+    runs = {folder.key: folder for arm in arms for folder in arm}.values()
+    part = Measured(
+        **about,
+        folds=tuple(sorted({folder.run.fold for folder in runs})),
+        seeds=tuple(dict.fromkeys(map(_seeds, arms))),
+        runs=len(runs),
+        unfinished=sum(folder.result.training.state != CONVERGED for folder in runs),
+    )
+    if not part.unfinished:
+        return part
     setting = replace(case.setting, recipe=replace(case.setting.recipe, until="plateau", epochs=None, drops=None))
-    return row | {"command": make(replace(case, setting=setting), cast(int, row["claim"]), where)}
-
-
-def stands_on(*arms: Sequence[FinishedRun]) -> dict[str, object]:
-    """What a number made of these arms stands on; the seeds of each, where they are not as many in each."""
-    runs = {folder.key: folder.run for arm in arms for folder in arm}
-    seeds = dict.fromkeys(str(_seeds(arm)) for arm in arms)
-    folds = sorted({run.fold for run in runs.values()})
-    unfinished = len({f.key for arm in arms for f in arm if f.result.training.state != CONVERGED})
-    return {"folds": ",".join(map(str, folds)), "seeds": " and ".join(seeds), "runs": len(runs), "unfinished": unfinished}
+    return replace(part, command=make(replace(case, setting=setting), part.claim, where))
 
 
 def _seeds(runs: Sequence[FinishedRun]) -> int:
     return len({folder.run.seed for folder in runs})
 
 
-def percent(estimate: Estimate, prefix: str = "") -> dict[str, float | str]:
-    """A row's number and its interval."""
-    return {
-        f"{prefix}value": 100 * estimate.mean,
-        f"{prefix}low": 100 * estimate.low,
-        f"{prefix}high": 100 * estimate.high,
-        f"{prefix}covers": estimate.covers,
-    }
+def percent(estimate: Estimate) -> Estimate:
+    return replace(estimate, mean=100 * estimate.mean, low=100 * estimate.low, high=100 * estimate.high)
