@@ -1,6 +1,7 @@
 """Several processes train what one would, and no accident changes a number."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -176,6 +177,19 @@ def test_two_studies_on_one_folder_share_the_work(study: Study, place: Place, co
     assert len({*trained[0], *trained[1]}) == 4, "a run was trained twice"
     assert all(trained), "one of them did nothing"
     same_as_in_process(study, place, tmp_path)
+
+
+def test_a_material_goes_to_another_process_with_its_weights_and_without_its_pictures(study: Study, place: Place) -> None:
+    (donor,) = train(replace(study, recipe=Recipe(epochs=1)), place)
+    material = prepare(replace(study, weights=donor.key), place)
+    assert material.store.clean[0].any(), "the pictures are open"
+    sent = pickle.dumps(material)
+    assert len(sent) < donor.weights.stat().st_size + 200_000 < material.store.clean.nbytes
+    there = pickle.loads(sent)
+    assert there.pretrained.identity == material.pretrained.identity
+    assert all((there.pretrained.tensors[name] == tensor).all() for name, tensor in material.pretrained.tensors.items())
+    assert list_runs(there) == list_runs(material)
+    assert (there.store.clean[3] == material.store.clean[3]).all()
 
 
 # Failing runs

@@ -9,7 +9,7 @@ travels, and with `--shared-runs` no run does. An interrupted run goes on from i
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +31,8 @@ from tla.sound.clips import Dataset
 
 PIECE = 32 << 20  # bytes of a file that travel at once
 MOST_QUEUED = 64  # runs handed to Ray beyond those that it has room for; a cluster that grows by itself grows with them
+
+Read = Callable[[Path, int], bytes]  # a piece of a file, from there on; of no bytes at its end
 
 
 class Cluster:
@@ -197,7 +199,7 @@ def own_folder() -> Path:
     return Path(os.environ.get("TLA_DATA") or Path(tempfile.gettempdir()) / f"tla-{os.getuid()}").absolute()
 
 
-def with_own_pictures(material: Material, root: Path, read: Any) -> Material:
+def with_own_pictures(material: Material, root: Path, read: Read) -> Material:
     """The same material with pictures and, for live augmentation, sound files below the node's own folder.
 
     `read(path, start)` is a piece of a file of the study's node; what is here already is not read. Where files lie is decided
@@ -210,19 +212,21 @@ def with_own_pictures(material: Material, root: Path, read: Any) -> Material:
         files |= {mine.path: clip.path for mine, clip in zip(dataset.clips, material.dataset.clips, strict=True)}
     lacking = [mine for mine in files if not mine.is_file()]
     try:
-        with held(root / f"{folder.name}.lock", "waiting for the pictures") if lacking else nullcontext():
+        busy = f"{root}: another process fetches the pictures; waiting for it"
+        with held(root / f"{folder.name}.lock", busy) if lacking else nullcontext():
             for mine in lacking:
                 if not mine.is_file():  # by now another task may have fetched it
                     _fetch(files[mine], mine, read)
     except OSError as error:
+        why = error.strerror or str(error).splitlines()[-1]  # what Ray raises has many lines
         raise UserError(
-            f"{os.uname().nodename}: the pictures cannot be written to {root} ({error.strerror}); make room there, or start "
+            f"{os.uname().nodename}: the pictures cannot be fetched to {root} ({why}); make room there, or start "
             "Ray on it with TLA_DATA set to a folder that has some"
         ) from None
     return replace(material, store=replace(material.store, folder=folder, dataset=dataset))
 
 
-def _fetch(path: Path, mine: Path, read: Any) -> None:
+def _fetch(path: Path, mine: Path, read: Read) -> None:
     with replacing(mine) as new, new.open("wb") as file:
         while piece := read(path, file.tell()):
             file.write(piece)
