@@ -417,7 +417,7 @@ def test_a_lost_node_costs_nothing_but_time(
     machines, folders = two_nodes
     process = started([*words, "--launch", f"ray:{machines.address}", *["--shared-runs"] * shared], environment)
     lost, own = next(iter(folders.items()))
-    runs = place.runs if shared else str(own / "runs")
+    runs = place.runs if shared else str(own / "unfinished")
     until(lambda: begun(runs, folders=2 if shared else 1), 120)
     logs = {path: path.read_text() for path in Path(runs).glob("*/log.jsonl")}
     machines.remove_node(lost, allow_graceful=False)

@@ -31,6 +31,7 @@ from tla.sound.clips import Dataset
 
 PIECE = 32 << 20  # bytes of a file that travel at once
 MOST_QUEUED = 64  # runs handed to Ray beyond those that it has room for; a cluster that grows by itself grows with them
+UNFINISHED = "unfinished"  # below a node's own folder: runs on their way; another name than that of any folder for runs
 
 Read = Callable[[Path, int], bytes]  # a piece of a file, from there on; of no bytes at its end
 
@@ -152,7 +153,7 @@ def train(run: Run, folder: RunFolder, material: Material, place: Place, home: A
 
     away = this_node(ray) != home_node
     travels = away and not place.shared_runs
-    mine = RunFolder(own_folder() / "runs" / folder.key) if travels else folder
+    mine = RunFolder(own_folder() / UNFINISHED / folder.key) if travels else folder
     if away:
         if not travels and not folder.path.parent.is_dir():
             raise UserError(f"--shared-runs: the node {os.uname().nodename} does not see the folder {folder.path.parent}")
