@@ -95,8 +95,8 @@ def test_a_circle_is_seen() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a", "e"}, "e": {"f"}, "f": {"e"}, "g": {"d"}}
     assert circles(graph) == {frozenset("abc"), frozenset("ef")}
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == set()
-    assert "tla.sound.workers" in import_graph()["tla.launch.remote"]
-    assert "tla.launch.remote" in import_graph()["tla.data"], "a late import"
+    assert "tla.sound.workers" in import_graph()["tla.launch.processes"]
+    assert "tla.launch.ray_cluster" in import_graph()["tla.data"], "a late import"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -164,7 +164,7 @@ def test_the_papers_figure(
     ig.main(study, place, classes=(some[-1], some[0]), tolerance=ROUGH)
     assert table(place)["true"].tolist() == [some[-1], some[0]]
     never = sorted(set(folder.classes) - set(some))
-    with pytest.raises(UserError, match="heard no held-out clip of"):
+    with pytest.raises(UserError, match="classified no held-out clip of"):
         ig.main(study, place, classes=(never[0],))
     with pytest.raises(UserError, match=r"--classes platypus: .* has"):
         ig.main(study, place, classes=("platypus",))

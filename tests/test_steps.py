@@ -130,9 +130,9 @@ def test_a_dry_run_counts_and_writes_nothing_and_a_redraw_is_byte_equal_without_
 
 
 def test_a_grid_on_ray_is_planned_without_a_cluster(words: list[str], place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    remote = pytest.importorskip("tla.launch.remote")
+    on_ray = pytest.importorskip("tla.launch.on_ray")
     pytest.importorskip("ray")
-    monkeypatch.setattr(remote, "Cluster", lambda *_: pytest.fail("a cluster was asked for"))
+    monkeypatch.setattr(on_ray, "Cluster", lambda *_: pytest.fail("a cluster was asked for"))
     main = importlib.import_module("tla.tune").main
     plan = main(**cli.parse(main, [*words, *STUDY, *MORE["tune"], "--launch", "ray", "--dry-run"]))
     assert len(plan.missing) == 2

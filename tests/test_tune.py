@@ -11,9 +11,8 @@ import pytest
 from tla import cli, train, tune
 from tla.errors import UserError
 from tla.launch import grid_figure as draw
-from tla.launch.grid import measure, validation_clips
+from tla.launch.grid import combinations, measure, nested, search_grid, validation_clips
 from tla.launch.study import prepare
-from tla.launch.tuning import combinations, nested, search_grid
 from tla.options import Grid, Place, Recipe, Search, Study
 from tla.runs import fit as fitting
 from tla.runs.folder import RunFolder, load
@@ -68,8 +67,8 @@ def test_a_search_finds_its_best_on_validation_clips_alone(
     quick: Study, place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tune.main(quick, place, SEARCH)
-    said = capsys.readouterr()
-    assert "test" not in said.err, "nobody is to know what a run scored on the held-out fold"
+    printed = capsys.readouterr()
+    assert "test" not in printed.err, "nobody is to know what a run scored on the held-out fold"
     runs = pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny.csv")
     points = pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny_points.csv")
     assert list(zip(runs["lr"], runs["weight_decay"], strict=True)) == [(1e-2, 0), (1e-2, 1e-3), (1e-4, 0), (1e-4, 1e-3)]
@@ -79,7 +78,7 @@ def test_a_search_finds_its_best_on_validation_clips_alone(
     assert (points["accuracy"] <= points["high"]).all()
     np.testing.assert_allclose(points["behind"], points["accuracy"] - points["accuracy"].max(), atol=1e-9)
 
-    for key in runs["key"]:  # whatever the runs say of the held-out fold, the choice is the same
+    for key in runs["key"]:  # whatever the runs scored on the held-out fold, the choice is the same
         folder = RunFolder(Path(place.runs) / key)
         run = load(folder.path)
         score = replace(run.result.scores["test"], accuracy=float(key == runs["key"].iloc[-1]))
@@ -100,7 +99,7 @@ def test_the_best_options_are_taken_by_other_commands(quick: Study, place: Place
     assert replace(given, folds=quick.folds, recipe=quick.recipe) == quick
 
 
-def test_a_score_is_what_the_chosen_network_says_of_the_validation_clips(quick: Study, place: Place) -> None:
+def test_a_score_is_that_of_the_chosen_network_on_the_validation_clips(quick: Study, place: Place) -> None:
     search = Search(grid=Grid(lr=(1e-2, 1e-3)))
     study = nested(replace(quick, seeds=2), search, place)
     material = prepare(study, place)
@@ -142,7 +141,7 @@ def test_what_was_stopped_is_drawn_but_not_chosen(quick: Study, place: Place, ca
 
 
 @pytest.mark.parametrize(
-    ("change", "search", "says"),
+    ("change", "search", "message"),
     [
         ({}, Search(), "give values to try, as in --grid.lr"),
         ({}, Search(grid=Grid(lr=(1e-3, 1e-3))), "--grid.lr names a value twice: 0.001, 0.001"),
@@ -155,8 +154,8 @@ def test_what_was_stopped_is_drawn_but_not_chosen(quick: Study, place: Place, ca
         ({}, Search(grid=Grid(lr=(-1.0,))), "--recipe.lr is -1"),
     ],
 )
-def test_a_search_that_cannot_be_is_refused(quick: Study, place: Place, change: dict, search: Search, says: str) -> None:
+def test_a_search_that_cannot_be_is_refused(quick: Study, place: Place, change: dict, search: Search, message: str) -> None:
     where = {name: value for name, value in change.items() if name == "launch"}
     what = {name: value for name, value in change.items() if name != "launch"}
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         tune.main(replace(quick, **what), replace(place, **where), search)

@@ -97,9 +97,9 @@ def make_pictures(data: str, pictures: Pictures, root: Path, launch: str, worker
         raise UserError(f"--workers is {workers}; at least 1 is needed")
     pool = None
     if check_launch(Place(launch=launch)) == "ray":
-        from tla.launch.remote import Makers
+        from tla.launch.ray_cluster import PictureMakers
 
-        pool = Makers(launch)
+        pool = PictureMakers(launch)
     dataset = load(data, root)
     picture = resolve(pictures.picture, rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
     place, bad = root / "pictures", pictures.on_bad_clip

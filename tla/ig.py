@@ -76,8 +76,8 @@ def main(
     from tla.attribution import measure as explained
     from tla.launch import find_run
     from tla.launch.plan import Plan
-    from tla.launch.study import choose_device
     from tla.runs import infer
+    from tla.runs.device import choose_device
 
     integrated_gradients.clips_of(baseline)  # a wrong one is told before anything is trained
     device = choose_device(place.device)
@@ -162,7 +162,7 @@ def _named(paths: Sequence[Path], folder: "FinishedRun", study: Study, place: Pl
 
 def _heard_rightly(classes: Sequence[str], origin: "Origin") -> "list[File]":
     """The paper's choice: of each of several classes a held-out clip that the run heard rightly."""
-    return [_file(clip.path, origin) for clip in origin.heard_rightly(classes, CLASSES)]
+    return [_file(clip.path, origin) for clip in origin.classified_rightly(classes, CLASSES)]
 
 
 def _file(path: Path, origin: "Origin") -> "File":

@@ -39,7 +39,7 @@ def main(
     if top < 1:
         raise UserError(f"--top is {top}; at least one class is named")
     from tla.files import write_text
-    from tla.launch.study import choose_device
+    from tla.runs.device import choose_device
     from tla.runs.folder import find
     from tla.runs.infer import classify
 

@@ -20,7 +20,7 @@ from tla import cli, console
 from tla.errors import UserError
 
 if TYPE_CHECKING:
-    from tla.launch.forecast import Times
+    from tla.launch.forecast import Forecast, Times
     from tla.launch.plan import Plan
 
 COMMAND = re.compile(r"^#\s+python -m tla\.(\w+) --config \S+$", re.MULTILINE)
@@ -43,7 +43,8 @@ def main(
         folder: Where the experiments are.
     """
     steps = _steps(Path(folder), only)
-    _show({name: _planned(name, command, path, options) for name, (command, path) in steps.items()})
+    times: Times = {}  # of kinds of runs, which experiments share
+    _show({name: _forecast(name, command, path, options, times) for name, (command, path) in steps.items()})
     if plan:
         return
     for name, (command, path) in steps.items():
@@ -59,7 +60,7 @@ def _steps(folder: Path, only: tuple[str, ...]) -> dict[str, tuple[str, Path]]:
     """Command and file of each experiment, by name."""
     files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
     if not files:
-        raise UserError(f"{folder} holds no experiments (*.yaml); --folder says where they are")
+        raise UserError(f"{folder} holds no experiments (*.yaml); --folder names where they are")
     wrong = [name for name in only if name not in files]
     if wrong:
         raise UserError(f"--only {','.join(wrong)}: possible are {', '.join(files)}")
@@ -67,27 +68,27 @@ def _steps(folder: Path, only: tuple[str, ...]) -> dict[str, tuple[str, Path]]:
     for name in only or [name for name in files if not name.endswith(QUICK)]:
         found = COMMAND.search(files[name].read_text(encoding="utf-8"))
         if found is None:
-            raise UserError(f"{files[name]} does not say which command reads it: a line `#   python -m tla.X --config FILE`")
+            raise UserError(
+                f"{files[name]} does not name the command that reads it: a line `#   python -m tla.X --config FILE`"
+            )
         steps[name] = found[1], files[name]
     return steps
 
 
-def _planned(name: str, command: str, path: Path, options: list[str]) -> "Plan":
-    """What an experiment would train."""
+def _forecast(name: str, command: str, path: Path, options: list[str], times: "Times") -> "Forecast":
+    """What an experiment would take. Its plan goes, and with it pictures and weights, before the next one is made."""
     console.say(f"planning {name}")
     command_main = importlib.import_module(f"tla.{command}").main
-    return command_main(**cli.parse(command_main, ["--config", str(path), *options, "--dry_run", "true"]))
+    plan: Plan = command_main(**cli.parse(command_main, ["--config", str(path), *options, "--dry_run", "true"]))
+    return plan.forecast(times)
 
 
-def _show(plans: "dict[str, Plan]") -> None:
-    from tla.launch.plan import Plan
+def _show(forecasts: "dict[str, Forecast]") -> None:
+    from tla.launch.forecast import Forecast
 
-    times: Times = {}
-    forecasts = {name: plan.forecast(times) for name, plan in plans.items()}
-    whole = sum(plans.values(), Plan()).forecast(times)
     rows = [[name, f.runs, f.finished, f"{f.hours[1]:.1f}", f"{f.gigabytes:.2f}"] for name, f in forecasts.items()]
     console.table(["experiment", "runs", "finished", "hours at most", "GB"], rows)
-    print(f"\nall together, a run that several share counted once: {whole}")
+    print(f"\nall together, a run that several share counted once: {sum(forecasts.values(), Forecast())}")
 
 
 if __name__ == "__main__":

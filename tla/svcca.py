@@ -64,8 +64,9 @@ def main(
     if keep is not None and not (0 < keep <= 1 or (keep > 1 and keep % 1 == 0)):  # infinity % 1 is NaN
         raise UserError(f"--keep {keep:g}: give a share of the variance above 0 and up to 1, or a whole number of directions")
     from tla.launch.plan import Plan
-    from tla.launch.study import choose_device, prepare
+    from tla.launch.study import prepare
     from tla.nets import activations, backbones
+    from tla.runs.device import choose_device
     from tla.similarity import figure as draw
     from tla.similarity import map_figure as draw_maps
     from tla.similarity import resolved_figure as draw_resolved

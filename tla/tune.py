@@ -5,7 +5,7 @@
     python -m tla.train --config figures/tune_esc50_densenet201_best.yaml                        with what was found
 
 The held-out fold takes no part: runs are trained under the nested protocol, whose validation fold chooses the epoch, and here
-the combination too. They are ordinary runs, kept with the others; on Ray they are trials of Ray Tune.
+the combination too. They are ordinary runs, kept with the others.
 """
 
 from pathlib import Path
@@ -26,9 +26,8 @@ def main(study: Study, place: Place, search: Search) -> cli.Planned | None:
             folder, [path.stem.removesuffix("_points") for path in sorted(folder.glob("tune_*_points.csv"))], draw.draw
         )
         return None
-    from tla.launch.grid import measure
+    from tla.launch.grid import combinations, measure, nested, plan, search_grid
     from tla.launch.study import prepare
-    from tla.launch.tuning import combinations, nested, plan, search_grid
     from tla.tables import file_name
 
     combinations(search.grid)
@@ -45,7 +44,7 @@ def main(study: Study, place: Place, search: Search) -> cli.Planned | None:
 
 
 def write_best(path: Path, study: Study, options: dict[str, Any], row: Any) -> None:
-    """The study with the chosen options, for other commands; folds, seeds and protocol are theirs to say."""
+    """The study with the chosen options, for other commands; folds, seeds and protocol are left to them."""
     from dataclasses import asdict
 
     import yaml
@@ -63,7 +62,7 @@ def write_best(path: Path, study: Study, options: dict[str, Any], row: Any) -> N
 
 
 def _plain(value: Any) -> Any:
-    """Without what is not said, and with lists for tuples."""
+    """Without what is not set, and with lists for tuples."""
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items() if inner is not None}
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value

@@ -555,7 +555,7 @@ REFUSED = {  # what a command may say that has nothing to measure, by command
     "svcca": "nothing could be scored: every layer was left out",
     "svcca --resolve": "nothing could be scored: every layer was left out",
     "svcca --map": "all held-out clips are equally far apart|a map takes 4 at least",
-    "ig": "heard no held-out clip of any class rightly: choose other --classes or another run",
+    "ig": "classified no held-out clip of any class rightly: choose other --classes or another run",
     "ig --audit": "each of the . clips is silent, or the same everywhere",
 }
 

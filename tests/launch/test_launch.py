@@ -36,17 +36,17 @@ def test_a_run_leaves_what_its_folder_promises(study: Study, place: Place) -> No
     assert not RunFolder(folder.path).checkpoint.exists()
     assert [row["epoch"] for row in folder.log] == [1, 2, 3]
     assert [row["lr"] for row in folder.log] == pytest.approx([1e-3, 1e-4, 1e-4])
-    said = folder.predictions
-    assert set(said.logits) == {"best", "last"}
-    assert said.logits["last"].shape == (20, 10)
+    predictions = folder.predictions
+    assert set(predictions.logits) == {"best", "last"}
+    assert predictions.logits["last"].shape == (20, 10)
     for rule, epoch in (("best", folder.result.best_epoch), ("last", 3)):
-        right = float((said.logits[rule].argmax(axis=1) == said.labels).mean())
+        right = float((predictions.logits[rule].argmax(axis=1) == predictions.labels).mean())
         assert right == folder.result.scores[rule].accuracy == folder.log[epoch - 1]["accuracy"]
     assert folder.made["torch"]
     assert folder.run.key == folder.key
 
 
-def test_a_run_ends_by_itself_and_says_whether_it_was_trained_to_its_end(study: Study, place: Place) -> None:
+def test_a_run_ends_by_itself_and_notes_whether_it_was_trained_to_its_end(study: Study, place: Place) -> None:
     (short,) = train(study, place)
     assert short.result.training.state == "still falling"  # 15 steps
     (whole,) = train(replace(study, recipe=Recipe(lr=1e-3)), place)
@@ -220,7 +220,7 @@ def test_compare_pairs_the_same_folds_and_seeds(study: Study, place: Place) -> N
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"folds": (9,)}, "fold 9|no fold 9|9"),
         ({"backbone": "densenet99"}, "densenet99"),
@@ -232,8 +232,8 @@ def test_compare_pairs_the_same_folds_and_seeds(study: Study, place: Place) -> N
         ({"augment": Augment(kind="bank:0")}, "bank"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(study: Study, place: Place, change: dict, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_what_cannot_be_is_refused_by_name(study: Study, place: Place, change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         train(replace(study, **change), place)
 
 

@@ -1,6 +1,7 @@
 """Several processes train what one would, and no accident changes a number."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,9 +15,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tla.console import Progress
 from tla.errors import RunsFailed, UserError
-from tla.launch import dispatch
-from tla.launch.local import deal
+from tla.launch.board import Batches, Board
+from tla.launch.dispatch import Queue
+from tla.launch.in_process import Outcome
+from tla.launch.plan import Plan
+from tla.launch.processes import Processes, deal
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Place, Recipe, Study
 from tla.runs.folder import FinishedRun, RunFolder, load
@@ -103,22 +108,21 @@ def test_two_workers_train_what_one_process_does_also_if_one_is_killed(
     two = replace(study, folds=(1, 2), recipe=Recipe(epochs=8, lr=1e-3))
     killed: dict[str, list[dict]] = {}
 
-    class Killing(dispatch.Board):
+    class Killing(Board):
         """Ends the process of the first run that has done three epochs."""
 
         def step(self, key: str, done: int, text: str = "") -> None:
             super().step(key, done, text)
             if not killed and self.epochs(key) >= 3:
                 killed[key] = RunFolder(Path(place.runs) / key).read_log()
-                worker = next(worker for worker in trains[0].workers if worker.key == key)
+                worker = next(worker for worker in executors[0].workers if worker.key == key)
                 os.kill(worker.process.pid, signal.SIGKILL)
 
     from tla.launch import study as launch
 
-    trains = []
-    real = launch.launcher
+    executors: list[Processes] = []
     monkeypatch.setattr(launch, "Board", Killing)
-    monkeypatch.setattr(launch, "launcher", lambda *given: trains.append(real(*given)) or trains[-1])
+    monkeypatch.setattr(launch, "Processes", lambda *given: executors.append(Processes(*given)) or executors[-1])
     folders = train(two, replace(place, threads=1, workers=2))
     assert "its process ended by signal 9" in capsys.readouterr().err
     alone = train(two, replace(place, threads=1, runs=str(tmp_path / "alone")))
@@ -136,10 +140,10 @@ def test_ctrl_c_leaves_no_process(place: Place, command: tuple) -> None:
     process = started([*words, "--workers", "2"], environment)
     until(lambda: begun(place.runs))
     os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to the study and its workers alike
-    _, said = process.communicate(timeout=20)
+    _, printed = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert said.rstrip().endswith("the same command again goes on from what is finished")
-    assert "Traceback" not in said
+    assert printed.rstrip().endswith("the same command again goes on from what is finished")
+    assert "Traceback" not in printed
     until(lambda: not marked(mark), 10)
 
 
@@ -166,13 +170,26 @@ def test_a_study_that_is_ended_leaves_no_process_and_goes_on(
 def test_two_studies_on_one_folder_share_the_work(study: Study, place: Place, command: tuple, tmp_path: Path) -> None:
     words, environment, _ = command
     both = [started(words, environment) for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    trained = [[line.split()[1] for line in text.splitlines() if line.startswith("run ")] for text in said]
+    printed = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    trained = [[line.split()[1] for line in text.splitlines() if line.startswith("run ")] for text in printed]
     assert len(trained[0]) + len(trained[1]) == 4, trained
     assert len({*trained[0], *trained[1]}) == 4, "a run was trained twice"
     assert all(trained), "one of them did nothing"
     same_as_in_process(study, place, tmp_path)
+
+
+def test_a_material_goes_to_another_process_with_its_weights_and_without_its_pictures(study: Study, place: Place) -> None:
+    (donor,) = train(replace(study, recipe=Recipe(epochs=1)), place)
+    material = prepare(replace(study, weights=donor.key), place)
+    assert material.store.clean[0].any(), "the pictures are open"
+    sent = pickle.dumps(material)
+    assert len(sent) < donor.weights.stat().st_size + 200_000 < material.store.clean.nbytes
+    there = pickle.loads(sent)
+    assert there.pretrained.identity == material.pretrained.identity
+    assert all((there.pretrained.tensors[name] == tensor).all() for name, tensor in material.pretrained.tensors.items())
+    assert list_runs(there) == list_runs(material)
+    assert (there.store.clean[3] == material.store.clean[3]).all()
 
 
 # Failing runs
@@ -215,40 +232,44 @@ def test_a_failing_run_does_not_stop_the_others(
 
 
 class Flaky:
-    """A launcher of which the first so many attempts at a run die; a run gets on by so many batches before."""
+    """An executor of which the first so many attempts at a run die; a run gets on by so many batches before."""
 
-    def __init__(self, finish: Callable[[Run], object], board: dispatch.Board, deaths: int, batches: int) -> None:
+    def __init__(self, finish: Callable[[Run], object], board: Board, deaths: int, batches: int) -> None:
         self.finish, self.board, self.deaths, self.batches = finish, board, deaths, batches
         self.attempts, self.ended = 0, []
 
     def free(self, busy: int) -> bool:
         return busy == 0
 
-    def start(self, run: Run) -> None:
+    def start(self, run: Run, folder: RunFolder) -> None:
         self.attempts += 1
         self.board.step(run.key, self.attempts * self.batches)
         if self.attempts <= self.deaths:
-            self.ended = [dispatch.Outcome(key=run.key, error="it died", lost=True)]
+            self.ended = [Outcome(key=run.key, error="it died", lost=True)]
         else:
             self.finish(run)
-            self.ended = [dispatch.Outcome(key=run.key)]
+            self.ended = [Outcome(key=run.key)]
 
-    def outcomes(self) -> list[dispatch.Outcome]:
+    def outcomes(self) -> list[Outcome]:
         return self.ended
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.mark.parametrize(("deaths", "batches", "attempts", "fails"), [(2, 0, 3, False), (9, 0, 3, True), (9, 10, 10, False)])
 def test_a_run_is_given_up_if_its_process_dies_again_and_again_and_it_does_not_get_on(
     study: Study, place: Place, deaths: int, batches: int, attempts: int, fails: bool, written
 ) -> None:
-    from tla.console import Progress
-
-    (run,) = list_runs(prepare(study, place))
-    board = dispatch.Board(Progress("", 0), {run.key: dispatch.Batches(epoch=10, least=200, most=200, before=0)})
+    material = prepare(study, place)
+    plan = Plan.of(list_runs(material), material, place)
+    ((key, wanted),) = ((wanted.run.key, wanted) for wanted in plan.wanted.values())
+    board = Board(Progress("", 0), {key: Batches(epoch=10, least=200, most=200, before=0)})
     flaky = Flaky(lambda run: written(Path(place.runs), run, [1]), board, deaths, batches)
-    failed = dispatch.work_off([(run, RunFolder(Path(place.runs) / run.key))], flaky, board)
+    queue = Queue([wanted], {})
+    queue.work_off(flaky, board)
     assert flaky.attempts == attempts
-    assert bool(failed) == fails
+    assert [bool(queue.failed), bool(queue.finished)] == [fails, not fails]
     assert board.bar.done == board.bar.total
 
 
@@ -259,7 +280,7 @@ def test_gpus_are_dealt_out_in_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         ({"launch": "slurm"}, "possible are local, ray, ray:auto"),
         ({"launch": "local:2"}, "possible are local"),
@@ -271,8 +292,8 @@ def test_gpus_are_dealt_out_in_turn() -> None:
         ({"launch": "ray", "gpus_per_run": -1.0}, "cannot be negative"),
     ],
 )
-def test_what_cannot_be_launched_is_refused_first(study: Study, place: Place, change: dict, says: str) -> None:
-    with pytest.raises(UserError, match=says):
+def test_what_cannot_be_launched_is_refused_first(study: Study, place: Place, change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         prepare(replace(study, data="absent"), replace(place, **change))
 
 

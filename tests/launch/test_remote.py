@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from tla.errors import RunsFailed, UserError
-from tla.launch import dispatch, remote, tuning
+from tla.launch import on_ray, ray_cluster
 from tla.launch import study as launch
-from tla.launch.remote import Cluster, Depot, Desk, goods, own_folder
+from tla.launch.asha import Asha
+from tla.launch.board import Board
+from tla.launch.grid import Trial, nested, search_grid
+from tla.launch.on_ray import Home, files_of, gpus_per_run, own_folder, room_for_runs, with_own_pictures
 from tla.launch.study import ensure, prepare
-from tla.launch.tuning import Trial, nested, search_grid
-from tla.launch.worker import elsewhere, pack
 from tla.options import Augment, Grid, Place, Recipe, Search, Study
 from tla.runs.folder import RunFolder, load
 
@@ -86,7 +87,7 @@ def test_a_killed_worker_costs_nothing_but_time(
     two = replace(study, folds=(1, 2), recipe=Recipe(epochs=12, lr=1e-3))
     killed: list[tuple[Path, list[dict]]] = []
 
-    class Killing(dispatch.Board):
+    class Killing(Board):
         """Ends the processes that train once a run has done three epochs."""
 
         def step(self, key: str, done: int, text: str = "") -> None:
@@ -122,68 +123,54 @@ def test_a_failing_run_does_not_stop_the_others(
 # What travels
 
 
-def test_files_travel_in_pieces_and_have_their_names_when_they_are_whole(
+def test_a_node_fetches_the_pictures_that_it_lacks_piece_by_piece(
     study: Study, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TLA_DATA", str(tmp_path / "node"))
-    monkeypatch.setattr(remote, "PIECE", 100_000)
-    material = prepare(study, place)
-    files = goods(pack(material.store, None))
-    assert [Path(name).name for name in files] == [
-        "store.json",
-        "clean.npy",
-        "variant-resize-0000.npy",
-        "variant-resize-0001.npy",
-    ]
-    sizes = {name: path.stat().st_size for name, path in files.items()}
-    depot, other = Depot(), Depot()
-    assert depot.lacking(sizes) == list(files)
-    for name, path in files.items():
-        for offset, piece in remote._pieces(path):
-            depot.write(name, offset, piece)
-            other.write(name, 0, b"another one's beginning")
-        assert not (tmp_path / "node" / name).exists()
-        depot.finish(name)
-        assert (tmp_path / "node" / name).read_bytes() == path.read_bytes()
-    assert depot.lacking(sizes) == []
-    assert other.lacking({**sizes, next(iter(files)): 1}) == [next(iter(files))], "a file of another size is not the file"
+    monkeypatch.setattr(on_ray, "PIECE", 100_000)
+    material, home, read = prepare(study, place), Home(), []
+
+    def reading(path: Path, start: int) -> bytes:
+        read.append(path.name)
+        return home.read(path, start)
+
+    there = with_own_pictures(material, tmp_path, reading).store
+    names = ["store.json", "clean.npy", "variant-resize-0000.npy", "variant-resize-0001.npy"]
+    assert list(dict.fromkeys(read)) == names
+    assert len(read) > 2 * len(names)
+    assert there.folder == tmp_path / "pictures" / material.store.folder.name
+    for mine, other in zip(there.files, material.store.files, strict=True):
+        assert mine.read_bytes() == other.read_bytes()
+    read.clear()
+    (there.folder / "clean.npy").unlink()
+    with_own_pictures(material, tmp_path, reading)
+    assert set(read) == {"clean.npy"}, "what is there already is not read"
 
 
-def test_a_node_without_room_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TLA_DATA", str(tmp_path / "node"))
-    with pytest.raises(UserError, match=r"MB free and 1000000000000 MB are needed; make room there.*TLA_DATA"):
-        Depot().lacking({"clean.npy": 10**18})
+def test_a_node_without_room_is_named(study: Study, place: Place, tmp_path: Path) -> None:
+    def full(path: Path, start: int) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"No space left on device\); make room there.*TLA_DATA"):
+        with_own_pictures(prepare(study, place), tmp_path, full)
+    assert not list(tmp_path.rglob("*.npy"))
 
 
-def test_what_comes_back_is_finished_last(study: Study, place: Place, tmp_path: Path) -> None:
-    (folder,) = train(study, place)
-    desk, names = Desk(tmp_path / "home"), []
-
-    class Call:
-        """A call of an actor, made at once."""
-
-        def __init__(self, method: Any) -> None:
-            self.remote = method
-
-    class Proxy:
-        write, finish = Call(desk.write), Call(lambda name: (names.append(name), desk.finish(name)))
-
-    remote._bring_home(folder, Proxy, lambda result: result)
-    assert names[-1] == f"{folder.key}/SHA256SUMS"
-    assert bits([load(tmp_path / "home" / folder.key)]) == bits([folder])
-    assert not list((tmp_path / "home" / folder.key).glob(".*"))
+def test_what_comes_back_is_finished_last(study: Study, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = train(study, place)
+    files, written = files_of(RunFolder(run.path)), []
+    assert set(files) >= {"SHA256SUMS", "run.json", "log.jsonl", "weights.safetensors"}
+    replacing = on_ray.replacing
+    monkeypatch.setattr(on_ray, "replacing", lambda path: written.append(path.name) or replacing(path))
+    Home().receive(tmp_path / "home" / run.key, {"SHA256SUMS": files.pop("SHA256SUMS"), **files})
+    assert written[-1] == "SHA256SUMS"
+    assert bits([load(tmp_path / "home" / run.key)]) == bits([run])
 
 
 def test_live_augmentation_takes_the_sounds_along(study: Study, place: Place, tmp_path: Path) -> None:
     material = prepare(replace(study, augment=Augment(kind="live")), place)
-    parcel = pack(material.store, None)
-    clips = {name: path for name, path in goods(parcel).items() if name.startswith("clips/")}
-    assert len(clips) == 100
-    for name, path in clips.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(path.read_bytes())
-    there = elsewhere(parcel, parcel.folder, tmp_path / "clips").store(1)
-    assert str(there.dataset.clips[0].path).startswith(str(tmp_path))
+    there = with_own_pictures(material, tmp_path, Home().read).store
+    assert len({clip.path for clip in there.dataset.clips}) == 100
+    assert all(clip.path.is_file() and clip.path.is_relative_to(tmp_path) for clip in there.dataset.clips)
     pairs = zip(there.live([3, 5], seed=1, epoch=2), material.store.live([3, 5], seed=1, epoch=2), strict=True)
     assert all(np.array_equal(mine, other) for mine, other in pairs)
 
@@ -199,41 +186,30 @@ def test_a_node_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 class Nodes:
-    """A Ray of which only the list of nodes is asked."""
+    """A Ray of which only the resources are asked."""
 
-    def __init__(self, *resources: dict[str, float], alive: bool = True) -> None:
-        self.all = [{"NodeID": str(i), "Alive": alive, "Resources": has} for i, has in enumerate(resources)]
-
-    def nodes(self) -> list[dict]:
-        return self.all
+    def __init__(self, resources: dict[str, float]) -> None:
+        self.resources = resources
 
     def cluster_resources(self) -> dict[str, float]:
-        return {"GPU": sum(node["Resources"].get("GPU", 0) for node in self.all)}
+        return self.resources
 
 
 @pytest.mark.parametrize(
-    ("threads", "gpus", "rooms"),
-    [
-        (1, 0.0, {"0": 16, "1": 8}),
-        (3, 0.0, {"0": 5, "1": 2}),
-        (1, 0.25, {"0": 8}),
-        (4, 0.25, {"0": 4}),
-        (1, 1 / 3, {"0": 6}),
-        (1, 2, {"0": 1}),
-        (32, 0.0, {}),
-    ],
+    ("threads", "gpus", "room"),
+    [(1, 0.0, 24), (3, 0.0, 7), (1, 0.25, 8), (4, 0.25, 4), (1, 1 / 3, 6), (1, 2, 1), (32, 0.0, 0)],
 )
-def test_as_many_runs_as_fit(threads: int, gpus: float, rooms: dict[str, int]) -> None:
-    cluster = object.__new__(Cluster)
-    cluster.ray, cluster.threads, cluster.gpus = Nodes({"CPU": 16, "GPU": 2}, {"CPU": 8}), threads, gpus
-    assert cluster._nodes() == rooms
+def test_as_many_runs_as_fit(threads: int, gpus: float, room: int) -> None:
+    nodes = [{"Alive": True, "Resources": {"CPU": 16, "GPU": 2}}, {"Alive": True, "Resources": {"CPU": 8}}]
+    assert room_for_runs(nodes, threads, gpus) == room
+    assert room_for_runs([*nodes, {"Alive": False, "Resources": {"CPU": 64, "GPU": 8}}], threads, gpus) == room
 
 
-def test_where_there_are_gpus_it_has_to_be_said_what_a_run_takes(place: Place) -> None:
+def test_where_there_are_gpus_what_a_run_takes_has_to_be_given(place: Place) -> None:
     with pytest.raises(UserError, match=r"has 2 GPUs.*--gpus-per-run 1, 0\.25"):
-        remote.gpus_per_run(Nodes({"GPU": 2}), place)
-    assert remote.gpus_per_run(Nodes({"GPU": 2}), replace(place, gpus_per_run=0.25)) == 0.25
-    assert remote.gpus_per_run(Nodes({"CPU": 2}), place) == 0
+        gpus_per_run(Nodes({"GPU": 2}), place)
+    assert gpus_per_run(Nodes({"GPU": 2}), replace(place, gpus_per_run=0.25)) == 0.25
+    assert gpus_per_run(Nodes({"CPU": 2}), place) == 0
 
 
 def test_gpus_of_a_cluster_decide_the_arithmetic(study: Study, place: Place) -> None:
@@ -247,15 +223,15 @@ def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(UserError, match=r"--launch ray:ray://head:10001: give the command on a machine of the cluster"):
-        remote.connect("ray:ray://head:10001")
+        ray_cluster.connect("ray:ray://head:10001")
 
     with pytest.raises(UserError, match=r"--launch ray:somewhere: an address is HOST:PORT"):
-        remote.connect("ray:somewhere")
+        ray_cluster.connect("ray:somewhere")
     with socket.socket() as port:
         port.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{port.getsockname()[1]}"
         with pytest.raises(UserError, match=rf"--launch ray:{address}: no Ray cluster listens there \(Connection refused\)"):
-            remote.connect(f"ray:{address}")
+            ray_cluster.connect(f"ray:{address}")
         port.listen()
 
         def refuse(**options: Any) -> None:
@@ -264,7 +240,7 @@ def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(ray, "init", refuse)
         with pytest.raises(UserError, match=rf"no Ray cluster can be reached at {address} \(Version mismatch: Ray: 2\.9\)"):
-            remote.connect(f"ray:{address}")
+            ray_cluster.connect(f"ray:{address}")
 
 
 # Slow: studies in processes of their own, each with its own Ray
@@ -282,10 +258,10 @@ def test_a_study_that_is_ended_leaves_no_process_and_goes_on(
     until(lambda: begun(place.runs))
     if end == signal.SIGINT:
         os.killpg(process.pid, end)  # as the terminal does
-        _, said = process.communicate(timeout=60)
+        _, printed = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert said.rstrip().endswith("the same command again goes on from what is finished")
-        assert "Traceback" not in said
+        assert printed.rstrip().endswith("the same command again goes on from what is finished")
+        assert "Traceback" not in printed
     else:
         os.kill(process.pid, end)
         process.communicate(timeout=60)
@@ -300,14 +276,27 @@ def test_a_study_that_is_ended_leaves_no_process_and_goes_on(
 def test_two_studies_on_one_folder_train_no_run_twice(study: Study, place: Place, command: tuple, tmp_path: Path) -> None:
     words, environment, _ = command
     both = [started([*words, "--launch", "ray"], environment) for _ in range(2)]
-    said = [process.communicate(timeout=500)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    trained = [line.split()[1] for text in said for line in text.splitlines() if line.startswith("run ")]
+    printed = [process.communicate(timeout=500)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    trained = [line.split()[1] for text in printed for line in text.splitlines() if line.startswith("run ")]
     assert len(trained) == len(set(trained)) == 4
     same_as_in_process(study, place, tmp_path)
 
 
-# The grid search on Ray Tune
+# The grid search
+
+
+def test_a_run_goes_on_past_a_rung_if_it_is_among_the_best_third_so_far() -> None:
+    asha = Asha(grace=1, epochs=9)
+    asha.note({"finished": [0.5] * 9})
+    assert asha.stopped_at("worse", [0.4]) == [0.4]
+    assert asha.stopped_at("better", [0.6]) is None
+    assert asha.stopped_at("better", [0.6, 0.1]) is None, "epoch 2 is no rung"
+    assert asha.stopped_at("better", [0.6, 0.1, 0.4]) == [0.6, 0.1, 0.4]
+    assert asha.stopped_at("worse", [0.4, 0.9]) == [0.4], "what was decided holds"
+    assert asha.stopped_at("best", [0.9] * 9) is None, "the last epoch is no rung"
+    assert Asha(grace=1, epochs=9).stopped_at("first", [0.0] * 8) is None
+
 
 SEARCH = Search(grid=Grid(lr=(1e-2, 1e-3, 1e-5), weight_decay=(0.0, 1e-3)))
 
@@ -317,7 +306,7 @@ def searched(study: Study, place: Place, search: Search) -> list[Trial]:
 
 
 @pytest.mark.slow
-def test_trials_of_ray_tune_are_the_runs_that_one_process_trains(
+def test_trials_on_ray_are_the_runs_that_one_process_trains(
     ray: Any, study: Study, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     search = Search(grid=Grid(lr=(1e-2, 1e-5)))
@@ -325,13 +314,13 @@ def test_trials_of_ray_tune_are_the_runs_that_one_process_trains(
     there = searched(study, replace(place, launch="ray", runs=str(tmp_path / "tune")), search)
     assert bits([trial.folder for trial in there]) == bits([trial.folder for trial in here])
     assert [trial.accuracies for trial in there] == [trial.accuracies for trial in here]
-    said = capsys.readouterr()
-    assert said.out == "", "Ray Tune is quiet"
-    assert "2 finished, 0 to train" not in said.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "2 finished, 0 to continue, 0 to train" not in printed.err
     assert [t.folder.path for t in searched(study, replace(place, launch="ray", runs=str(tmp_path / "tune")), search)] == [
         t.folder.path for t in there
     ]
-    assert "2 finished, 0 to train" in capsys.readouterr().err
+    assert "2 finished, 0 to continue, 0 to train" in capsys.readouterr().err
 
 
 @needs_proc
@@ -342,17 +331,17 @@ def test_asha_stops_what_falls_behind_and_a_killed_trial_goes_on(
     nine = replace(study, recipe=Recipe(epochs=9))
     killed = []
 
-    class Killing(dispatch.Board):
+    class Killing(Board):
         """Ends the processes of the trials once one has done two epochs."""
 
         def step(self, key: str, done: int, text: str = "") -> None:
             super().step(key, done, text)
             if not killed and self.epochs(key) >= 2:
-                killed.extend(workers_of(os.getpid(), "ray::ImplicitFunc"))
+                killed.extend(workers_of(os.getpid()))
                 for pid in killed:
                     os.kill(pid, signal.SIGKILL)
 
-    monkeypatch.setattr(tuning, "Board", Killing)
+    monkeypatch.setattr(launch, "Board", Killing)
     trials = searched(nine, replace(place, launch="ray"), replace(SEARCH, asha=True))
     assert killed
     stopped, ended = [t for t in trials if t.stopped], [t for t in trials if not t.stopped]
@@ -404,7 +393,6 @@ def test_results_come_back_from_nodes_with_folders_of_their_own(
     machines, folders = two_nodes
     done = subprocess.run([*words, "--launch", f"ray:{machines.address}"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "pictures go to 2 nodes" in done.stderr
     ours = {path.name: path.read_bytes() for path in Path(str(place.data_root)).glob("pictures/*/*.npy")}
     for folder in folders.values():
         theirs = {path.name: path.read_bytes() for path in folder.glob("pictures/*/*.npy")}
@@ -412,10 +400,11 @@ def test_results_come_back_from_nodes_with_folders_of_their_own(
         assert theirs.items() <= ours.items()
         assert not list(folder.glob("runs/*")), "what has come back is not kept"
     same_as_in_process(study, place, tmp_path)
+    times = {path: path.stat().st_mtime_ns for folder in folders.values() for path in folder.glob("pictures/*/*.npy")}
     again = [*words, "--seeds", "3", "--launch", f"ray:{machines.address}"]
     done = subprocess.run(again, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "pictures go" not in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in times} == times, "the pictures are kept, and are not sent again"
 
 
 @needs_proc
@@ -428,13 +417,13 @@ def test_a_lost_node_costs_nothing_but_time(
     machines, folders = two_nodes
     process = started([*words, "--launch", f"ray:{machines.address}", *["--shared-runs"] * shared], environment)
     lost, own = next(iter(folders.items()))
-    runs = place.runs if shared else str(own / "runs")
+    runs = place.runs if shared else str(own / "unfinished")
     until(lambda: begun(runs, folders=2 if shared else 1), 120)
     logs = {path: path.read_text() for path in Path(runs).glob("*/log.jsonl")}
     machines.remove_node(lost, allow_graceful=False)
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert "it is tried again" in said
+    _, printed = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert "it is tried again" in printed
     if shared:
         assert all(path.read_text().startswith(log) for path, log in logs.items()), "checkpoints outlive the node"
     same_as_in_process(study, place, tmp_path)

@@ -7,9 +7,10 @@ import pytest
 
 from tla import cli, cutoff, freeze, fusion
 from tla.errors import UserError
-from tla.launch import worker
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import STAGES, Place, Recipe, Study, Transfer
+from tla.runs import fit as fitting
+from tla.runs.run import Run
 from tla.stages.sweep import ENDS, ends, finished, selffer, sweep
 
 
@@ -36,15 +37,15 @@ def test_the_ends_of_a_fusion_are_the_runs_of_both_parents(donor: Study, place: 
 
 def test_an_interrupted_sweep_trains_only_what_is_missing(donor: Study, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     material, trained = prepare(donor, place), []
-    real, trips = worker._train, 2
+    real, trips = fitting.fit, 2
 
-    def counted(order: worker.Order, *rest) -> None:
+    def counted(run: Run, *rest: object, **more: object) -> None:
         if len(trained) == trips:
             raise KeyboardInterrupt
-        trained.append(order.run.transfer.pretrained_upto)
-        real(order, *rest)
+        trained.append(run.transfer.pretrained_upto)
+        real(run, *rest, **more)
 
-    monkeypatch.setattr(worker, "_train", counted)
+    monkeypatch.setattr(fitting, "fit", counted)
     with pytest.raises(KeyboardInterrupt):
         sweep(material, fusions(), ["stem", "block1", "block2"], place)
     trips = 9

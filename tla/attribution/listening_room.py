@@ -118,7 +118,7 @@ def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS
     `data`: where the clips lie, if not in the data folder.
     """
     from tla.launch.find_run import origin
-    from tla.launch.study import choose_device
+    from tla.runs.device import choose_device
 
     try:
         folder = best(runs, Path(place.runs))

@@ -1,4 +1,4 @@
-"""A list of runs, worked off by whatever trains them: this process, several, or a cluster.
+"""A queue of runs, worked off by an executor: this process, several, or a cluster.
 
 The study reserves a run before it is trained, so of two studies on one folder of runs each trains what the other does not. A
 run that fails does not stop the others. One whose process or machine died is tried again, and goes on from its last checkpoint
@@ -6,14 +6,15 @@ where that can be reached.
 """
 
 import time
-from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from tla.console import Progress, say
-from tla.launch.worker import Outcome
-from tla.runs.folder import RunFolder, load
+from tla.console import say
+from tla.launch.board import Board
+from tla.launch.in_process import Outcome
+from tla.launch.plan import Wanted
+from tla.runs.folder import FinishedRun, RunFolder, load
 from tla.runs.run import Run
 
 if TYPE_CHECKING:
@@ -23,129 +24,69 @@ LOSSES = 3  # times that a run's process may die without the run having got on b
 POLL_S = 1.0
 
 
-class Launcher(Protocol):
+class Executor(Protocol):
     """Trains runs, some of them at the same time."""
 
     def free(self, busy: int) -> bool:
         """Whether one more run can be taken on beside those that are."""
 
-    def start(self, run: Run) -> None:
+    def start(self, run: Run, folder: RunFolder) -> None:
         """Take on a run."""
 
     def outcomes(self) -> Sequence[Outcome]:
-        """The runs that have ended since; waits a moment if there is none."""
+        """How the runs ended that have ended since; waits a moment if there is none."""
 
     def close(self) -> None:
         """End what is still being trained."""
 
 
-@dataclass(frozen=True)
-class Batches:
-    """A run's length in batches: of an epoch, the fewest and the most in all, and those that were done before."""
+class Queue:
+    """Runs that are to be trained, and how those ended that have been."""
 
-    epoch: int
-    least: int
-    most: int
-    before: int
-
-
-class Board:
-    """How a study gets on: batches on the bar, runs in words."""
-
-    def __init__(self, bar: Progress, batches: Mapping[str, Batches]) -> None:
-        self.bar, self.batches = bar, batches
-        self.done = {key: run.before for key, run in batches.items()}
-        self.left = dict(batches)  # the runs that are trained, or wait for it
-        self.ended: Counter[str] = Counter()
-        self.running: set[str] = set()
-        self.bar.total = self._total()
-
-    def step(self, key: str, done: int, text: str = "") -> None:
-        """A run has now done so many batches."""
-        self.running.add(key)
-        self._show(key, done, text)
-
-    def end(self, key: str, how: Literal["done", "failed", "lost", "stopped"]) -> None:
-        """A run is trained no more; if it was lost, for now."""
-        self.running.discard(key)
-        self.ended[how] += 1
-        if how != "lost":
-            self.left.pop(key, None)
-        whole = how == "done" and self.batches[key].least == self.batches[key].most  # though another study may have trained it
-        self._show(key, self.batches[key].most if whole else self.done[key], "")
-
-    def _show(self, key: str, done: int, text: str) -> None:
-        before, self.done[key] = self.done[key], done
-        self.bar.total = self._total()
-        self.bar.text = f"{self}{text and f' ({key} {text})'}"
-        self.bar.advance(done - before)
-
-    def _total(self) -> int | None:
-        """The batches of all runs. One that ends by itself is taken to be as long as those that have ended; before one has,
-        nobody knows."""
-        lengths = [self.done[key] for key in self.batches if key not in self.left]
-        total = sum(lengths) - sum(run.before for run in self.batches.values())
-        for key, run in self.left.items():
-            if run.least < run.most and not lengths:
-                return None
-            length = run.most if run.least == run.most else sum(lengths) // len(lengths)
-            total += max(self.done[key], length)
-        return total
-
-    def epochs(self, key: str) -> int:
-        """Whole epochs that a run has done."""
-        return self.done[key] // self.batches[key].epoch
-
-    def __str__(self) -> str:
-        failed = f", {self.ended['failed']} failed" if self.ended["failed"] else ""
-        return f"{self.ended['done']} of {len(self.batches)} runs done, {len(self.running)} running{failed}"
-
-
-def work_off(runs: Sequence[tuple[Run, RunFolder]], launcher: Launcher, board: Board, *, scores: bool = True) -> list[Outcome]:
-    """Have all runs trained; returns those that failed."""
-    return _Queue(runs, launcher, board, scores).work()
-
-
-class _Queue:
-    def __init__(self, runs: Sequence[tuple[Run, RunFolder]], launcher: Launcher, board: Board, scores: bool) -> None:
-        self.launcher, self.board, self.scores = launcher, board, scores
-        self.runs = {run.key: (run, folder) for run, folder in runs}
-        self.waiting = deque(self.runs)
+    def __init__(self, runs: Sequence[Wanted], finished: dict[str, FinishedRun], *, scores: bool = True) -> None:
+        """`finished` are those that were so before. Without `scores` it is not printed what a run scored."""
+        self.scores = scores
+        self.wanted = {each.run.key: each for each in runs}
+        self.waiting = deque(self.wanted)
         self.reserved: dict[str, FileLock] = {}  # runs in training, by key
         self.losses: dict[str, tuple[int, int]] = {}  # key -> how often its process died, epochs done when it last did
+        self.finished = finished
         self.failed: list[Outcome] = []
+        self.stopped: dict[str, list[float]] = {}
+        """Accuracies by epoch of the runs that were stopped early."""
         self.waited = False
 
-    def work(self) -> list[Outcome]:
+    def work_off(self, executor: Executor, board: Board) -> None:
+        """Have all runs trained."""
+        self.board = board
         try:
             while self.waiting or self.reserved:
-                self._start()
+                self._start(executor)
                 if self.reserved:
-                    for outcome in self.launcher.outcomes():
+                    for outcome in executor.outcomes():
                         self._end(outcome)
                 elif self.waiting:
                     self._wait_for_others()
         finally:
             for lock in self.reserved.values():
                 lock.release()
-        return self.failed
 
-    def _start(self) -> None:
+    def _start(self, executor: Executor) -> None:
         """Take on what there is room for, and what no other study is training."""
         for _ in range(len(self.waiting)):
-            if not self.launcher.free(len(self.reserved)):
+            if not executor.free(len(self.reserved)):
                 return
-            key = self.waiting.popleft()
-            run, folder = self.runs[key]
-            lock = folder.reserve()
+            wanted = self.wanted[self.waiting.popleft()]
+            key, lock = wanted.run.key, wanted.folder.reserve()
             if lock is None:
                 self.waiting.append(key)
-            elif folder.intact:  # by another study
+            elif done := wanted.finished:  # by another study
                 lock.release()
+                self.finished[key] = done
                 self.board.end(key, "done")
             else:
                 self.reserved[key] = lock
-                self.launcher.start(run)
+                executor.start(wanted.run, wanted.folder)
 
     def _wait_for_others(self) -> None:
         if not self.waited:
@@ -156,7 +97,7 @@ class _Queue:
     def _end(self, outcome: Outcome) -> None:
         if outcome.disk is not None:
             raise outcome.disk
-        run, folder = self.runs[outcome.key]
+        run, folder = self.wanted[outcome.key].run, self.wanted[outcome.key].folder
         what = f"run {run.key} fold {run.fold} seed {run.seed}"
         if outcome.lost and self._again(outcome):
             self.board.end(run.key, "lost")
@@ -167,10 +108,14 @@ class _Queue:
             say(f"{what} failed: {outcome.error}")
             folder.note_failure(outcome.trace or outcome.error)
             self.failed.append(outcome)
+        elif outcome.stopped is not None:
+            self.board.end(run.key, "stopped")
+            self.stopped[run.key] = outcome.stopped
         else:
             self.board.end(run.key, "done")
             folder.note_failure(None)
-            scores = load(folder.path).result.scores if self.scores else {}
+            self.finished[run.key] = done = load(folder.path)
+            scores = done.result.scores if self.scores else {}
             scored = "  ".join(f"{rule} {100 * score.accuracy:.1f} %" for rule, score in scores.items())
             say(f"{what}: {scored or 'finished'} ({self.board})")
         self.reserved.pop(run.key).release()

@@ -102,25 +102,25 @@ class Origin:
     def holds_out(self, clip: Clip) -> bool:
         return clip.name in set(self.folder.predictions.names)
 
-    def heard_rightly(self, names: Sequence[str], most: int) -> list[Clip]:
-        """Of each class, the first held-out clip by name that the run heard rightly.
+    def classified_rightly(self, names: Sequence[str], most: int) -> list[Clip]:
+        """Of each class, the first held-out clip by name that the run classified rightly.
 
         Of the first `most` classes that have one, or of the named classes, each of which has to.
         """
-        said, classes = self.folder.predictions, self.folder.classes
+        predictions, classes = self.folder.predictions, self.folder.classes
         unknown = [name for name in names if name not in classes]
         if unknown:
             raise UserError(f"--classes {','.join(unknown)}: {self.dataset.name} has {', '.join(classes)}")
-        right = said.logits[final(self.folder)].argmax(axis=1) == said.labels
+        right = predictions.logits[final(self.folder)].argmax(axis=1) == predictions.labels
         first: dict[str, str] = {}
-        for name, label in sorted(zip(said.names[right].tolist(), said.labels[right].tolist(), strict=True)):
+        for name, label in sorted(zip(predictions.names[right].tolist(), predictions.labels[right].tolist(), strict=True)):
             first.setdefault(classes[label], name)
         wanted = names or [name for name in classes if name in first][:most]
         missed = [name for name in wanted if name not in first]
         if missed or not wanted:
             which = ", ".join(missed) or "any class"
             raise UserError(
-                f"run {self.folder.key} heard no held-out clip of {which} rightly: choose other --classes or another run"
+                f"run {self.folder.key} classified no held-out clip of {which} rightly: choose other --classes or another run"
             )
         by_name = {clip.name: clip for clip in self.dataset.clips}
         return [by_name[first[name]] for name in wanted]
@@ -153,7 +153,7 @@ def siblings(folder: FinishedRun) -> list[FinishedRun]:
 
 
 def beginning(folder: FinishedRun) -> "StagedNet | None":
-    """The network that a run's training began with; None, and said, if its weights were neither random nor ImageNet's."""
+    """The network that a run's training began with; None, with a message, if its weights are not at hand."""
     from tla.nets import transfer, weights
 
     run, pretrained = folder.run, None

@@ -1,14 +1,15 @@
 """What runs that are not trained yet will take: hours and disk, from training a few batches of each kind of run here."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch.nn import functional
 
 from tla.console import progress
-from tla.launch.dispatch import Batches
+from tla.launch.board import Batches
 from tla.launch.material import Material
 from tla.nets import transfer
 from tla.nets.arithmetic import computing
@@ -24,32 +25,52 @@ Times = dict[tuple[object, ...], tuple[float, int]]  # kind of run -> seconds pe
 class Forecast:
     """What is still to be done for a study, if its runs are trained one after another on this machine."""
 
-    runs: int
-    finished: int
-    hours: tuple[float, float]  # at least, at most
-    gigabytes: float
+    missing: Mapping[Path, tuple[float, float, int]] = field(default_factory=dict)
+    """Of each run, by its folder: seconds at least and at most, and the numbers in its network."""
+    done: Set[Path] = frozenset()
+    """The folders of the runs that are finished."""
+
+    def __add__(self, other: "Forecast") -> "Forecast":
+        """Of both; a run that they share counts once."""
+        return Forecast({**self.missing, **other.missing}, self.done | other.done)
+
+    @property
+    def runs(self) -> int:
+        return len(self.missing) + self.finished
+
+    @property
+    def finished(self) -> int:
+        return len(self.done)
+
+    @property
+    def hours(self) -> tuple[float, float]:
+        """At least, at most."""
+        return sum(run[0] for run in self.missing.values()) / 3600, sum(run[1] for run in self.missing.values()) / 3600
+
+    @property
+    def gigabytes(self) -> float:
+        return sum(run[2] for run in self.missing.values()) * 4 / 1e9
 
     def __str__(self) -> str:
         least, most = self.hours
         hours = f"about {most:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
-        todo = f"{self.runs - self.finished} to train: {hours} hours here, one after another"
+        todo = f"{len(self.missing)} to train: {hours} hours here, one after another"
         why = "" if least == most else " (each run ends by itself when its loss no longer falls; at the latest at --recipe.cap)"
         return f"{self.runs} runs, {self.finished} finished, {todo}{why}, and {self.gigabytes:.2f} GB of disk"
 
 
-def forecast(missing: Sequence[tuple[Run, Batches, Material]], finished: int, times: Times) -> Forecast:
+def forecast(missing: Mapping[Path, tuple[Run, Batches, Material]], done: Set[Path], times: Times) -> Forecast:
     """What the missing runs, each with the batches that it still needs, will take. Kinds that `times` lacks are put in."""
-    least = most = numbers = 0.0
-    with progress("timing", len({_kind(run, material) for run, _, material in missing} - times.keys())) as watch:
-        for run, batches, material in missing:
+    takes = {}
+    with progress("timing", len({_kind(run, material) for run, _, material in missing.values()} - times.keys())) as watch:
+        for path, (run, batches, material) in missing.items():
             kind = _kind(run, material)
             if kind not in times:
                 times[kind] = _measured(run, material)
                 watch.advance()
             each, size = times[kind]
-            least += max(0, batches.least - batches.before) * each
-            most, numbers = most + (batches.most - batches.before) * each, numbers + size
-    return Forecast(len(missing) + finished, finished, (least / 3600, most / 3600), numbers * 4 / 1e9)
+            takes[path] = max(0, batches.least - batches.before) * each, (batches.most - batches.before) * each, size
+    return Forecast(takes, done)
 
 
 def _kind(run: Run, material: Material) -> tuple[object, ...]:

@@ -1,10 +1,14 @@
-"""A grid search as tidy tables: a row per run, and a row per combination with its distance to the best.
+"""The grid search (sec. IV-A): a run for each combination of the recipe's options, scored on a validation fold.
 
-Scores are accuracies on validation folds. What stands in a run's result, its score on the held-out fold, is not read.
+The protocol is the nested one: a fold beside the one that is held out chooses the epoch, and here the combination too. A run's
+predictions of the held-out fold, and its score on it, lie in its folder, as in that of any run, and are not read. The runs are
+ordinary ones: those that exist are read, those that are trained are there for all other commands. The result is tidy tables: a
+row per run, and a row per combination with its distance to the best.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +16,92 @@ import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
+from tla.launch.asha import Asha
 from tla.launch.material import Material
-from tla.launch.tuning import Trial
+from tla.launch.plan import Plan
+from tla.launch.study import check_launch, list_runs, work_off
 from tla.manifest import write_table
+from tla.options import Grid, Place, Search, Study
+from tla.runs.folder import FinishedRun
 from tla.runs.infer import load
+from tla.runs.run import Run
 from tla.runs.tables import Held, Outcomes, folds_of, matched
 from tla.statistics import Estimate, difference, share
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of one combination."""
+
+    options: dict[str, Any]
+    folder: FinishedRun | None
+    """None: it was stopped early."""
+    run: Run
+    accuracies: list[float]
+    """On the validation fold, by epoch; of a trial that was stopped, up to there."""
+
+    @property
+    def stopped(self) -> bool:
+        return self.folder is None
+
+
+def combinations(grid: Grid) -> list[dict[str, Any]]:
+    """Every combination of the values, the last option varying fastest."""
+    lists = {name: values for name, values in asdict(grid).items() if values}
+    if not lists:
+        raise UserError(
+            "give values to try, as in --grid.lr 1e-3,1e-4 --grid.weight-decay 1e-3,1e-4 (--help lists the options)"
+        )
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            raise UserError(f"--grid.{name.replace('_', '-')} names a value twice: {', '.join(map(str, values))}")
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+
+
+def nested(study: Study, search: Search, place: Place) -> Study:
+    """The study under the protocol that has a validation fold; `UserError` for a search that cannot be."""
+    if search.asha:
+        if check_launch(place) != "ray":
+            raise UserError("--asha stops runs from outside, which takes Ray: add --launch ray")
+        if search.grid.epochs or study.recipe.epochs is None:
+            raise UserError(
+                "--asha compares runs at the same length, epoch by epoch: give --recipe.epochs, and no --grid.epochs"
+            )
+        if study.seeds != 1 or study.folds == "all" or len(study.folds) != 1:
+            raise UserError("--asha compares runs that differ in their options alone: give one fold (--folds 1) and one seed")
+        if search.grace < 1:
+            raise UserError(f"--grace is {search.grace}; a combination gets at least one epoch")
+    return replace(study, protocol="nested")
+
+
+def list_grid(material: Material, search: Search) -> list[tuple[dict[str, Any], Run]]:
+    """The runs of every combination."""
+    wanted: list[tuple[dict[str, Any], Run]] = []
+    for options in combinations(search.grid):
+        study = replace(material.study, recipe=replace(material.study.recipe, **options))
+        wanted += [(options, run) for run in list_runs(replace(material, study=study))]
+    epochs = wanted[0][1].recipe.epochs or 0
+    if search.asha and search.grace >= epochs:
+        raise UserError(f"--grace is {search.grace} and runs have {epochs} epochs: nothing could be stopped")
+    return wanted
+
+
+def plan(material: Material, search: Search, place: Place) -> Plan:
+    """Every combination's runs; of those that --asha stops, not all epochs will be trained."""
+    return Plan.of([run for _, run in list_grid(material, search)], material, place)
+
+
+def search_grid(material: Material, search: Search, place: Place) -> list[Trial]:
+    """Every combination's trials, trained where they are missing."""
+    wanted = list_grid(material, search)
+    asha = Asha(search.grace, wanted[0][1].recipe.epochs or 0) if search.asha else None
+    runs = Plan.of([run for _, run in wanted], material, place)
+    queue = work_off(list(runs.wanted.values()), place, scores=False, asha=asha)
+    accuracies = {key: [row["accuracy"] for row in run.log] for key, run in queue.finished.items()} | queue.stopped
+    return [Trial(options, queue.finished.get(run.key), run, accuracies[run.key]) for options, run in wanted]
+
+
+# Tables
 
 
 @dataclass(frozen=True)
@@ -41,9 +125,9 @@ class Found:
 def measure(trials: Sequence[Trial], material: Material) -> Found:
     """The tables of a search. The best is the first with the highest accuracy, of those that were trained to their end."""
     options = list(trials[0].options)
-    groups: dict[str, list[Trial]] = {}
+    groups: dict[tuple[Any, ...], list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(str(trial.options), []).append(trial)
+        groups.setdefault(tuple(trial.options.values()), []).append(trial)
     ended = {name: mine for name, mine in groups.items() if not any(trial.stopped for trial in mine)}
     if not ended:
         raise UserError("every combination was stopped early, so none can be chosen; give a larger --grace")

@@ -74,7 +74,7 @@ def _line(axes: Axes, points: pd.DataFrame, place: dict[Any, float], across: str
     if len(stopped):
         at = stopped[across].map(place).to_numpy(dtype=float)
         hollow: Any = {"marker": marker, "markersize": 4.5, "markerfacecolor": "white", "linestyle": "none"}
-        what = "stopped early" if not name else "_" if len(ended) else name  # the caption says what hollow means
+        what = "stopped early" if not name else "_" if len(ended) else name  # the caption explains what hollow means
         (line,) = axes.plot(at, stopped["accuracy"], color=colour, label=what, **hollow, zorder=3)
         plots.hover(line, [f"{p.accuracy:.1f} %, stopped after epoch {p.epochs}" for p in stopped.itertuples()])
     best = points[points["best"]]
@@ -130,6 +130,8 @@ def show(found: "Found") -> None:
     chosen = label(tuple(found.best[option] for option in found.options), found.options)
     compared = (~found.points["stopped"]).sum() - 1
     if compared and len(level) == compared:
-        print(f"\nbest: {chosen}; on these clips none of those trained to their end can be told from it")
+        print(f"\nbest: {chosen}; on these clips none of those trained to their end can be distinguished from it")
     else:
-        print("; ".join([f"\nbest: {chosen}", *(f"not to be told from it on these clips: {other}" for other in level)]))
+        print(
+            "; ".join([f"\nbest: {chosen}", *(f"not to be distinguished from it on these clips: {other}" for other in level)])
+        )

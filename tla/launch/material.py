@@ -1,12 +1,14 @@
 """What the runs of a study share."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from tla.options import Arithmetic, Study
 from tla.sound import clips, store
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from tla.nets.weights import Pretrained
@@ -25,3 +27,37 @@ class Material:
     @property
     def dataset(self) -> clips.Dataset:
         return self.store.dataset
+
+    def on(self, device: str, workers: int) -> "Material":
+        """The same on another device, with so many worker processes for live pictures."""
+        import torch
+
+        return replace(self, device=torch.device(device), store=replace(self.store, workers=workers))
+
+    def __reduce__(self) -> tuple[Callable[..., "Material"], tuple[Any, ...]]:
+        """How it goes to another process: pretrained tensors as arrays; pictures stay on disk, where `store.folder` is."""
+        pictures = replace(self.store, folder=self.store.folder.absolute())
+        tensors, identity = None, ""
+        if self.pretrained is not None:
+            tensors = {name: tensor.numpy() for name, tensor in self.pretrained.tensors.items()}
+            identity = self.pretrained.identity
+        return _received, (self.study, pictures, tensors, identity, str(self.device), self.precision)
+
+
+def _received(
+    study: Study,
+    pictures: store.Store,
+    tensors: "dict[str, np.ndarray] | None",
+    identity: str,
+    device: str,
+    precision: Arithmetic,
+) -> Material:
+    """A material in the process to which it was sent."""
+    import torch
+
+    from tla.nets.weights import Pretrained
+
+    pretrained = None
+    if tensors is not None:
+        pretrained = Pretrained({name: torch.tensor(values) for name, values in tensors.items()}, identity)
+    return Material(study, pictures, pretrained, torch.device(device), precision)

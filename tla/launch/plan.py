@@ -1,13 +1,13 @@
 """A plan: the runs that a question needs. It can be added to others, counted and shown, and nothing is trained by making it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tla.console import say
 from tla.errors import Damaged
-from tla.launch.dispatch import Batches
+from tla.launch.board import Batches
 from tla.launch.material import Material
 from tla.options import Place
 from tla.runs import schedule
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Wanted:
     """A run, its folder, and what training takes.
 
-    A run may start from the weights of another one, its donor. What weights are is told by their content, which is not known
+    A run may start from the weights of another one, its donor. Weights are identified by their content, which is not known
     before the donor is trained; until then they are called after it, so that the run can be counted all the same.
     """
 
@@ -37,12 +37,15 @@ class Wanted:
         try:
             return load(self.folder.path) if self.folder.finished else None
         except Damaged:
-            return None  # a study that needs it says so, and trains it again
+            return None  # a study that needs it reports that, and trains it again
 
     @property
     def batches(self) -> Batches:
         """How long the run is."""
-        return batches_of(self.run, self.folder, self.material)
+        from tla.runs.feed import count_batches
+
+        epoch = count_batches(self.run, len(self.material.dataset.split(self.run.fold, self.run.protocol).train))
+        return Batches(epoch, *schedule.steps(self.run.recipe, epoch), before=epoch * self.folder.epochs)
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,14 @@ class Plan:
         return [wanted for wanted in self.wanted.values() if wanted.finished is None]
 
     def __str__(self) -> str:
-        missing = self.missing
-        begun = sum(wanted.folder.checkpoint.is_file() for wanted in missing)
-        return f"{len(self)} runs: {len(self) - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train"
+        return counted(len(self), self.missing)
 
     def forecast(self, times: "Times | None" = None) -> "Forecast":
         """What the missing runs will take here; `times` are taken, and those that are missing there put in."""
         from tla.launch.forecast import forecast
 
-        missing = [(wanted.run, wanted.batches, wanted.material) for wanted in self.missing]
-        return forecast(missing, len(self) - len(missing), {} if times is None else times)
+        missing = {path: (each.run, each.batches, each.material) for path, each in self.wanted.items() if not each.finished}
+        return forecast(missing, self.wanted.keys() - missing.keys(), {} if times is None else times)
 
     def show(self) -> None:
         """Print the plan, and what it will take."""
@@ -90,9 +91,7 @@ class Plan:
             print("nothing to train")
 
 
-def batches_of(run: Run, folder: RunFolder, material: Material) -> Batches:
-    """How long a run is."""
-    from tla.runs.feed import count_batches
-
-    epoch = count_batches(run, len(material.dataset.split(run.fold, run.protocol).train))
-    return Batches(epoch, *schedule.steps(run.recipe, epoch), before=epoch * folder.epochs)
+def counted(runs: int, missing: Sequence[Wanted]) -> str:
+    """How many of so many runs are finished, and how many are not."""
+    begun = sum(wanted.folder.checkpoint.is_file() for wanted in missing)
+    return f"{runs} runs: {runs - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train"

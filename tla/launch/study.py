@@ -1,4 +1,4 @@
-"""A list of runs, executed: what a study needs is made ready once, runs that exist are kept, the others are trained."""
+"""A study's runs: what they need is made ready once, runs that exist are kept, the others are trained."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Literal
 
 from tla.console import progress, say, table
 from tla.errors import Damaged, RunsFailed, UserError
-from tla.launch.dispatch import Board, Launcher, work_off
-from tla.launch.local import InProcess, Processes, deal
+from tla.launch.board import Board
+from tla.launch.dispatch import Executor, Queue
+from tla.launch.in_process import InProcess, Outcome
 from tla.launch.material import Material
-from tla.launch.plan import Plan, Wanted, batches_of
-from tla.launch.worker import Outcome, pack
+from tla.launch.plan import Plan, Wanted, counted
+from tla.launch.processes import Processes, deal
 from tla.options import Place, Study, Transfer
 from tla.runs import schedule
+from tla.runs.device import choose_device
 from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load
 from tla.runs.run import Run
 from tla.sound import clips, spectrograms, store
 
 if TYPE_CHECKING:
-    import torch
+    from tla.launch.asha import Asha
 
 
 def prepare(study: Study, place: Place) -> Material:
@@ -57,7 +59,7 @@ def _make_folders(place: Place) -> None:
 def list_runs(material: Material, *, plan: Transfer | None = None, start: str | None = None) -> list[Run]:
     """The runs of a study, one per fold and seed, for its own transfer plan or another, from its own weights or others.
 
-    `start` says what those are: `random`, or the identity of pretrained ones.
+    `start` is what those are: `random`, or the identity of pretrained ones.
     """
     from tla.nets.transfer import canonical
 
@@ -130,77 +132,82 @@ def train(plan: Plan, place: Place) -> dict[str, FinishedRun]:
         material = wanted.material
         groups.setdefault((id(material.store), id(material.pretrained), wanted.donor), []).append(wanted)
     finished: dict[str, FinishedRun] = {}
-    for (_, _, donor), mine in groups.items():
-        runs, material = [wanted.run for wanted in mine], mine[0].material
-        if donor is not None:
-            from tla.nets import weights
-
-            pretrained = weights.load(str(load(donor.path).trained_weights()), runs[0].backbone)
-            material = replace(material, pretrained=pretrained)
-            runs = [replace(run, weights=pretrained.identity) for run in runs]
-        trained = ensure(runs, material, place)
-        finished |= {wanted.run.key: run for wanted, run in zip(mine, trained, strict=True)}
+    for (_, _, donor), group in groups.items():
+        mine = group if donor is None else _from_donor(group, donor, place)
+        queue = work_off(mine, place)
+        finished |= {wanted.run.key: queue.finished[own.run.key] for wanted, own in zip(group, mine, strict=True)}
     return finished
 
 
-def ensure(runs: Sequence[Run], material: Material, place: Place, *, scores: bool = True) -> list[FinishedRun]:
-    """The finished runs, trained where they are missing or damaged, continued where they were interrupted.
+def _from_donor(group: Sequence[Wanted], donor: RunFolder, place: Place) -> list[Wanted]:
+    """The same runs from the weights of their donor, which is trained by now."""
+    from tla.nets import weights
+
+    pretrained = weights.load(str(load(donor.path).trained_weights()), group[0].run.backbone)
+    material = replace(group[0].material, pretrained=pretrained)
+    runs = [replace(wanted.run, weights=pretrained.identity) for wanted in group]
+    return list(Plan.of(runs, material, place).wanted.values())
+
+
+def ensure(runs: Sequence[Run], material: Material, place: Place) -> list[FinishedRun]:
+    """The finished runs, trained where they are missing."""
+    finished = train(Plan.of(runs, material, place), place)
+    return [finished[run.key] for run in runs]
+
+
+def work_off(runs: Sequence[Wanted], place: Place, *, scores: bool = True, asha: "Asha | None" = None) -> Queue:
+    """Have runs on one material trained where they are missing or damaged, and continued where they were interrupted.
 
     Runs that fail do not keep the others from being trained; they are named at the end, and `RunsFailed` is raised. Without
-    `scores` it is not said what a run scored, as long as that may not be known.
+    `scores` it is not printed what a run scored. `asha` may stop runs early, on Ray.
     """
     assert not place.dry_run
-    folders = {run.key: RunFolder(Path(place.runs) / run.key) for run in runs}
-    wanted = {run.key: run for run in runs}
-    missing = [(wanted[key], folders[key]) for key in to_train(folders)]
-    for folder in folders.values():
-        if folder.finished and folder.checkpoint.is_file():  # it was killed in its very last step
-            with suppress(OSError):  # where that may not be written it may stay
-                folder.checkpoint.unlink(missing_ok=True)
-    if runs:
-        begun = sum(folder.checkpoint.is_file() for _, folder in missing)
-        say(f"{len(wanted)} runs: {len(wanted) - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train")
+    finished = _finished(runs)
+    missing = [wanted for wanted in runs if wanted.run.key not in finished]
+    say(counted(len(runs), missing))
+    queue = Queue(missing, finished, scores=scores)
     if missing:
-        batches = {run.key: batches_of(run, folder, material) for run, folder in missing}
+        if asha:
+            asha.note({key: [row["accuracy"] for row in run.log] for key, run in finished.items()})
         with progress("training", None) as bar:
-            board = Board(bar, batches)
-            with closing(launcher(material, place, board, len(missing))) as trains:
-                failed = work_off(missing, trains, board, scores=scores)
-        if failed:
-            raise failure(failed, wanted, folders)
-    return [load(folders[run.key].path) for run in runs]
+            board = Board(bar, {wanted.run.key: wanted.batches for wanted in missing})
+            with closing(_executor(runs[0].material, place, board, len(missing), asha)) as executor:
+                queue.work_off(executor, board)
+    if queue.failed:
+        raise _failure(queue.failed, {wanted.run.key: wanted for wanted in runs})
+    return queue
 
 
-def to_train(folders: Mapping[str, RunFolder]) -> list[str]:
-    """The keys of the runs that are not finished, or finished and damaged, which is said."""
-    missing = []
-    for key, folder in folders.items():
+def _finished(runs: Sequence[Wanted]) -> dict[str, FinishedRun]:
+    """The runs that are finished; one that is damaged is named."""
+    finished = {}
+    for wanted in runs:
+        folder = wanted.folder
         try:
-            if not folder.finished:
-                missing.append(key)
-            else:
-                load(folder.path)
+            if folder.finished:
+                finished[folder.key] = load(folder.path)
+                if folder.checkpoint.is_file():  # it was killed in its very last step
+                    with suppress(OSError):  # where that may not be written it may stay
+                        folder.checkpoint.unlink(missing_ok=True)
         except Damaged as error:
             say(f"{error.what}; the run is trained again")
-            missing.append(key)
-    return missing
+    return finished
 
 
-def launcher(material: Material, place: Place, board: Board, runs: int) -> Launcher:
+def _executor(material: Material, place: Place, board: Board, runs: int, asha: "Asha | None") -> Executor:
     """What `--launch` names."""
     if check_launch(place) == "ray":
-        from tla.launch.remote import Cluster
+        from tla.launch.on_ray import Cluster
 
-        return Cluster(pack(material.store, material.pretrained), place, board)
-    device = str(material.device)
+        return Cluster(material, place, board, asha)
     if place.workers == 1:
-        return InProcess(material.store, material.pretrained, device, place, board)
+        return InProcess(material, place, board)
     import torch
 
     workers = min(place.workers, runs)
     threads = place.threads or max(1, torch.get_num_threads() // place.workers)
-    devices = deal(place.device, device, torch.cuda.device_count(), workers)
-    return Processes(pack(material.store, material.pretrained), devices, threads, place, board)
+    devices = deal(place.device, str(material.device), torch.cuda.device_count(), workers)
+    return Processes(material, place, board, devices, threads)
 
 
 def check_launch(place: Place) -> Literal["local", "ray"]:
@@ -218,42 +225,25 @@ def check_launch(place: Place) -> Literal["local", "ray"]:
         raise UserError(f"{option} goes with --launch ray; --launch local takes --workers and --threads")
     if kind == "ray":
         if place.workers != 1:
-            raise UserError("--workers goes with --launch local; on Ray, --threads and --gpus-per-run say how many runs fit")
-        from tla.launch.remote import load
+            raise UserError("--workers goes with --launch local; on Ray, --threads and --gpus-per-run decide how many runs fit")
+        from tla.launch.ray_cluster import load
 
         load()
         return "ray"
     return "local"
 
 
-def failure(failed: Sequence[Outcome], runs: Mapping[str, Run], folders: Mapping[str, RunFolder]) -> RunsFailed:
+def _failure(failed: Sequence[Outcome], runs: Mapping[str, Wanted]) -> RunsFailed:
     """Print which runs failed, and why; returns what is to be raised."""
     rows = []
     for outcome in failed:
-        run = runs[outcome.key]
+        run = runs[outcome.key].run
         rows.append([run.key, run.fold, run.seed, run.transfer.pretrained_upto, outcome.error])
     table(["failed run", "fold", "seed", "pretrained", "why"], rows)
     first = failed[0]
-    where = f" ({folders[first.key].path / 'error.txt'})" if first.trace else ""
+    where = f" ({runs[first.key].folder.path / 'error.txt'})" if first.trace else ""
     others = f"{len(failed)} of {len(runs)} runs failed" if len(failed) > 1 else f"run {first.key} failed"
     return RunsFailed(f"{others}: {first.error}{where}; finished runs are kept, and the same command tries again")
-
-
-def choose_device(name: str) -> "torch.device":
-    """The device of a `--device`."""
-    import torch
-
-    if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-        if device.type not in ("cpu", "cuda", "mps"):
-            raise RuntimeError
-    except (RuntimeError, AssertionError):
-        have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        raise UserError(f"--device {name} cannot be used here; this machine has {have}") from None
-    return device
 
 
 def _weights_source(study: Study, place: Place) -> str:

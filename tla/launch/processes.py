@@ -1,45 +1,20 @@
-"""Runs trained on this machine: one after the other in this process, or some at a time in processes of their own."""
+"""The executor that trains some runs at a time, each in a process of its own on this machine."""
 
 import multiprocessing
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TYPE_CHECKING
 
-from tla.launch.dispatch import POLL_S, Board
-from tla.launch.worker import Order, Outcome, Parcel, attempt, order_for
+from tla.launch.board import Board
+from tla.launch.dispatch import POLL_S
+from tla.launch.in_process import Outcome, attempt
+from tla.launch.material import Material
 from tla.options import Place
+from tla.runs.folder import RunFolder
 from tla.runs.run import Run
-from tla.sound.store import Store
 from tla.sound.workers import begin, interrupt_held_back
-
-if TYPE_CHECKING:
-    from tla.nets.weights import Pretrained
-
-
-class InProcess:
-    """Trains a run when it is taken on."""
-
-    def __init__(self, store: Store, pretrained: "Pretrained | None", device: str, place: Place, board: Board) -> None:
-        self.store, self.pretrained, self.device, self.place, self.board = store, pretrained, device, place, board
-        self.ended: list[Outcome] = []
-
-    def free(self, busy: int) -> bool:
-        return busy == 0
-
-    def start(self, run: Run) -> None:
-        order = order_for(run, self.place, device=self.device, threads=self.place.threads)
-        self.ended.append(attempt(order, self.store, self.pretrained, partial(self.board.step, run.key)))
-
-    def outcomes(self) -> Sequence[Outcome]:
-        ended, self.ended = self.ended, []
-        return ended
-
-    def close(self) -> None:
-        pass
 
 
 @dataclass(eq=False)
@@ -53,33 +28,33 @@ class _Worker:
 class Processes:
     """Trains in processes that stay for the next run. One that dies takes nothing but its own run with it."""
 
-    def __init__(self, parcel: Parcel, devices: Sequence[str], threads: int, place: Place, board: Board) -> None:
-        self.parcel, self.devices, self.threads, self.place, self.board = parcel, devices, threads, place, board
+    def __init__(self, material: Material, place: Place, board: Board, devices: Sequence[str], threads: int) -> None:
+        self.material, self.place, self.board, self.devices, self.threads = material, place, board, devices, threads
         self.workers: list[_Worker] = []
 
     def free(self, busy: int) -> bool:
         return busy < len(self.devices)
 
-    def start(self, run: Run) -> None:
+    def start(self, run: Run, folder: RunFolder) -> None:
         worker = next((worker for worker in self.workers if worker.key is None), None) or self._hire()
         worker.key = run.key
         with suppress(BrokenPipeError):  # it died while it was idle, as `outcomes` will find out
-            worker.pipe.send(order_for(run, self.place, device=worker.device, threads=self.threads))
+            worker.pipe.send((run, folder))
 
     def outcomes(self) -> Sequence[Outcome]:
         ended = []
         for ready in wait([worker.pipe for worker in self.workers], timeout=POLL_S):
             worker = next(worker for worker in self.workers if worker.pipe is ready)
             try:
-                said = worker.pipe.recv()
+                received = worker.pipe.recv()
             except (EOFError, ConnectionResetError):
                 ended += self._bury(worker)
                 continue
-            if isinstance(said, Outcome):
+            if isinstance(received, Outcome):
                 worker.key = None
-                ended.append(said)
+                ended.append(received)
             else:
-                self.board.step(*said)
+                self.board.step(*received)
         return ended
 
     def close(self) -> None:
@@ -93,7 +68,8 @@ class Processes:
         device = min(self.devices, key=lambda name: taken.count(name) / self.devices.count(name))
         context = multiprocessing.get_context("spawn")
         mine, its = context.Pipe()
-        process = context.Process(target=_serve, args=(its, self.parcel, self.threads), daemon=False)
+        given = self.material.on(device, self.threads), self.threads, self.place.tensorboard
+        process = context.Process(target=_serve, args=(its, *given), daemon=False)
         with interrupt_held_back():
             process.start()
         its.close()  # so that its death closes the pipe
@@ -109,13 +85,16 @@ class Processes:
         return [] if worker.key is None else [Outcome(key=worker.key, error=why, lost=True)]
 
 
-def _serve(pipe: Connection, parcel: Parcel, threads: int) -> None:
-    """A worker's life."""
+def _serve(pipe: Connection, material: Material, threads: int, tensorboard: bool) -> None:
+    """What a worker process does."""
     begin()
-    store, pretrained = parcel.store(threads), parcel.pretrained
     while True:
-        order: Order = pipe.recv()
-        pipe.send(attempt(order, store, pretrained, lambda done, text: pipe.send((order.key, done, text))))  # noqa: B023
+        run, folder = pipe.recv()
+
+        def report(done: int, text: str, key: str = folder.key) -> None:
+            pipe.send((key, done, text))
+
+        pipe.send(attempt(run, folder, material, report, threads, tensorboard))
 
 
 def deal(asked: str, device: str, gpus: int, workers: int) -> list[str]:
