@@ -10,7 +10,8 @@ from tla.errors import UserError
 from tla.launch import worker
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import STAGES, Place, Recipe, Study, Transfer
-from tla.stages.sweep import ENDS, ends, finished, selffer, sweep
+from tla.stages.sweep import ends, finished, selffer, sweep
+from tla.stages.tables import ENDS
 
 
 @pytest.fixture
