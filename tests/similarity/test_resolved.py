@@ -10,12 +10,12 @@ import torch
 
 from tla.options import Picture
 from tla.similarity import resolved
-from tla.similarity.controls import ALL, CLASS, FREQUENCY, TIME
 from tla.similarity.measure import Asked, _scored
 from tla.similarity.methods import Similarity, svcca
 from tla.similarity.moments import Moments, fold
 from tla.similarity.resolved import Side, canonical, resolve, summary
 from tla.similarity.stream import Sums, spooled
+from tla.similarity.tables import ALL, CLASS, FREQUENCY, TIME
 
 CLIPS, CHANNELS, HEIGHT, WIDTH = 60, 8, 4, 6
 GROUPS = [np.arange(i, CLIPS, 10) for i in range(10)]

@@ -15,11 +15,11 @@ from tla.similarity import figure as draw
 from tla.similarity import map_figure as draw_maps
 from tla.similarity import measure as change
 from tla.similarity import resolved_figure as draw_resolved
-from tla.similarity.controls import Change
 from tla.similarity.maps import layer_map
 from tla.similarity.measure import MEASURES, Asked, measure
 from tla.similarity.methods import Similarity
-from tla.similarity.pairs import PRETRAINED, SEEDS, Network, Pair, controlled
+from tla.similarity.pairs import Network, Pair, controlled
+from tla.similarity.tables import PRETRAINED, SEEDS, Change
 from tla.sound.store import Store
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def world(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
     material = prepare(study, place)
     (donor,) = ensure(list_runs(material), material, place)
     material = prepare(replace(study, weights=donor.key, transfer=Transfer(frozen_upto="block1")), place)
-    return controlled(material, place), material.store
+    return controlled(material, place).pairs(), material.store
 
 
 @pytest.fixture(scope="module")

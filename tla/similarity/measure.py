@@ -22,10 +22,10 @@ from tla.console import progress, say
 from tla.errors import UserError
 from tla.nets.activations import STAGE_LAYERS
 from tla.similarity import controls, methods, stream
-from tla.similarity.controls import EVERYTHING, FLOOR, SCORE, SVCCA, WEIGHTS, Change
 from tla.similarity.moments import Moments
 from tla.similarity.pairs import Pair
 from tla.similarity.resolved import Side, canonical, resolve, summary
+from tla.similarity.tables import FLOOR, SCORE, SVCCA, WEIGHTS, WHOLE, Change
 from tla.sound.store import Store
 
 if TYPE_CHECKING:
@@ -71,14 +71,14 @@ class Asked:
     def kept(self, measure: str) -> float | int:
         """The share or number of directions that a measure keeps."""
         if self.keep is not None:
-            return self.keep
+            return int(self.keep) if self.keep > 1 else self.keep
         return methods.KEEP if measure == SVCCA else 1.0
 
     def rule(self, measure: str) -> str:
         """The same in words."""
         keep = self.kept(measure)
         if measure not in CANONICAL or (isinstance(keep, float) and keep == 1):
-            return EVERYTHING
+            return WHOLE
         if isinstance(keep, int):
             return f"{keep} directions"
         return f"{100 * keep:g} % of the {'variance' if self.keep_by == 'variance' else 'sum of singular values'}"

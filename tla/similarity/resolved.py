@@ -23,10 +23,11 @@ from torch import Tensor
 
 from tla.options import Picture
 from tla.runs.infer import Listener
-from tla.similarity.controls import ALL, CLASS, FLOOR, FREQUENCY, SCORE, TIME, over_clips
+from tla.similarity.controls import over_clips
 from tla.similarity.methods import EPSILON
 from tla.similarity.moments import Moments
 from tla.similarity.stream import Couple, batches, hear, points
+from tla.similarity.tables import ALL, CLASS, FLOOR, FREQUENCY, SCORE, TIME
 from tla.sound import spectrograms
 from tla.sound.rows import Rows
 from tla.statistics import reach
