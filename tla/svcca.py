@@ -9,7 +9,7 @@
 
 Curves: the pretrained network against its fine-tuned self, a random start against what training made of it, and two seeds of
 one training (ceiling). The floor pairs each clip with another one: with few points per direction any two layers look alike,
-and the floor says how much of a score that is. Runs that are missing are named and trained; it takes two seeds per fold.
+and the floor is how much of a score that is. Runs that are missing are named and trained; it takes two seeds per fold.
 
 Measures: svcca (mean correlation of the canonical directions that hold 99 % of the variance), pwcca (of all, weighted), cka and
 cka-debiased (do they find the same clips alike), procrustes (best rotation): these do not care which channel is which. channel

@@ -1,4 +1,4 @@
-"""Fine-tune a network on sounds, one run per fold and seed, and say how well it hears (Table I).
+"""Fine-tune a network on sounds, one run per fold and seed, and report how well it predicts them (Table I).
 
     python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3
     python -m tla.train --data my/sounds --backbone resnet50 --folds 1,2 --seeds 3

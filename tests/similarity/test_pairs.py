@@ -11,7 +11,7 @@ from tla.errors import UserError
 from tla.launch.material import Material
 from tla.launch.plan import Plan
 from tla.launch.study import ensure, list_runs, prepare
-from tla.options import Augment, Place, Recipe, Study, Transfer
+from tla.options import Place, Recipe, Study, Transfer
 from tla.runs.folder import RunFolder
 from tla.similarity import pairs
 from tla.similarity.measure import WEIGHTS, Asked, measure
@@ -23,12 +23,9 @@ QUICK = Recipe(epochs=1, lr=1e-3)
 
 
 @pytest.fixture
-def material(study: Study, place: Place) -> Material:
-    """A study that starts from a network trained on the same sounds."""
-    quick = replace(study, recipe=QUICK, augment=Augment(kind="none"))
-    first = prepare(quick, place)
-    (donor,) = ensure(list_runs(first), first, place)
-    return prepare(replace(quick, weights=donor.key), place)
+def material(from_donor: Study, place: Place) -> Material:
+    """What the runs of a study from a trained network share."""
+    return prepare(from_donor, place)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ ours      as `tla.ig` does it: bf16 behind the stem if that leaves the first cli
 limit     the network's forward and backward passes to as many pictures, in the run's precision, and nothing else
 
 The ways take turns, a clip each, and the quickest counts; the first turn, in which memory grows, is in the notes only. On a
-machine that does other things too, the ratio of the processor's time says more. Norms have heard a batch of clips.
+machine that does other things too, the ratio of the processor's time is better. Norms have the statistics of a batch of clips.
 """
 
 import time

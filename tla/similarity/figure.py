@@ -129,8 +129,8 @@ def show(change: Change) -> None:
         head = f"{measure}: " if points["measure"].nunique() > 1 else ""
         for line in findings(change, measure):
             print(head + line)
-    if line := warning(change.runs):
-        console.say(line)
+    if note := warning(change.runs):
+        console.say(note)
 
 
 def findings(change: Change, measure: str) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tla.console import say
 from tla.errors import UserError
@@ -76,6 +76,27 @@ class Pair:
             return 0
         run = self.before.folder.run
         return len(set(self.clips(store)) & set(store.dataset.split(run.fold, run.protocol).train.tolist()))
+
+    def about(self, store: Store) -> dict[str, Any]:
+        """The columns of tables that hold what was compared."""
+        run, result = self.run, self.after.folder.result
+        return {
+            "curve": self.curve,
+            "before": self.before.label,
+            "after": self.after.label,
+            "data": run.data,
+            "backbone": run.backbone,
+            "fold": run.fold,
+            "seed": run.seed,
+            "key": run.key,
+            "epochs": result.epochs,
+            "training": result.training.state,
+            "lr": run.recipe.lr,
+            "augment": run.augment.kind,
+            "protocol": run.protocol,
+            "precision": run.precision,
+            "known_clips": self.known(store),
+        }
 
 
 @dataclass(frozen=True)

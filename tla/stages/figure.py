@@ -17,7 +17,7 @@ from tla.reference import REPLICATION, TEXT
 from tla.runs import tables
 from tla.stages.tables import ENDS, LONGER, Sweep
 from tla.statistics import CLIPS, between, bracketed
-from tla.tables import covered, hint, trained, warning
+from tla.tables import covered, hint, warning
 
 POINTS: tuple[str, ...] = ("none", *STAGES)
 SPREAD = 0.5  # of the distance between two points, over which several curves are spread
@@ -133,18 +133,14 @@ def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figur
 
 def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = None) -> str:
     """What the numbers of a sweep stand on."""
-    first = runs.iloc[0]
-    folds, seeds = sorted(runs["fold"].unique()), runs["seed"].nunique()
-    norms = "inference statistics" if first["frozen_norm"] == "inference" else "statistics of each batch"
+    norms = "inference statistics" if runs["frozen_norm"].iloc[0] == "inference" else "statistics of each batch"
     epoch = {
         "last": "last epoch",
         "best": "best epoch, picked on the scored clips",
         "test": "epoch chosen on a validation fold",
     }
     parts = [
-        "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
-        f"{first['data']}, {first['backbone']}, held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, "
-        f"{seeds} seed{'s' * (seeds > 1)}, {trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}.",
+        plots.basis(runs),
         f"{epoch[rule].capitalize()}; dots: runs." if rule else "",
         f"Bars: mean and 95 % interval for {covered(points)}." if points is not None else "",
         f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
