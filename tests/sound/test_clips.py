@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tla.errors import UserError
-from tla.sound import clips, folds, layouts
+from tla.sound import clips, digests, folds, layouts
 from tla.sound.clips import load, write_folds
 
 
@@ -136,14 +136,14 @@ HOUR_NS = 3600 * 10**9
 
 def test_unchanged_clips_are_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    digest = clips.digest_of
+    digest = digests.digest_of
 
     def noted(path: Path) -> str:
         read.append(path)
         return digest(path)
 
-    monkeypatch.setattr(clips, "digest_of", noted)
-    monkeypatch.setattr(clips, "SETTLED_NS", -HOUR_NS)  # as if the clips had been there for an hour
+    monkeypatch.setattr(digests, "digest_of", noted)
+    monkeypatch.setattr(digests, "SETTLED_NS", -HOUR_NS)  # as if the clips had been there for an hour
 
     def contents() -> tuple[str, ...]:
         read.clear()
