@@ -403,22 +403,18 @@ from tla.sound import build, store
 sys.path.insert(0, sys.argv[2])
 import test_store
 build._TINY_S = 0.0
-def slowly(job, options, length, make=build.pictures):
-    import time
-    time.sleep(0.3)
-    return make(job, options, length)
-build.pictures = slowly  # in workers too: they import this file
-if __name__ == "__main__":
-    data = test_store.dataset(Path(sys.argv[1]))
-    print("begin", flush=True)
-    store.open_store(data, test_store.OPTIONS, Augment(kind="bank:2"), Path(sys.argv[1]).parent / "pictures", workers=2)
-    print("done", flush=True)
+data = test_store.dataset(Path(sys.argv[1]))
+print("begin", flush=True)
+store.open_store(data, test_store.OPTIONS, Augment(kind="bank:2"), Path(sys.argv[1]).parent / "pictures", workers=2)
+print("done", flush=True)
 """
 
 
 @pytest.fixture
 def begun(sounds: Dataset) -> Iterator[subprocess.Popen]:
-    """A process that makes pictures with two workers; ended, with its workers, however the test goes."""
+    """A process that makes pictures of long clips with two workers; ended, with its workers, however the test goes."""
+    for number in range(6, 300):
+        soundfile.write(sounds.root / f"{number}.wav", np.random.default_rng(number).normal(size=5 * RATE) * 0.1, RATE)
     script = sounds.root.parent / "script.py"
     script.write_text(SCRIPT)
     command = [sys.executable, str(script), str(sounds.root), str(Path(__file__).parent)]
@@ -469,13 +465,13 @@ def test_killed_it_leaves_no_process_and_the_next_one_cleans_up(open_, sounds: D
     os.kill(begun.pid, signal.SIGKILL)
     begun.wait(10)
     assert gone(begun.pid)
-    made = open_(BANK)
+    made = open_(BANK, data=dataset(sounds.root))
     assert {path.name for path in made.folder.iterdir()} - {".digests.json"} == {
         *(path.name for path in made.files),
         "clips.jsonl",
         "lock",
     }
-    assert made.variant(1).shape == (6, 3, 16, 20)
+    assert made.variant(1).shape == (300, 3, 16, 20)
 
 
 @needs_proc

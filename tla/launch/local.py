@@ -14,7 +14,7 @@ from tla.launch.worker import Order, Outcome, Parcel, attempt, order_for
 from tla.options import Place
 from tla.runs.run import Run
 from tla.sound.store import Store
-from tla.sound.workers import begin, interrupt_held_back
+from tla.sound.workers import Worker, begin
 
 if TYPE_CHECKING:
     from tla.nets.weights import Pretrained
@@ -91,11 +91,9 @@ class Processes:
     def _hire(self) -> _Worker:
         taken = [worker.device for worker in self.workers]
         device = min(self.devices, key=lambda name: taken.count(name) / self.devices.count(name))
-        context = multiprocessing.get_context("spawn")
-        mine, its = context.Pipe()
-        process = context.Process(target=_serve, args=(its, self.parcel, self.threads), daemon=False)
-        with interrupt_held_back():
-            process.start()
+        mine, its = multiprocessing.Pipe()
+        process = Worker(target=_serve, args=(its, self.parcel, self.threads), daemon=False)
+        process.start()
         its.close()  # so that its death closes the pipe
         self.workers.append(_Worker(process, mine, device))
         return self.workers[-1]
