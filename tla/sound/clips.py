@@ -25,15 +25,9 @@ from tla.options import Protocol
 from tla.sound import audio, layouts
 from tla.sound import folds as make
 from tla.sound.digests import digests
+from tla.sound.sets.listing import Listing
 
 NAMES = tuple(layouts.SHAPES)
-FOLDERS = {  # where a named set may lie below the data root; the first is where a download puts it
-    "esc50": ("ESC-50", "ESC-50-master", "esc50"),
-    "esc10": ("ESC-10", "ESC-10-master", "esc10", "ESC-50", "ESC-50-master", "esc50"),
-    "urbansound8k": ("UrbanSound8K", "urbansound8k"),
-    "gtzan": ("genres", "gtzan", "GTZAN"),
-    "gtzan-filtered": ("genres", "gtzan", "GTZAN"),
-}
 RATE = 44100  # own data: brought to this rate, or to the commonest one of the clips if that is lower
 COLUMNS_PER_SECOND, FEWEST_COLUMNS, MOST_COLUMNS = 50, 250, 1500  # the paper's 250 for 5 s and 1500 for 30 s
 MEASURED = 500  # own data: clips whose length and rate are looked at, evenly spread
@@ -80,7 +74,7 @@ class Dataset:
     folds_are: Literal["given", "made", "fixed"] = "given"
     """given with the clips; made from a seed; or fixed: one split, test clips in fold 1, validation in 2, training in 3."""
     synthetic: bool = False
-    """Its sounds are computed, not recorded: a score on them says nothing about the world."""
+    """Its sounds are computed, not recorded: a score on them means nothing for the world."""
     memory: Path | None = field(default=None, compare=False)
     """A JSON file that remembers the digests of files, so that unchanged ones are not read again."""
 
@@ -165,8 +159,8 @@ def find(data: str, data_root: Path) -> tuple[Path, str | None]:
         from tla.sound import toy
 
         return toy.ensure(data_root / "toy"), data
-    if data in FOLDERS:
-        for folder in FOLDERS[data]:
+    if data in layouts.SETS:
+        for folder in layouts.SETS[data].folders:
             if (data_root / folder).is_dir():
                 return data_root / folder, data
         raise UserError(_missing(data, data_root))
@@ -183,7 +177,7 @@ def find(data: str, data_root: Path) -> tuple[Path, str | None]:
 
 
 def _missing(name: str, data_root: Path) -> str:
-    looked = ", ".join(dict.fromkeys(FOLDERS[name]))
+    looked = ", ".join(layouts.SETS[name].folders)
     root = "" if data_root == Path("data") else f" --data-root {data_root}"
     return (
         f"{name} is not in {data_root} (looked for a folder {looked})\n"
@@ -193,7 +187,7 @@ def _missing(name: str, data_root: Path) -> str:
     )
 
 
-def _judged(listing: layouts.Listing, memory: Path) -> Dataset:
+def _judged(listing: Listing, memory: Path) -> Dataset:
     """The data set of a sound listing, with folds and a shape."""
     rows, classes = listing.rows, listing.classes
     names = [listing.name_of(row) for row in rows]
@@ -219,7 +213,7 @@ def _judged(listing: layouts.Listing, memory: Path) -> Dataset:
     )
 
 
-def _folds(listing: layouts.Listing, sources: Sequence[str]) -> tuple[Literal["given", "made", "fixed"], list[int]]:
+def _folds(listing: Listing, sources: Sequence[str]) -> tuple[Literal["given", "made", "fixed"], list[int]]:
     """Each clip's fold, or what makes it impossible to hold clips out."""
     labels = [row.label for row in listing.rows]
     counts = Counter(labels)
@@ -240,7 +234,7 @@ def _folds(listing: layouts.Listing, sources: Sequence[str]) -> tuple[Literal["g
 
 
 def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
-    """Own data: rate, length and picture width from the files' headers; files that cannot be opened have no say."""
+    """Own data: rate, length and picture width from the files' headers; files that cannot be opened do not count."""
     headers = list(filter(None, map(audio.header, paths[:: -(-len(paths) // MEASURED)])))
     if not headers:
         raise UserError(

@@ -23,7 +23,7 @@ Known = tuple[int, int, int, str]  # of a file: its size, its times of change (o
 
 
 def digest_of(path: Path) -> str:
-    """What tells a file's bytes apart from all others."""
+    """The first half of the SHA-256 of a file's bytes."""
     return manifest.digest_of(path)[:32]
 
 

@@ -115,7 +115,7 @@ def _hire(workers: int) -> ProcessPoolExecutor:
 
 
 def begin() -> None:
-    """How a worker process starts: one thread, deaf to Ctrl-C, and not outliving its parent."""
+    """How a worker process starts: one thread, Ctrl-C ignored, and not outliving its parent."""
     import numpy as np  # noqa: F401  loads the library whose threads are limited here
     from threadpoolctl import threadpool_limits
 
@@ -125,7 +125,7 @@ def begin() -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot say goodbye, and its workers would wait for it for ever."""
+    """A killed parent cannot end its workers, and they would wait for it for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
