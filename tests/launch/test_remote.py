@@ -134,6 +134,7 @@ def test_files_travel_in_pieces_and_have_their_names_when_they_are_whole(
         "clean.npy",
         "variant-resize-0000.npy",
         "variant-resize-0001.npy",
+        "SHA256SUMS",
     ]
     sizes = {name: path.stat().st_size for name, path in files.items()}
     depot, other = Depot(), Depot()

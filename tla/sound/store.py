@@ -63,7 +63,7 @@ class Store:
     def files(self) -> list[Path]:
         """What it consists of on disk: pictures, their description, and the manifest without which they mean nothing."""
         names = [variant_file(self.augment.length, k) for k in range(self.variants)]
-        return [self.folder / name for name in (CLEAN, *names, DESCRIPTION, SUMS)]
+        return [self.folder / name for name in (DESCRIPTION, CLEAN, *names, SUMS)]
 
     @cached_property
     def clean(self) -> np.ndarray:
