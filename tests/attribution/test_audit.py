@@ -29,7 +29,6 @@ from tla.runs import infer
 from tla.runs.folder import FinishedRun
 from tla.runs.infer import Listener
 from tla.runs.run import Run
-from tla.sound.build import CLEAN
 from tla.sound.store import Store
 from tla.statistics import mean, of_clips
 
@@ -472,7 +471,7 @@ def muted(store: Store, changes: dict[int, float]) -> Store:
     for row, level in changes.items():
         pictures[row] = level
     other = replace(store)
-    vars(other)["_opened"] = {CLEAN: pictures}
+    vars(other)["clean"] = pictures
     return other
 
 

@@ -22,6 +22,9 @@ OPTIONS += ["--recipe.epochs", "3", "--recipe.lr", "1e-3"]
 TRAIN = ("tla.train", "--transfer.frozen-upto", "block2")  # pictures, what frozen stages say of them, a run, tables
 FREEZE = ("tla.freeze", "--upto", "block2")  # the same, and a figure
 
+# What saves reading files that are old enough
+MEMORIES = ("contents.json", ".digests.json")
+
 # Lines of Python to be run before a command
 WITH_WORKERS = "from tla.sound import build; build._TINY_S = 0.0"
 AS_ANYBODY = "import warm; warm.drop_powers()"
@@ -101,10 +104,10 @@ class Home:
         return {path.parent.name: path.read_text() for path in self.runs.glob("*/log.jsonl")}
 
     def files(self) -> dict[str, object]:
-        """All that lies there, by path: bytes, less what the clock wrote, and what saves reading clips that are old enough."""
+        """All that lies there, by path: bytes, less what the clock wrote, and what only saves work."""
         found = (path for folder in self.folders for path in self.warm.seen(folder).rglob("*") if path.is_file())
         outside = self.warm.seen(self.root)
-        return {path.relative_to(outside).as_posix(): _timeless(path) for path in found if path.name != "contents.json"}
+        return {path.relative_to(outside).as_posix(): _timeless(path) for path in found if path.name not in MEMORIES}
 
 
 @pytest.fixture
