@@ -1,7 +1,9 @@
 """What every test may use."""
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,29 @@ if TYPE_CHECKING:
     from tla.runs.run import Run
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="skip what trains a network or starts a process, when it comes to that"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With --quick, a test is skipped at the moment at which it would train a network or start a process."""
+    if not request.config.getoption("quick"):
+        yield
+        return
+    import torch
+
+    def skip(*_: object, **__: object) -> None:
+        pytest.skip("not with --quick: it trains a network or starts a process")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, method in ((torch.optim.Optimizer, "__init__"), (subprocess.Popen, "__init__"), (BaseProcess, "start")):
+            patch.setattr(owner, method, skip)
+        yield
 
 
 @pytest.fixture(scope="session")
