@@ -28,7 +28,8 @@ TINY += ["--picture.mels", "32", "--picture.frames", "40", "--recipe.epochs", "1
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     room = tmp_path_factory.mktemp("report")
-    return ["--data-root", str(room / "data"), "--runs", str(room / "runs"), "--figures", str(room / "figures")]
+    pictures = tmp_path_factory.getbasetemp() / "data"  # shared by the tests of a session
+    return ["--data-root", str(pictures), "--runs", str(room / "runs"), "--figures", str(room / "figures")]
 
 
 @pytest.fixture(scope="module")
