@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tla.runs.folder import FinishedRun
     from tla.runs.run import Run
 
+LARGE = 100_000  # weights of a layer: more than any of the toy network has
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -28,18 +29,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def quick(request: pytest.FixtureRequest) -> Iterator[None]:
-    """With --quick, a test is skipped at the moment at which it would train a network or start a process."""
+    """With --quick, a test is skipped once it is to train, make a large network, write a figure or start a process."""
     if not request.config.getoption("quick"):
         yield
         return
     import torch
+    from matplotlib.figure import Figure
 
     def skip(*_: object, **__: object) -> None:
-        pytest.skip("not with --quick: it trains a network or starts a process")
+        pytest.skip("not with --quick: it trains, makes a large network, writes a figure or starts a process")
 
+    def initialise(
+        weights: torch.Tensor, *given: object, real: Callable = torch.nn.init.kaiming_uniform_, **more: object
+    ) -> object:
+        return skip() if weights.numel() > LARGE else real(weights, *given, **more)
+
+    slow = [(torch.optim.Optimizer, "__init__"), (Figure, "savefig"), (subprocess.Popen, "__init__"), (BaseProcess, "start")]
     with pytest.MonkeyPatch.context() as patch:
-        for owner, method in ((torch.optim.Optimizer, "__init__"), (subprocess.Popen, "__init__"), (BaseProcess, "start")):
+        for owner, method in slow:
             patch.setattr(owner, method, skip)
+        patch.setattr(torch.nn.init, "kaiming_uniform_", initialise)
         yield
 
 
