@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 LARGE = 100_000  # weights of a layer: more than any of the toy network has
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
