@@ -19,7 +19,7 @@ from tla.errors import Damaged, UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.nets import transfer, weights
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
-from tla.paper import page_contents, table_evidence
+from tla.paper import evidence_from_tables, page_contents
 from tla.runs import fit, infer, prefix
 from tla.runs.feed import Feed
 from tla.runs.folder import FinishedRun, RunFolder, load
@@ -274,7 +274,10 @@ def kinds(
     table = pd.DataFrame({"run": ["a", "b"], "value": [0.125, 2.5]})
     manifest.write_table(figures / "table.csv", table)
     for name in ("table.csv", manifest.SUMS):
-        yield name, Kind((figures / name,), figures, lambda: table_evidence._read(figures / "table.csv", ("run", "value")))
+        yield (
+            name,
+            Kind((figures / name,), figures, lambda: evidence_from_tables._read(figures / "table.csv", ("run", "value"))),
+        )
     with manifest.vouching(figures / "plot.svg") as new:
         new.write_text("<svg>" + "<use x='12.5'/>" * 99 + "</svg>")
     yield "plot.svg", Kind((figures / "plot.svg",), figures, lambda: page_contents._plate(figures, "plot") or "left out")

@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import TRAIN, WITH_WORKERS, Home, Undisturbed
+from commands import TRAIN, WITH_WORKERS, Home, Undisturbed
 from warm import Command, trap
 
 pytestmark = pytest.mark.xdist_group("warm")
