@@ -44,6 +44,11 @@ def content(path: Path) -> bytes:
     return there or b""
 
 
+def knows(path: Path) -> bool:
+    """Whether a file was vouched for, be it there or not."""
+    return path.name in _noted(path.with_name(SUMS))
+
+
 def check(path: Path) -> None:
     """`ValueError` with the reason if a file is not what was vouched for."""
     _compare(path, digest_of(path) if path.is_file() else None)

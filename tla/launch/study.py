@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tla.console import progress, say, table
+from tla.console import counted, progress, say, table
 from tla.errors import Damaged, RunsFailed, UserError
 from tla.launch.board import Board
 from tla.launch.dispatch import Executor, Queue
 from tla.launch.in_process import InProcess, Outcome
 from tla.launch.material import Material
-from tla.launch.plan import Plan, Wanted, counted
+from tla.launch.plan import Plan, Wanted, tally
 from tla.launch.processes import Processes, deal
 from tla.options import Place, Study, Transfer
 from tla.runs import schedule
 from tla.runs.device import choose_device
-from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load
+from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load, load_whole
 from tla.runs.run import Run
 from tla.sound import clips, spectrograms, store
 
@@ -164,7 +164,7 @@ def work_off(runs: Sequence[Wanted], place: Place, *, scores: bool = True, asha:
     assert not place.dry_run
     finished = _finished(runs)
     missing = [wanted for wanted in runs if wanted.run.key not in finished]
-    say(counted(len(runs), missing))
+    say(tally(len(runs), missing))
     queue = Queue(missing, finished, scores=scores)
     if missing:
         if asha:
@@ -179,13 +179,13 @@ def work_off(runs: Sequence[Wanted], place: Place, *, scores: bool = True, asha:
 
 
 def _finished(runs: Sequence[Wanted]) -> dict[str, FinishedRun]:
-    """The runs that are finished; one that is damaged is named."""
+    """The runs that are finished; one that is damaged, or has lost its weights, is named."""
     finished = {}
     for wanted in runs:
         folder = wanted.folder
         try:
             if folder.finished:
-                finished[folder.key] = load(folder.path)
+                finished[folder.key] = load_whole(folder.path)
                 if folder.checkpoint.is_file():  # it was killed in its very last step
                     with suppress(OSError):  # where that may not be written it may stay
                         folder.checkpoint.unlink(missing_ok=True)
@@ -242,7 +242,7 @@ def _failure(failed: Sequence[Outcome], runs: Mapping[str, Wanted]) -> RunsFaile
     table(["failed run", "fold", "seed", "pretrained", "why"], rows)
     first = failed[0]
     where = f" ({runs[first.key].folder.path / 'error.txt'})" if first.trace else ""
-    others = f"{len(failed)} of {len(runs)} runs failed" if len(failed) > 1 else f"run {first.key} failed"
+    others = f"{len(failed)} of {counted(len(runs), 'run')} failed" if len(failed) > 1 else f"run {first.key} failed"
     return RunsFailed(f"{others}: {first.error}{where}; finished runs are kept, and the same command tries again")
 
 

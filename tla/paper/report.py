@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tla.console import counted
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
 from tla.options import RANDOM
@@ -112,7 +113,7 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
         }
         places = [place for place, cases in fitting.items() if cases]
         if len(places) != 1 or len(fitting[places[0]]) != 1:
-            fits = f"{sum(map(len, fitting.values()))} studies" if places else "no study"
+            fits = counted(sum(map(len, fitting.values())), "study", "studies") if places else "no study"
             raise UserError(
                 f"--study {prefix} fits {fits}: give the beginning of a run's key (`python -m tla.runs` lists them)"
             )

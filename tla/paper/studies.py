@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
+from tla.console import counted
 from tla.options import RANDOM, STAGES, Arithmetic, Augment, Picture, Protocol, Recipe, Study, Transfer
 from tla.reference import CLAIMS, Claim
 from tla.runs import schedule
@@ -147,7 +148,7 @@ def departures(case: Case, claim: Claim) -> list[str]:
         f"data {setting.data}": setting.data in claim.data,
         f"backbone {setting.backbone}": setting.backbone in claim.backbones,
         f"weights {case.weights}": case.weights.startswith("imagenet") or scratch_only,
-        f"{recipe.epochs} epochs instead of {epochs}": recipe.epochs in (None, epochs),
+        f"{counted(recipe.epochs or 0, 'epoch')} instead of {epochs}": recipe.epochs in (None, epochs),
         f"trained until the loss is flat instead of {epochs} epochs": recipe.until == "epochs",
         f"trained {recipe.times:g} times as long": recipe.times == 1,
         "other drops of the rate": recipe.epochs != epochs or recipe.drops == drops,

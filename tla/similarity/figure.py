@@ -89,7 +89,7 @@ def about(change: Change) -> str:
     ]
     if not heard.empty:
         points = "a point per clip (positions averaged)" if first["pool"] else f"{_span(heard['points'])} points"
-        parts.append(f"{folds['clips'].sum()} clips, {points}.")
+        parts.append(f"{console.counted(folds['clips'].sum(), 'clip')}, {points}.")
         for measure, mine in heard[heard["keep"] != EVERYTHING].groupby("measure", sort=False):
             kept = _span(pd.concat([mine["kept_before"], mine["kept_after"]]))
             parts.append(f"{str(measure).upper()} keeps {mine['keep'].iloc[0]} ({kept} directions).")

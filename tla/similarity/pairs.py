@@ -90,7 +90,7 @@ def controlled(material: Material, place: Place) -> list[Pair]:
     """
     tuned, scratch = _runs(material)
     needed = plan(material, place)
-    for wanted in needed.missing:
+    for wanted in needed.missing():
         run, begins = wanted.run, RANDOM if wanted.run.weights == RANDOM else PRETRAINED
         say(f"to train: {run.key} {begins}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
     folders = train(needed, place)
