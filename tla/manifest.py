@@ -44,9 +44,9 @@ def content(path: Path) -> bytes:
     return there or b""
 
 
-def knows(path: Path) -> bool:
-    """Whether a file was vouched for, be it there or not."""
-    return path.name in _noted(path.with_name(SUMS))
+def noted(path: Path) -> str | None:
+    """The digest that was noted of a file, be it there or not; None if none was."""
+    return _noted(path.with_name(SUMS)).get(path.name)
 
 
 def check(path: Path) -> None:
@@ -55,7 +55,7 @@ def check(path: Path) -> None:
 
 
 def _compare(path: Path, found: str | None) -> None:
-    known = _noted(path.with_name(SUMS)).get(path.name)
+    known = noted(path)
     if found is None:
         raise ValueError("it is gone")
     if found != known:

@@ -114,7 +114,7 @@ def _train(run: Run, folder: RunFolder, material: Material, watch: Progress, thr
         if whole(folder.path):  # by the process that we waited for
             return
         folder.reopen()
-        folder.describe(run, list(material.dataset.classes), provenance(str(material.device)))
+        folder.describe(run, list(material.dataset.classes), {**provenance(str(material.device)), **material.given})
         start = material.pretrained if run.weights != "random" else None
         fit(run, material.store, start, folder, material.device, watch, tensorboard=tensorboard)
 

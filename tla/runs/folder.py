@@ -1,6 +1,6 @@
 """A run on disk: `runs/KEY/`, while it is made and when it is finished.
 
-    run.json             the run's resolved options and how it was made (versions, commit, machine)
+    run.json             the run's resolved options and how it was made (versions, commit, machine; where its clips lay)
     log.jsonl            a line per epoch
     checkpoint.safetensors   state after the last whole epoch; gone when the run is finished
     predictions.npz      names, labels, sources and logits of the held-out clips, by selection rule
@@ -119,7 +119,7 @@ class FinishedRun:
     @property
     def lost_weights(self) -> bool:
         """Whether training wrote weights that are no longer there."""
-        return not self.weights.is_file() and manifest.knows(self.weights)
+        return not self.weights.is_file() and manifest.noted(self.weights) is not None
 
     def trained_weights(self) -> Path:
         """The file of the weights, known to be what training wrote."""
