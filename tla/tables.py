@@ -105,9 +105,10 @@ def file_name(what: str, runs: pd.DataFrame) -> str:
 def start(weights: str, plan: Transfer) -> str:
     """What a run starts from, and the rest of its transfer plan: pretrained, frozen up to block3."""
     kind, _, content = weights.partition(":")
-    words = [RANDOM if plan.pretrained_upto == "none" else "pretrained" if kind != "file" else f"file {content[:8]}"]
+    words = [RANDOM if plan.pretrained_upto == "none" else "pretrained"]
     if plan.pretrained_upto not in ("none", plan.kept_upto):
         words[0] += f" up to {plan.pretrained_upto}"
+    words[0] += f" (file {content[:8]})" * (kind == "file")
     words += {"all": [], "conv": ["convolutions only"], "norm": ["batch norm only"]}[plan.parts]
     words += ["rest: mean and variance"] * (plan.rest == "meanvar")
     if plan.frozen_upto != "none":

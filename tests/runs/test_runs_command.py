@@ -36,7 +36,7 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[str, str]:
         ("imagenet:x", Transfer(pretrained_upto="block2", kept_upto="block2"), "pretrained, cut behind block2"),
         ("imagenet:x", Transfer(pretrained_upto="block2", parts="conv"), "pretrained up to block2, convolutions only"),
         ("imagenet:x", Transfer(pretrained_upto="none", rest="meanvar"), "random, rest: mean and variance"),
-        ("file:0123456789", Transfer(pretrained_upto="stem"), "file 01234567 up to stem"),
+        ("file:0123456789", Transfer(pretrained_upto="stem"), "pretrained up to stem (file 01234567)"),
         ("random", Transfer(pretrained_upto="none", frozen_upto="stem"), "random, frozen up to stem"),
     ],
 )
