@@ -221,7 +221,7 @@ def beginning(folder: FinishedRun) -> "StagedNet | None":
     from tla.nets import transfer, weights
 
     run, pretrained = folder.run, None
-    if run.weights != transfer.RANDOM:
+    if run.weights != RANDOM:
         if run.weights != weights.identity("imagenet", run.backbone):
             say(
                 f"run {folder.key} began with the weights {run.weights}, which are not at hand: no map from before its training"
