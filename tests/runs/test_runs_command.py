@@ -95,7 +95,7 @@ def test_what_is_still_to_be_trained_is_named(
     begun.describe(replace(run, seed=1), ["a", "b"], {})
     _, err = printed(capsys, "--runs", str(tmp_path))
     assert f"{lost.key} has lost its weights" in err
-    assert f"{begun.key} is not finished: 0 of 1 epochs so far (esc50, densenet201, pretrained, fold 1, seed 1)" in err
+    assert f"{begun.key} is not finished: 0 of 1 epoch so far (esc50, densenet201, pretrained, fold 1, seed 1)" in err
     assert "its weights are lost" in printed(capsys, lost.key[:6], "--runs", str(tmp_path))[0]
 
 

@@ -81,14 +81,15 @@ def show_unfinished(finished: "list[FinishedRun]", begun: "list[tuple[RunFolder,
     from tla.tables import start
 
     for folder, run in begun:
-        of = f" of {run.recipe.epochs}" if run.recipe.epochs else ""
         what = f"{run.data}, {run.backbone}, {start(run.weights, run.transfer)}, fold {run.fold}, seed {run.seed}"
-        epochs = f"{folder.count_epochs()}{of} epochs so far"
-        console.say(f"{folder.key} is not finished: {epochs} ({what})")
-    for done in finished:
-        if done.lost_weights:
-            again = f"the command that `python -m tla.runs {done.key}` prints makes them again"
-            console.say(f"{done.key} has lost its weights ({done.weights} is gone); {again}")
+        done = folder.count_epochs()
+        epochs = (
+            f"{done} of {console.counted(run.recipe.epochs, 'epoch')}" if run.recipe.epochs else console.counted(done, "epoch")
+        )
+        console.say(f"{folder.key} is not finished: {epochs} so far ({what})")
+    for lost in (folder for folder in finished if folder.lost_weights):
+        again = f"the command that `python -m tla.runs {lost.key}` prints makes them again"
+        console.say(f"{lost.key} has lost its weights ({lost.weights} is gone); {again}")
 
 
 if __name__ == "__main__":
