@@ -3,7 +3,7 @@
 import numpy as np
 
 from tla.errors import UserError
-from tla.options import Study
+from tla.options import Protocol, Study
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -17,9 +17,14 @@ def macro_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
 
 
+def unbiased_rule(protocol: Protocol) -> str:
+    """The selection rule of a protocol that does not pick the epoch on the clips that are scored."""
+    return "test" if protocol == "nested" else "last"
+
+
 def scored(study: Study, rule: str | None) -> str:
     """The selection rule of a study: as asked, if the protocol has it."""
     possible = ("test",) if study.protocol == "nested" else ("last", "best")
     if rule is not None and rule not in possible:
         raise UserError(f"--rule {rule}: the protocol {study.protocol} has {' and '.join(possible)}")
-    return rule or possible[0]
+    return rule or unbiased_rule(study.protocol)

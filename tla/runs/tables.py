@@ -26,7 +26,7 @@ from tla.statistics import Estimate, Fold, share
 from tla.tables import unfinished
 
 WORDS = ["key", "run", "data", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted"]
-WORDS += ["target", "name"]  # columns that hold words also where they look like numbers
+WORDS += ["target", "name", "taken_for"]  # columns that hold words also where they look like numbers
 
 
 def parsed(content: bytes) -> pd.DataFrame:
