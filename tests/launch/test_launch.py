@@ -76,7 +76,14 @@ def test_a_finished_run_is_not_trained_again(study: Study, place: Place, monkeyp
     assert train(study, place) == [folder]
 
 
-@pytest.mark.parametrize("recipe", [Recipe(epochs=3, lr=1e-3), Recipe(lr=1e-3, head_lr=1e-2, cap=60)])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(epochs=3, lr=1e-3),
+        Recipe(lr=1e-3, head_lr=1e-2, cap=60),
+        Recipe(epochs=3, lr=1e-3, class_weights="balanced"),
+    ],
+)
 def test_an_interrupted_run_ends_bit_identical(study: Study, place: Place, tmp_path: Path, recipe: Recipe) -> None:
     study = replace(study, recipe=recipe)
     whole = train(study, place)[0]

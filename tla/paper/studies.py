@@ -157,6 +157,7 @@ def departures(case: Case, claim: Claim) -> list[str]:
         f"batch {recipe.batch}": recipe.batch == Recipe().batch,
         f"optimizer {recipe.optimizer}": recipe.optimizer == Recipe().optimizer,
         "standardised pictures": not recipe.standardise,
+        "classes weighted in the loss": recipe.class_weights == "none",
         f"protocol {setting.protocol}": setting.protocol == "paper",
         f"pictures with windows {setting.picture.windows}, {setting.picture.mels} mels": _picture_is_default(setting),
         "no augmentation": setting.augment.kind != "none",

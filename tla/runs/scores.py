@@ -1,4 +1,4 @@
-"""How good logits (clips, classes) are, given labels (clips,); and at which epoch that is asked."""
+"""How good logits (clips, classes) are, given labels (clips,), and how much each class weighs; at which epoch that is asked."""
 
 import numpy as np
 
@@ -15,6 +15,15 @@ def macro_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean over the classes that occur of the share of their clips that are right."""
     right = logits.argmax(axis=1) == labels
     return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """What a clip of each class is multiplied by so that the classes that occur weigh the same: float32 (classes,).
+
+    N / (classes x clips of the class); the mean over these clips is 1. A class that does not occur has 0.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    return np.where(counts, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0).astype(np.float32)
 
 
 def unbiased_rule(protocol: Protocol) -> str:
