@@ -39,13 +39,12 @@ def per_class(runs: FinishedRun | Iterable[FinishedRun], rule: str | None = None
     `rule` is the selection rule; by default `last`, or `test` under the nested protocol.
     """
     folders, rule = _arm(runs, rule)
-    label = _labels(folders)
     by_fold = tables.outcomes(folders, rule).values()
     pairs = confused(folders, rule)
     wrong = pairs[pairs["class"] != pairs["predicted"]].sort_values("predictions", ascending=False, kind="stable")
     rows = []
-    for name in folders[0].classes:
-        chosen = [(held, np.array([label[clip] == name for clip in held.clips])) for held in by_fold]
+    for label, name in enumerate(folders[0].classes):
+        chosen = [(held, held.labels == label) for held in by_fold]
         folds = [Fold(held.right[:, mine], held.recordings[mine]) for held, mine in chosen if mine.any()]
         if not folds:
             continue
@@ -99,12 +98,3 @@ def _arm(runs: FinishedRun | Iterable[FinishedRun], rule: str | None) -> tuple[l
     if len({(tuple(folder.classes), folder.run.protocol) for folder in folders}) != 1:
         raise UserError("runs of one data set and protocol are needed: these differ in their classes or in their protocol")
     return folders, unbiased_rule(folders[0].run.protocol) if rule is None else rule
-
-
-def _labels(folders: Iterable[FinishedRun]) -> dict[str, str]:
-    """The class of each held-out clip."""
-    return {
-        clip: folder.classes[label]
-        for folder in folders
-        for clip, label in zip(folder.predictions.names.tolist(), folder.predictions.labels, strict=True)
-    }
