@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tla import plots
 from tla.errors import UserError
-from tla.runs import classes
+from tla.manifest import write_table
+from tla.runs import classes, classes_figure
 from tla.runs.run import Run
 from tla.statistics import of_clips, share
 
@@ -51,3 +53,33 @@ def test_runs_of_different_classes_are_not_mixed(written, run: Run, tmp_path: Pa
     other = written(tmp_path, replace(run, classes=3), [1, 1])
     with pytest.raises(UserError, match="differ in their classes"):
         classes.per_class([written(tmp_path, run, [1, 1]), other])
+
+
+@pytest.mark.parametrize("count", [2, 15, 50])
+def test_the_figure_is_drawn_from_what_was_written(written, run: Run, tmp_path: Path, count: int) -> None:
+    """Also with classes that nothing was taken for; names of classes are shown as they are."""
+    arms = {
+        "pretrained": [written(tmp_path, replace(run, classes=count), [1, 1, 0, 1] * 3, "still falling")],
+        "random": [written(tmp_path, replace(run, classes=count, weights="random"), [1, 0, 0, 1] * 3)],
+    }
+    made = classes.measure(arms)
+    plots.save(classes_figure.figure(made), tmp_path / "now")
+    write_table(tmp_path / "train_x.csv", made.runs)
+    made.write(tmp_path, "train_x")
+    classes_figure.draw(tmp_path, "train_x_confusion")
+    for suffix in ("pdf", "png"):
+        assert (tmp_path / f"train_x_confusion.{suffix}").read_bytes() == (tmp_path / f"now.{suffix}").read_bytes()
+    svg = (tmp_path / "train_x_confusion.svg").read_text()
+    for text in (
+        "a taken for a: 3 predictions, 50.0 %",
+        "b: 100.0 % [",
+        "hollow: 1 of 2 runs",
+        "pretrained 75.0 %, random 50.0 %",
+    ):
+        assert text in svg
+
+
+def test_the_classes_that_are_missed_most_are_printed(written, run: Run, tmp_path: Path) -> None:
+    made = classes.measure({"pretrained": [written(tmp_path, run, [1, 1, 0, 1])]})
+    line = "pretrained (last), lowest accuracy: a 50.0 % (most often taken for b); b 100.0 %"
+    assert classes_figure.hardest(made) == line

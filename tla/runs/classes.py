@@ -5,32 +5,52 @@ Clips of all folds count once each; where a fold has several runs, a clip's valu
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
+from tla.manifest import write_table
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
 from tla.runs.scores import unbiased_rule
 from tla.statistics import Fold, share
+from tla.tables import unfinished
+
+PARTS = ("classes", "confusion")
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """The tables of one arm or several, which are told apart by the column `arm`."""
+    """The tables of one arm or several, which the column `arm` names."""
 
+    runs: pd.DataFrame
+    """A row per run."""
     classes: pd.DataFrame
     """A row per class: clips, recordings, accuracy in percent with its interval, what it is most often taken for."""
     pairs: pd.DataFrame
     """A row per class and predicted class: how many predictions, over all runs, and their share in percent of the clips."""
+
+    def write(self, folder: Path, name: str) -> list[Path]:
+        """Write both tables on classes as CSV beside that of the runs, `name.csv`."""
+        paths = [folder / f"{name}_{part}.csv" for part in PARTS]
+        for path, table in zip(paths, (self.classes, self.pairs), strict=True):
+            write_table(path, table)
+        return paths
+
+
+def read(folder: Path, name: str) -> Confusion:
+    """What `write` wrote, and the table of the runs."""
+    return Confusion(tables.read(folder / f"{name}.csv"), *(tables.read(folder / f"{name}_{part}.csv") for part in PARTS))
 
 
 def measure(arms: Mapping[str, Sequence[FinishedRun]], rule: str | None = None) -> Confusion:
     """The tables of a study's arms; `rule` as in `per_class`."""
     classes = [per_class(folders, rule).assign(arm=arm) for arm, folders in arms.items()]
     pairs = [confused(folders, rule).assign(arm=arm) for arm, folders in arms.items()]
-    return Confusion(*(pd.concat(parts, ignore_index=True) for parts in (classes, pairs)))
+    runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
+    return Confusion(runs, *(pd.concat(parts, ignore_index=True) for parts in (classes, pairs)))
 
 
 def per_class(runs: FinishedRun | Iterable[FinishedRun], rule: str | None = None) -> pd.DataFrame:
@@ -39,6 +59,7 @@ def per_class(runs: FinishedRun | Iterable[FinishedRun], rule: str | None = None
     `rule` is the selection rule; by default `last`, or `test` under the nested protocol.
     """
     folders, rule = _arm(runs, rule)
+    trained = tables.runs_table(folders)
     by_fold = tables.outcomes(folders, rule).values()
     pairs = confused(folders, rule)
     wrong = pairs[pairs["class"] != pairs["predicted"]].sort_values("predictions", ascending=False, kind="stable")
@@ -56,6 +77,7 @@ def per_class(runs: FinishedRun | Iterable[FinishedRun], rule: str | None = None
                 "clips": tables.counted(folds)["clips"],
                 "recordings": tables.counted(folds)["sources"],
                 "runs": len(folders),
+                "unfinished": unfinished(trained),
                 "rule": rule,
                 "accuracy": 100 * found.mean,
                 "low": 100 * found.low,
