@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,7 @@ def few_sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def study(few_sounds: Path) -> Study:
     """A study that trains in a second: small pictures, a toy network, one fold."""
     return Study(
@@ -65,6 +66,17 @@ def place(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Its own folder for runs and figures; pictures are shared by the tests of a session."""
     pictures = tmp_path_factory.getbasetemp() / "data"
     return Place(data_root=str(pictures), runs=str(tmp_path / "runs"), figures=str(tmp_path / "figures"), device="cpu")
+
+
+@pytest.fixture
+def from_donor(study: Study, place: Place) -> Study:
+    """A study of one epoch that starts from a network trained on the same sounds."""
+    from tla.launch.study import ensure, list_runs, prepare
+
+    quick = replace(study, recipe=Recipe(epochs=1, lr=1e-3), augment=Augment(kind="none"))
+    material = prepare(quick, place)
+    (folder,) = ensure(list_runs(material), material, place)
+    return replace(quick, weights=folder.key)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tla import cli, manifest, plots, report, train
-from tla.attribution import listening_room
+from tla.attribution import make_page_clips
 
 TINY = ["--backbone", "densenet_tiny", "--augment.kind", "none", "--device", "cpu", "--folds", "1"]
 TINY += ["--picture.mels", "32", "--picture.frames", "40", "--recipe.epochs", "1"]
@@ -60,7 +60,7 @@ def test_the_page_holds_claims_tables_figures_and_clips(
 
     # a second time, nothing is listened to again, and the page is the same
     monkeypatch.setattr("tla.paper.report_tables.publish", lambda *_: [])
-    monkeypatch.setattr(listening_room, "make", lambda *_, **__: pytest.fail("the room is kept"))
+    monkeypatch.setattr(make_page_clips, "make", lambda *_, **__: pytest.fail("the room is kept"))
     cli.run(report.main, [*words, "--clips", "2"])
     assert written(words) == text
 

@@ -1,6 +1,5 @@
 """How much did each layer change? As a user asks it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,17 +7,7 @@ import pytest
 
 from tla import cli, svcca
 from tla.errors import UserError
-from tla.launch.study import ensure, list_runs, prepare
-from tla.options import Augment, Place, Recipe, Study
-
-
-@pytest.fixture
-def from_donor(study: Study, place: Place) -> Study:
-    """A study that starts from a network trained on the same sounds."""
-    quick = replace(study, recipe=Recipe(epochs=1, lr=1e-3), augment=Augment(kind="none"))
-    material = prepare(quick, place)
-    (folder,) = ensure(list_runs(material), material, place)
-    return replace(quick, weights=folder.key)
+from tla.options import Place, Study
 
 
 def test_what_is_missing_is_named_and_trained_once_and_the_rest_is_drawn(
@@ -26,10 +15,10 @@ def test_what_is_missing_is_named_and_trained_once_and_the_rest_is_drawn(
 ) -> None:
     figures = Path(place.figures)
     svcca.main(from_donor, place, resolve=True)
-    said = capsys.readouterr()
-    assert said.err.count("to train: ") == 2
-    assert "pretrained: no verdict: 1 of its runs not trained to the end" in said.out  # after one epoch
-    assert "random: no verdict" in said.out
+    printed = capsys.readouterr()
+    assert printed.err.count("to train: ") == 2
+    assert "pretrained: no verdict: 1 of its runs not trained to the end" in printed.out  # after one epoch
+    assert "random: no verdict" in printed.out
     for name in ("fig2a_svcca", "fig2a_resolved"):
         for suffix in (".pdf", ".png", ".csv"):
             assert (figures / f"{name}{suffix}").stat().st_size > 1000

@@ -8,7 +8,6 @@ Accuracy is drawn against multiply-adds: what a stage costs beside what it bring
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from tla import cli
@@ -31,32 +30,13 @@ def main(
 
     Args:
         keep: The last stage that is kept, or several.
-        controls: Train and draw the same with twice the training too, which tells what hangs on the budget.
+        controls: Train and draw the same with twice the training too, which shows what hangs on the budget.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
-    from tla import plots
-    from tla.stages import figure as draw
+    from tla.stages import command
 
-    if place.redraw:
-        plots.redraw(Path(place.figures), (NAME, f"{NAME}_controls"), draw.draw)
-        return None
-    from tla.launch.study import prepare
-    from tla.runs.scores import scored
-    from tla.stages.measure import measure
-    from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, start
-
-    wanted = asked(keep, STAGES, "--keep")
-    chosen = scored(study, rule)
-    material = prepare(study, place)
     plans: dict[str, Transfer] = {stage: replace(study.transfer, kept_upto=stage) for stage in STAGES}
-    curves = {start(material): curve(material, plans, wanted, place)}
-    if controls:
-        curves[LONGER] = longer(material, plans, wanted, place)
-    if place.dry_run:
-        return plan(curves)
-    result = measure(finished(curves, material, place), chosen)
-    draw.publish(result, Path(place.figures), f"{NAME}_controls" if controls else NAME)
-    return None
+    return command.sweep(NAME, study, place, plans, "--keep", keep, rule=rule, controls=controls)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,15 @@
 Controls, as further curves: rest of the network with the pretrained mean and variance of each tensor; only convolutions or only
 batch norm from ImageNet; the pretrained stages frozen (transfer without fine-tuning); the same stages taken from a network
 trained on these very sounds from scratch, free and frozen (selffer), after Yosinski et al. (2014); and the same with twice the
-training, which tells what hangs on the budget.
+training, which shows what hangs on the budget.
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 from tla import cli
 from tla.errors import UserError
-from tla.options import STAGES, Place, Stage, Study, Transfer
+from tla.options import RANDOM, STAGES, Place, Stage, Study, Transfer
 
 NAME = "fig2b_fusion"
 
@@ -41,43 +40,21 @@ def main(
         parts: Short for --transfer.parts.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
-    from tla import plots
-    from tla.stages import figure as draw
+    from tla.stages import command
 
-    if place.redraw:
-        plots.redraw(Path(place.figures), (NAME, f"{NAME}_controls"), draw.draw)
-        return None
-    from tla.launch.study import prepare
-    from tla.runs.scores import scored
-    from tla.stages.measure import measure
-    from tla.stages.sweep import LONGER, asked, curve, finished, longer, plan, selffer, start
-
-    base = replace(study.transfer, rest=rest or study.transfer.rest, parts=parts or study.transfer.parts)
-    if study.weights == "random":
+    if study.weights == RANDOM and not place.redraw:
         raise UserError("fusion needs pretrained weights and --weights is random: give imagenet, a file or the key of a run")
-    wanted = asked(upto, ("none", *STAGES), "--upto")
-    chosen = scored(study, rule)
-    material = prepare(study, place)
-
+    base = replace(study.transfer, rest=rest or study.transfer.rest, parts=parts or study.transfer.parts)
     plans: dict[str, Transfer] = {stage: replace(base, pretrained_upto=stage) for stage in ("none", *STAGES)}
     frozen = {stage: replace(plan, frozen_upto=plan.pretrained_upto) for stage, plan in plans.items()}
-    curves = {start(material): curve(material, plans, wanted, place)}
-    if controls:
-        matched = {stage: replace(plan, rest="meanvar") for stage, plan in plans.items()}
-        convolutions = {stage: replace(plan, parts="conv") for stage, plan in plans.items()}
-        norms = {stage: replace(plan, parts="norm") for stage, plan in plans.items()}
-        curves["rest: mean and variance"] = curve(material, matched, wanted, place)
-        curves["convolutions only"] = curve(material, convolutions, wanted, place)
-        curves["batch norm only"] = curve(material, norms, wanted, place)
-        curves["pretrained, frozen"] = curve(material, frozen, wanted, place)
-        curves["own sounds"] = selffer(material, plans, wanted, place)
-        curves["own sounds, frozen"] = selffer(material, frozen, wanted, place)
-        curves[LONGER] = longer(material, plans, wanted, place)
-    if place.dry_run:
-        return plan(curves)
-    result = measure(finished(curves, material, place), chosen)
-    draw.publish(result, Path(place.figures), f"{NAME}_controls" if controls else NAME)
-    return None
+    others = {
+        "rest: mean and variance": {stage: replace(plan, rest="meanvar") for stage, plan in plans.items()},
+        "convolutions only": {stage: replace(plan, parts="conv") for stage, plan in plans.items()},
+        "batch norm only": {stage: replace(plan, parts="norm") for stage, plan in plans.items()},
+        "pretrained, frozen": frozen,
+    }
+    own = {"own sounds": plans, "own sounds, frozen": frozen}
+    return command.sweep(NAME, study, place, plans, "--upto", upto, rule=rule, controls=controls, others=others, own=own)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Where does the network look? The spectrogram of any sound and what in it made the network decide (Fig. 3).
+"""Where does the network look? The spectrogram of any sound and what in it led to the network's decision (Fig. 3).
 
-    python -m tla.ig --clip dog.wav                          why does it hear what it hears?
+    python -m tla.ig --clip dog.wav                          why does it predict what it predicts?
     python -m tla.ig --clip dog.wav --target dog-cat         what speaks for dog rather than for cat?
-    python -m tla.ig --clip dog.wav --run 3f9a --listen      what it listened to, as sound
-    python -m tla.ig --data esc50 --classes dog,rain         the paper's figure: held-out clips that were heard rightly
+    python -m tla.ig --clip dog.wav --run 3f9a --listen      what it attended to, as sound
+    python -m tla.ig --data esc50 --classes dog,rain         the paper's figure: held-out clips predicted rightly
     python -m tla.ig --data esc50 --audit                    is it the energy and its borders? over all held-out clips
 
 Integrated Gradients (Sundararajan et al., 2017) share out the target's logit, less what it is at the baseline, among the cells
@@ -53,12 +53,12 @@ def main(
         clip: A sound file, or several as in a.wav,b.wav; without it, held-out clips of several classes.
         run: The run to look into, by the beginning of its key; by default the best of the data, backbone and folds.
         classes: Without --clip, the classes of which a clip is shown; by default the first five.
-        target: The class whose logit is explained, or a contrast of two, as in dog-cat; by default what the network heard.
+        target: The class whose logit is explained, or a contrast of two, as in dog-cat; by default what the network predicts.
         baseline: Where the way to the clip begins: silence, mean (the mean training picture), zero, or clips:K, for the mean
             over ways from K training clips (expected gradients).
         tolerance: Largest completeness error, as a share of the output difference.
         memory: Gigabytes that the gradients may take.
-        listen: Also write each clip, what the network listened to, and the rest as sound files, and what it hears in them.
+        listen: Also write each clip, what was attended to, and the rest as sound files, and the predictions for them.
         audit: Numbers over all held-out clips: energy and borders, deletion and insertion, randomised stages, agreement.
         clips: With --audit, only so many held-out clips, evenly spread.
     """
@@ -79,7 +79,7 @@ def main(
     from tla.runs import infer
     from tla.runs.device import choose_device
 
-    integrated_gradients.clips_of(baseline)  # a wrong one is told before anything is trained
+    integrated_gradients.clips_of(baseline)  # a wrong one is refused before anything is trained
     device = choose_device(place.device)
     folder = find_run.finished(study, place, run)
     known = folder.classes if folder else find_run.usable(study, place).classes
@@ -90,7 +90,7 @@ def main(
     if audit:
         _audit(find_run.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
         return None
-    files = _named(paths, folder, study, place) if paths else _heard_rightly(classes, find_run.origin(folder, study, place))
+    files = _named(paths, folder, study, place) if paths else _right(classes, find_run.origin(folder, study, place))
     starts = _starts(baseline, folder, study, place)
     listener = infer.load(folder, device)
     made = explained.explain(listener, files, wanted, baseline, starts, tolerance=tolerance, memory=memory)
@@ -131,16 +131,18 @@ def _refuse(
     given = [name for name, value in idle.items() if value]
     if audit and given:
         raise UserError(
-            f"--audit looks at held-out clips, what the run heard in them, and all baselines: leave {' and '.join(given)} out"
+            f"--audit takes held-out clips, the run's predictions for them, and all baselines: leave {' and '.join(given)} out"
         )
     if clips is not None and not audit:
-        raise UserError("--clips says how many held-out clips --audit takes; --classes says of which classes clips are shown")
+        raise UserError(
+            "--clips is the number of held-out clips that --audit takes; --classes are those of which clips are shown"
+        )
     if clips is not None and clips < 1:
         raise UserError(f"--clips is {clips}; an audit takes one clip at least")
 
 
 def _readable(names: Sequence[str]) -> list[Path]:
-    """The files named, each of which can be heard: found out before the long work."""
+    """The files named, each of which can be read: found out before the long work."""
     from tla.sound import audio
 
     paths = [Path(name).expanduser() for name in dict.fromkeys(names)]
@@ -160,8 +162,8 @@ def _named(paths: Sequence[Path], folder: "FinishedRun", study: Study, place: Pl
     return [_file(path, origin) if origin else File(path) for path in paths]
 
 
-def _heard_rightly(classes: Sequence[str], origin: "Origin") -> "list[File]":
-    """The paper's choice: of each of several classes a held-out clip that the run heard rightly."""
+def _right(classes: Sequence[str], origin: "Origin") -> "list[File]":
+    """The paper's choice: of each of several classes a held-out clip that the run predicted rightly."""
     return [_file(clip.path, origin) for clip in origin.classified_rightly(classes, CLASSES)]
 
 

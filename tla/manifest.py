@@ -5,7 +5,7 @@ beside them enter theirs one by one (`vouching`).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +77,14 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV, vouched for."""
     with vouching(path) as temporary:
         temporary.write_text(table.to_csv(index=False), encoding="utf-8")
+
+
+def write_tables(folder: Path, name: str, tables: "Mapping[str, pd.DataFrame]") -> list[Path]:
+    """Write tables by what is added to the name of their files: `name.csv` for "", `name_runs.csv` for "runs"; their paths."""
+    paths = {folder / f"{name}{'_' * bool(part)}{part}.csv": table for part, table in tables.items()}
+    for path, table in paths.items():
+        write_table(path, table)
+    return list(paths)
 
 
 def vouched(path: Path) -> bytes:

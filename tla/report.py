@@ -71,10 +71,10 @@ def main(
     paths = draw.publish(report, Path(place.figures))
     draw.show(report)
     if page:
-        from tla.attribution import listening_room
+        from tla.attribution import make_page_clips
         from tla.paper import page_contents
 
-        room = listening_room.of(report.runs, place, where, clips=clips) if clips else None
+        room = make_page_clips.of(report.runs, place, where, clips=clips) if clips else None
         paths.append(page_contents.publish(report, Path(place.figures), room))
     print("\n" + "  ".join(str(path) for path in paths))
     return None

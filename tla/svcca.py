@@ -9,7 +9,7 @@
 
 Curves: the pretrained network against its fine-tuned self, a random start against what training made of it, and two seeds of
 one training (ceiling). The floor pairs each clip with another one: with few points per direction any two layers look alike,
-and the floor says how much of a score that is. Runs that are missing are named and trained; it takes two seeds per fold.
+and the floor is how much of a score that is. Runs that are missing are named and trained; it takes two seeds per fold.
 
 Measures: svcca (mean correlation of the canonical directions that hold 99 % of the variance), pwcca (of all, weighted), cka and
 cka-debiased (do they find the same clips alike), procrustes (best rotation): these do not care which channel is which. channel
@@ -57,58 +57,39 @@ def main(
     if place.redraw:
         redraw(Path(place.figures))
         return None
+    _refuse(measure, keep, before, after, resolve=resolve, map=map)
+    from tla.nets.activations import ALL_LAYERS, STAGE_LAYERS
+    from tla.similarity import figure, map_figure, maps, pairs, resolved_figure
+    from tla.similarity import measure as change
+
+    folder, usual = Path(place.figures), ALL_LAYERS if map else STAGE_LAYERS
+    layers = layers or usual
+    compared = pairs.comparison(study, place, layers, before, after)
+    if place.dry_run:
+        return compared.plan
+    variant = "".join(f"_{word}" for word in (compared.name, "layers" * (layers != usual), "pooled" * pool) if word)
+    if map:
+        map_figure.publish(
+            maps.layer_map(compared.pairs(), compared.store, layers, compared.device), folder, f"fig2a_map{variant}"
+        )
+        return None
+    measures = change.MEASURES if measure == "all" else (measure,)
+    asked = change.Asked(measures, layers, pool=pool, keep=keep, keep_by=keep_by, forced=forced, resolve=resolve)
+    changed = change.measure(compared.pairs(), compared.store, asked, compared.device)
+    figure.publish(changed, folder, f"fig2a_{measure}{variant}")
+    if changed.resolved is not None:
+        resolved_figure.publish(changed.resolved, changed.runs, folder, f"fig2a_resolved{variant}")
+    return None
+
+
+def _refuse(measure: str, keep: float | None, before: str | None, after: str | None, *, resolve: bool, map: bool) -> None:
+    """Options that do not go together, and a share or number that is none."""
     if (before is None) != (after is None):
         raise UserError("--before and --after belong together: --before RUN, imagenet or random, and --after RUN")
     if resolve and (map or measure not in ("svcca", "all")):
         raise UserError("--resolve follows SVCCA's canonical directions: leave --measure at svcca, and --map out")
     if keep is not None and not (0 < keep <= 1 or (keep > 1 and keep % 1 == 0)):  # infinity % 1 is NaN
         raise UserError(f"--keep {keep:g}: give a share of the variance above 0 and up to 1, or a whole number of directions")
-    from tla.launch.plan import Plan
-    from tla.launch.study import prepare
-    from tla.nets import activations, backbones
-    from tla.runs.device import choose_device
-    from tla.similarity import figure as draw
-    from tla.similarity import map_figure as draw_maps
-    from tla.similarity import resolved_figure as draw_resolved
-    from tla.similarity.maps import layer_map
-    from tla.similarity.measure import MEASURES, Asked
-    from tla.similarity.measure import measure as measured
-    from tla.similarity.pairs import controlled, named, plan
-
-    usual = activations.ALL_LAYERS if map else activations.STAGE_LAYERS
-    which = layers or usual
-    if before is not None and after is not None:
-        pair, store = named(before, after, study, place)
-        if place.dry_run:
-            return Plan()
-        pairs, device = [pair], choose_device(place.device)
-    else:
-        material = prepare(study, place)
-        net = backbones.build(study.backbone, 2, seed=0)
-        activations.layers(net, which, material.store.clean.shape[1:])  # refuses what there is not, before training
-        if place.dry_run:
-            return plan(material, place)
-        pairs, store, device = controlled(material, place), material.store, material.device
-    variant = [pairs[0].before.label, pairs[0].after.label] if before else []
-    variant += ["layers"] * (which != usual) + ["pooled"] * pool
-    folder, suffix = Path(place.figures), "".join(f"_{word}" for word in variant)
-    if map:
-        draw_maps.publish(layer_map(pairs, store, which, device), folder, f"fig2a_map{suffix}")
-        return None
-    asked = Asked(
-        measures=MEASURES if measure == "all" else (measure,),
-        layers=which,
-        pool=pool,
-        keep=int(keep) if keep is not None and keep > 1 else keep,
-        keep_by=keep_by,
-        forced=forced,
-        resolve=resolve,
-    )
-    change = measured(pairs, store, asked, device)
-    draw.publish(change, folder, f"fig2a_{measure}{suffix}")
-    if change.resolved is not None:
-        draw_resolved.publish(change.resolved, change.runs, folder, f"fig2a_resolved{suffix}")
-    return None
 
 
 def redraw(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fine-tune a network on sounds, one run per fold and seed, and say how well it hears (Table I).
+"""Fine-tune a network on sounds, one run per fold and seed, and report how well it predicts them (Table I).
 
     python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3
     python -m tla.train --data my/sounds --backbone resnet50 --folds 1,2 --seeds 3
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from tla import cli, console
-from tla.options import Place, Study
+from tla.options import RANDOM, Place, Study
 
 
 def main(study: Study, place: Place, *, compare: Literal["random"] | None = None, describe: bool = False) -> cli.Planned | None:
@@ -37,8 +37,8 @@ def main(study: Study, place: Place, *, compare: Literal["random"] | None = None
     from tla.runs import classes, classes_figure, tables
 
     if place.dry_run:
-        return plan_by_start(study, place, compare=compare == "random")
-    arms = by_start(study, place, compare=compare == "random")
+        return plan_by_start(study, place, compare=compare == RANDOM)
+    arms = by_start(study, place, compare=compare == RANDOM)
     runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
     path = Path(place.figures) / draw.file_name("train", runs)
     draw.study(runs, tables.summary(arms), path)
@@ -51,7 +51,7 @@ def show_stages(study: Study) -> None:
     from tla.nets import transfer
     from tla.nets.stages import describe
 
-    plan, _ = transfer.canonical(study.transfer, "random")
+    plan, _ = transfer.canonical(study.transfer, RANDOM)
     net = transfer.assemble(study.backbone, 50, plan, None, seed=0)
     shape = (3, study.picture.mels, study.picture.frames or 250)
     rows = describe(net, shape)

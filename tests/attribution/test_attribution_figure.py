@@ -174,5 +174,5 @@ def test_what_is_heard_in_the_parts_is_counted(tmp_path: Path, capsys: pytest.Ca
     ]
     numbers = {"level_db": -20.0, "energy": 0.5, "probability": 0.9, "target_probability": 0.4}
     draw.publish_listening(pd.DataFrame(rows).assign(**numbers), tmp_path, "fig")
-    assert "what it listened to in 1 of 2 clips, the rest in 0" in capsys.readouterr().out
+    assert "what was attended to in 1 of 2 clips, the rest in 0" in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "fig_listen.csv")) == 6

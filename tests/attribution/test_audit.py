@@ -16,8 +16,9 @@ from torch import nn
 from tla.attribution import audit as audits
 from tla.attribution import audit_figure as draw
 from tla.attribution import deletion, integrated_gradients
-from tla.attribution.audit import STEPS, Audit, audit, energy, evenly, randomised, ranked, regions
+from tla.attribution.audit import STEPS, Audit, audit, evenly, randomised, ranked
 from tla.attribution.deletion import CUTS, GRID, areas
+from tla.attribution.energy import energy, regions
 from tla.attribution.integrated_gradients import SILENT
 from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
@@ -344,19 +345,10 @@ def test_the_network_before_training_gets_the_trained_head(listener: Listener) -
 
 
 @pytest.fixture(scope="module")
-def small(few_sounds: Path) -> Study:
+def small(study: Study) -> Study:
     """Two runs that train in a second or two."""
-    return Study(
-        data=str(few_sounds),
-        backbone="densenet_tiny",
-        weights="random",
-        folds=(1,),
-        seeds=2,
-        precision="fp32",
-        picture=Picture(mels=MELS, frames=FRAMES),
-        augment=Augment(kind="none"),
-        recipe=Recipe(epochs=2, lr=1e-3),
-    )
+    about = {"seeds": 2, "picture": Picture(mels=MELS, frames=FRAMES), "recipe": Recipe(epochs=2, lr=1e-3)}
+    return replace(study, augment=Augment(kind="none"), **about)
 
 
 @pytest.fixture(scope="module")

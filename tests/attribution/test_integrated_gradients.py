@@ -10,7 +10,7 @@ from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
 from tla.attribution import integrated_gradients
-from tla.attribution.integrated_gradients import Attribution, Explainer, Target, attribute, baselines, clips_of, target
+from tla.attribution.integrated_gradients import Attribution, Explainer, Target, baselines, clips_of, target
 from tla.errors import UserError
 from tla.nets.backbones import build
 from tla.nets.stages import Layout, StagedNet
@@ -158,7 +158,9 @@ def test_several_baselines_are_averaged_and_a_contrast_is_a_difference(tiny: Sta
 def test_nothing_is_left_behind(tiny: StagedNet, hears: Callable[..., Listener]) -> None:
     tiny.stage_parameters("block1")[0].requires_grad_(False)
     before = copy.deepcopy(tiny).eval()
-    attribute(hears(tiny), pictures(2), [OF, AGAINST], baselines("silence", (3, 32, 40)), steps=4)
+    explainer = Explainer(hears(tiny))
+    for picture, what in zip(pictures(2), (OF, AGAINST), strict=True):
+        explainer.attribute(picture, what, baselines("silence", (3, 32, 40)), steps=4)
     for (name, parameter), old in zip(tiny.named_parameters(), before.parameters(), strict=True):
         assert parameter.grad is None, name
         assert parameter.requires_grad == old.requires_grad, name
@@ -177,23 +179,23 @@ def test_nothing_is_left_behind(tiny: StagedNet, hears: Callable[..., Listener])
 
 def test_a_silent_clip_has_a_map_of_zeros(tiny: StagedNet, hears: Callable[..., Listener]) -> None:
     silence = baselines("silence", (3, 32, 40))
-    heard = np.full((1, 3, 32, 40), SILENCE).astype(np.float16)  # as the store and a sound file give it
-    (found,) = attribute(hears(tiny, STANDARD), heard, [OF], silence)
+    picture = np.full((3, 32, 40), SILENCE).astype(np.float16)  # as the store and a sound file give it
+    found = Explainer(hears(tiny, STANDARD)).attribute(picture, OF, silence)
     assert not found.map.any()
     assert (found.error, found.steps) == (0.0, 0)
     assert found.value == found.baseline_value
 
 
 def test_a_constant_clip_is_explained(tiny: StagedNet, hears: Callable[..., Listener]) -> None:
-    flat, silence = np.full((1, 3, 32, 40), -3.0), baselines("silence", (3, 32, 40))
-    (found,) = attribute(hears(tiny, STANDARD), flat, [OF], silence, tolerance=0.05)
+    flat, silence = np.full((3, 32, 40), -3.0), baselines("silence", (3, 32, 40))
+    found = Explainer(hears(tiny, STANDARD)).attribute(flat, OF, silence, tolerance=0.05)
     assert np.isfinite(found.map).all()
     assert found.map.any()
     assert found.error <= 0.05
 
 
-def test_a_network_that_says_the_same_of_everything_has_no_error(hears: Callable[..., Listener]) -> None:
-    (found,) = attribute(hears(Toy(lambda z: 0 * z)), pictures(1, SHAPE), [OF], baselines("silence", SHAPE))
+def test_a_network_with_the_same_output_for_everything_has_no_error(hears: Callable[..., Listener]) -> None:
+    found = Explainer(hears(Toy(lambda z: 0 * z))).attribute(pictures(1, SHAPE)[0], OF, baselines("silence", SHAPE))
     assert (found.error, np.abs(found.map).max()) == (0.0, 0.0)
 
 

@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from tla import manifest
-from tla.attribution import listening_room
+from tla.attribution import make_page_clips, page_clips
 from tla.errors import Damaged, UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.nets import transfer, weights
@@ -219,8 +219,8 @@ def a_room(path: Path) -> None:
     cells = np.arange(32, dtype=np.uint8).reshape(4, 8)
     about = {"name": "a", "label": "bell", "said": "drum", "probability": 0.5, "credit": "", "samples": None, "span": (0, 9)}
     arrays = {"picture": cells[None], "strength": cells, "attribution": cells.astype(np.int8), "answers": np.eye(2)}
-    clip = listening_room.Clip(**about, **arrays, limit=1.0, error=0.01)
-    listening_room.Room(run="k", data="d", backbone="b", fold=1, picture=OPTIONS, clips=(clip,)).write(path)
+    clip = page_clips.Clip(**about, **arrays, limit=1.0, error=0.01)
+    page_clips.Room(run="k", data="d", backbone="b", fold=1, picture=OPTIONS, clips=(clip,)).write(path)
 
 
 def kinds(
@@ -306,7 +306,7 @@ def read_weights(path: Path, identity: str) -> dict[str, torch.Tensor] | str:
 
 
 def read_room(path: Path) -> list[Any] | str:
-    room = listening_room._kept(path)
+    room = make_page_clips.kept(path)
     return "left out" if room is None else [vars(room.clips[0]), replace(room, clips=())]
 
 

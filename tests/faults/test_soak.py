@@ -23,7 +23,7 @@ import torch
 from matplotlib.figure import Figure
 
 from tla import plots
-from tla.attribution.integrated_gradients import Target, attribute, baselines
+from tla.attribution.integrated_gradients import Explainer, Target, baselines
 from tla.launch.material import Material
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study, Transfer
@@ -123,7 +123,7 @@ class Life:
         assert np.isfinite(np.asarray(again.clean[number % len(pictures.dataset.clips)], dtype=np.float32)).all()
 
     def predict(self, number: int) -> None:
-        table, wrong = infer.hear([self.clip], [self.folder], torch.device("cpu"))
+        table, wrong = infer.classify([self.clip], [self.folder], torch.device("cpu"))
         assert len(table) == 1
         assert not wrong
 
@@ -131,7 +131,7 @@ class Life:
         listener = infer.load(self.folder, torch.device("cpu"))
         pictures = infer.pictures(self.clip, listener.run.picture)
         starts = baselines("silence", pictures.shape[1:])
-        (made,) = attribute(listener, pictures, [Target(0)], starts, steps=4)
+        made = Explainer(listener).attribute(pictures[0], Target(0), starts, steps=4)
         assert np.isfinite(made.map).all()
 
     def draw(self, number: int) -> None:

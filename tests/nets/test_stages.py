@@ -103,10 +103,10 @@ def test_a_stage_that_was_cut_cannot_be_used() -> None:
 
 
 @pytest.mark.parametrize("name", ["densenet_tiny", "timm:mobilenetv3_small_050", "inception_v3"])
-def test_held_stages_stay_in_inference_mode(name: str) -> None:
+def test_frozen_stages_stay_in_inference_mode(name: str) -> None:
     net = build(name, 6, seed=0)
     for upto in ("block2", "block4", "none"):
-        net.hold(upto)  # type: ignore[arg-type]
+        net.freeze(upto, inference=True)  # type: ignore[arg-type]
         for _ in range(2):
             net.eval()
             assert not any(m.training for m in net.modules())
@@ -115,7 +115,7 @@ def test_held_stages_stay_in_inference_mode(name: str) -> None:
             assert {m for m in net.net.modules() if not m.training} == held
             assert bool(held) == (upto != "none")
     if name == "inception_v3":
-        net.hold("block4")
+        net.freeze("block4", inference=True)
         assert net.net.dropout.training
 
 

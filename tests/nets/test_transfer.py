@@ -258,8 +258,8 @@ def test_counts() -> None:
             "frozen up to block3, but kept only up to block2: freeze up to block2",
         ),
         ({"kept_upto": "none"}, True, "cannot be kept up to none: possible are stem, block1, block2, block3, block4"),
-        ({}, False, "says pretrained up to block4, but the weights are random: give weights, or pretrain up to none"),
-        ({"pretrained_upto": "none", "rest": "meanvar"}, False, "says rest meanvar, but the weights are random"),
+        ({}, False, "is pretrained up to block4, but the weights are random: give weights, or pretrain up to none"),
+        ({"pretrained_upto": "none", "rest": "meanvar"}, False, "is rest meanvar, but the weights are random"),
     ],
 )
 def test_contradictions_are_refused(fields: dict[str, Any], weights: bool, message: str) -> None:

@@ -8,8 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from tla import plots
-from tla.attribution import listening_room
-from tla.attribution.listening_room import Clip, Room
+from tla.attribution import page_clips
+from tla.attribution.page_clips import Clip, Room
 from tla.options import Picture
 from tla.paper import page as draw
 from tla.sound import audio, render
@@ -40,12 +40,12 @@ def heard(path: Path, label: str, said: str, *, silent: bool = False) -> Clip:
         credit=f"by {label}",
         samples=None if silent else whole,
         span=(0, len(whole)),
-        picture=listening_room.levelled(made),
-        strength=listening_room.quantised(render.strength(attribution)),
+        picture=page_clips.levelled(made),
+        strength=page_clips.quantised(render.strength(attribution)),
         attribution=np.round(127 * (attribution.sum(axis=0) / 3).clip(-1, 1)).astype(np.int8),
         limit=3.0,
         error=0.012,
-        answers=np.linspace([0.2, 0.9], [0.95, 0.1], len(listening_room.SHARES)),
+        answers=np.linspace([0.2, 0.9], [0.95, 0.1], len(page_clips.SHARES)),
     )
 
 

@@ -17,8 +17,8 @@ import soundfile
 from matplotlib.figure import Figure
 
 from tla import plots
-from tla.attribution import listening_room
-from tla.attribution.listening_room import SHARES, STRENGTHS, Room
+from tla.attribution import page_clips
+from tla.attribution.page_clips import SHARES, STRENGTHS, Room
 from tla.paper import page as draw
 from tla.plots import SVG
 from tla.sound import render
@@ -182,7 +182,7 @@ def test_a_figure_gives_its_caption_to_the_page(tmp_path: Path) -> None:
 
 def test_a_room_is_read_as_it_was_written(room: Room, tmp_path: Path) -> None:
     room.write(tmp_path / "room.npz")
-    again = listening_room.read(tmp_path / "room.npz")
+    again = page_clips.read(tmp_path / "room.npz")
     assert (again.run, again.picture, len(again.clips)) == (room.run, room.picture, 4)
     for clip, mine in zip(again.clips, room.clips, strict=True):
         for field, value in vars(mine).items():
@@ -192,22 +192,22 @@ def test_a_room_is_read_as_it_was_written(room: Room, tmp_path: Path) -> None:
 
 def test_a_strength_in_bytes_is_off_by_half_a_step_at_most() -> None:
     strength = np.random.default_rng(0).lognormal(0, 2, (32, 40))
-    kept = STRENGTHS[listening_room.quantised(strength)] * strength.max()
+    kept = STRENGTHS[page_clips.quantised(strength)] * strength.max()
     loud = strength > strength.max() / 1000
-    assert np.abs(20 * np.log10(kept[loud] / strength[loud])).max() <= listening_room.STEP_DB / 2 + 1e-9
-    assert not listening_room.quantised(np.zeros((4, 5))).any()
+    assert np.abs(20 * np.log10(kept[loud] / strength[loud])).max() <= page_clips.STEP_DB / 2 + 1e-9
+    assert not page_clips.quantised(np.zeros((4, 5))).any()
 
 
 def test_the_share_that_the_rendering_takes_gives_its_mask() -> None:
     attribution = np.random.default_rng(0).normal(size=(3, 32, 40)) ** 3
     at = SHARES.index(render.STRONGEST)
-    found = listening_room.masks(listening_room.quantised(render.strength(attribution)))[at]
+    found = page_clips.masks(page_clips.quantised(render.strength(attribution)))[at]
     np.testing.assert_allclose(found, render.mask(attribution), atol=0.04)
 
 
 def test_more_of_the_attribution_lets_more_through_and_all_of_it_everything() -> None:
-    strength = listening_room.quantised(np.random.default_rng(0).lognormal(0, 1, (32, 40)))
-    found = listening_room.masks(strength)
+    strength = page_clips.quantised(np.random.default_rng(0).lognormal(0, 1, (32, 40)))
+    found = page_clips.masks(strength)
     for less, more in itertools.pairwise(found):
         assert (less <= more).all()
     assert (found[-1] == 1).all()
@@ -215,7 +215,7 @@ def test_more_of_the_attribution_lets_more_through_and_all_of_it_everything() ->
     for share, mask in zip(SHARES, found, strict=True):
         gathered = values[mask == 1].sum() / values.sum()
         assert share - 1e-9 <= gathered < share + 0.02 or share == 1
-    nothing = listening_room.masks(np.zeros((4, 5), np.uint8))
+    nothing = page_clips.masks(np.zeros((4, 5), np.uint8))
     assert not nothing[0].any()
     assert (nothing[-1] == 1).all()
 
@@ -230,4 +230,4 @@ def test_the_page_holds_what_the_room_holds(room: Room, text: str) -> None:
     assert rate == 22050
     np.testing.assert_array_equal(samples, clip.samples)
     assert data["clips"][3]["sound"] is None
-    assert stored["levels"] == listening_room.levels(clip.strength)
+    assert stored["levels"] == page_clips.levels(clip.strength)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tla.attribution import listening_room
-from tla.attribution.listening_room import SHARES, Room
+from tla.attribution import page_clips
+from tla.attribution.page_clips import SHARES, Room
 from tla.paper import page as draw
 from tla.sound import render
 
@@ -158,7 +158,7 @@ def test_the_slider_changes_the_overlay_as_the_mask_says(opened: Opened, room: R
     full = opened.pixels(1)
     opened.slide(0.3)
     part = opened.pixels(1)
-    mask = listening_room.masks(room.clips[0].strength)[SHARES.index(0.3)][::-1]  # low frequencies are at the bottom
+    mask = page_clips.masks(room.clips[0].strength)[SHARES.index(0.3)][::-1]  # low frequencies are at the bottom
     assert (full[mask == 1] == part[mask == 1]).all()  # what is attended to is as it was
     differs = np.abs(full.astype(int) - part).max(axis=2)
     assert (differs[mask < 0.5] > 10).mean() > 0.9  # the rest is veiled
@@ -177,7 +177,7 @@ def test_the_parts_sound_as_they_are_rendered_and_add_up(opened: Opened, room: R
         opened.slide(share)
         opened.page.check("input[name=part][value=attended]", force=True)
         opened.page.wait_for_timeout(250)  # the sound waits for the slider to rest
-        heard, rest = render.split(samples, listening_room.masks(clip.strength)[SHARES.index(share)], room.picture, clip.span)
+        heard, rest = render.split(samples, page_clips.masks(clip.strength)[SHARES.index(share)], room.picture, clip.span)
         np.testing.assert_allclose(opened.samples("attended"), heard, atol=2 / 32768)
         np.testing.assert_allclose(opened.samples("rest"), rest, atol=2 / 32768)
         assert 0.01 < np.square(heard).sum() / np.square(samples).sum() < 0.99  # neither of them is silent

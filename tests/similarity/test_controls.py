@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from tla.similarity.controls import ABOVE, EARLY_LATE, EARLY_LATE_ABOVE, STARTS, Means, contrasts, over_clips, over_runs, points
-from tla.similarity.pairs import PRETRAINED, RANDOM, SEEDS
+from tla.similarity.controls import Means, contrasts, over_clips, over_runs, points
+from tla.similarity.tables import ABOVE, EARLY_LATE, EARLY_LATE_ABOVE, PRETRAINED, RANDOM, SEEDS, STARTS
 from tla.statistics import CLIPS, TRAININGS
 
 LAYERS = {"stem": "stem", "block1": "block1", "block3": "block3", "block4": "block4"}

@@ -11,23 +11,21 @@ from tla.errors import UserError
 from tla.launch.material import Material
 from tla.launch.plan import Plan
 from tla.launch.study import ensure, list_runs, prepare
-from tla.options import Augment, Place, Recipe, Study, Transfer
+from tla.options import Place, Recipe, Study, Transfer
 from tla.runs.folder import RunFolder
 from tla.similarity import pairs
 from tla.similarity.measure import WEIGHTS, Asked, measure
-from tla.similarity.pairs import PRETRAINED, RANDOM, SEEDS, Pair, controlled, named
+from tla.similarity.pairs import Pair, controlled, named
+from tla.similarity.tables import PRETRAINED, RANDOM, SEEDS
 
 CPU = torch.device("cpu")
 QUICK = Recipe(epochs=1, lr=1e-3)
 
 
 @pytest.fixture
-def material(study: Study, place: Place) -> Material:
-    """A study that starts from a network trained on the same sounds."""
-    quick = replace(study, recipe=QUICK, augment=Augment(kind="none"))
-    first = prepare(quick, place)
-    (donor,) = ensure(list_runs(first), first, place)
-    return prepare(replace(quick, weights=donor.key), place)
+def material(from_donor: Study, place: Place) -> Material:
+    """What the runs of a study from a trained network share."""
+    return prepare(from_donor, place)
 
 
 @pytest.fixture
@@ -42,26 +40,26 @@ def untrained(monkeypatch: pytest.MonkeyPatch, written) -> None:
 
 @pytest.mark.usefixtures("untrained")
 def test_a_study_is_compared_with_its_controls(material: Material, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    found = controlled(material, place)
+    found = controlled(material, place).pairs()
     assert [pair.curve for pair in found] == [PRETRAINED, RANDOM, SEEDS]
     tuned, random, seeds = found
-    said = capsys.readouterr().err
-    assert said.count("to train: ") == 2  # the random one is the donor, and finished
-    assert f"{tuned.after.folder.key} pretrained, fold 1, seed 0" in said
+    printed = capsys.readouterr().err
+    assert printed.count("to train: ") == 2  # the random one is the donor, and finished
+    assert f"{tuned.after.folder.key} pretrained, fold 1, seed 0" in printed
     assert seeds.before.folder == tuned.after.folder
     assert (seeds.before.folder.run.seed, seeds.after.folder.run.seed) == (0, 1)
     assert random.run.weights == RANDOM
     rows = tuned.clips(material.store)
     assert rows == random.clips(material.store) == material.dataset.split(1).test.tolist()
     assert tuned.known(material.store) == seeds.known(material.store) == 0
-    controlled(material, place)
+    controlled(material, place).pairs()
     assert "to train: " not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("untrained")
 def test_several_folds_and_seeds(material: Material, place: Place) -> None:
     more = replace(material, study=replace(material.study, folds=(1, 2), seeds=3))
-    found = controlled(more, place)
+    found = controlled(more, place).pairs()
     assert Counter(pair.curve for pair in found) == {PRETRAINED: 6, RANDOM: 6, SEEDS: 4}
     for pair in [pair for pair in found if pair.curve == SEEDS]:
         first, second = pair.before.folder.run, pair.after.folder.run
@@ -70,20 +68,20 @@ def test_several_folds_and_seeds(material: Material, place: Place) -> None:
 
 @pytest.mark.usefixtures("untrained")
 def test_from_random_weights_there_is_one_start(study: Study, place: Place) -> None:
-    found = controlled(prepare(replace(study, recipe=QUICK), place), place)
+    found = controlled(prepare(replace(study, recipe=QUICK), place), place).pairs()
     assert [pair.curve for pair in found] == [RANDOM, SEEDS]
 
 
 def test_before_is_the_very_network_that_training_began_with(material: Material, place: Place) -> None:
     unmoved = Recipe(epochs=1, lr=1e-30, standardise=True)  # trains, and moves no weight
     still = replace(material, study=replace(material.study, recipe=unmoved))
-    for pair in controlled(still, place)[:2]:
+    for pair in controlled(still, place).pairs()[:2]:
         listeners = [side.load(CPU) for side in (pair.before, pair.after)]
         assert all(listener.standard is not None for listener in listeners)
         assert not any(module.training for listener in listeners for module in listener.net.modules())
         before, after = (dict(listener.net.net.named_parameters()) for listener in listeners)
         assert all(torch.allclose(before[name], weight, rtol=1e-6, atol=1e-20) for name, weight in after.items())
-    pretrained, random = controlled(still, place)[:2]
+    pretrained, random = controlled(still, place).pairs()[:2]
     change = measure([Pair("starts", random.before, pretrained.before)], still.store, Asked((WEIGHTS,)), CPU)
     assert (change.runs["score"] > 0.01).all()
 
@@ -92,11 +90,13 @@ def test_any_two_are_compared_by_name(material: Material, place: Place) -> None:
     study = replace(material.study, transfer=Transfer(pretrained_upto="block2", kept_upto="block2"))
     runs = list_runs(material, plan=study.transfer) + list_runs(replace(material, study=replace(study, folds=(2,))))
     cut, other = ensure(runs, material, place)
-    pair, store = named("random", cut.key[:6], study, place)
+    found = named("random", cut.key[:6], study, place)
+    (pair,), store = found.pairs(), found.store
+    assert (len(found.plan), found.name) == (0, f"random_{cut.key}")
     assert pair.curve == f"random > {cut.key}"
     assert pair.before.load(CPU).net.stages == pair.after.load(CPU).net.stages == ("stem", "block1", "block2")
     assert len(pair.clips(store)) == 20
-    pair, store = named(other.key, cut.key, study, place)
+    (pair,) = named(other.key, cut.key, study, place).pairs()
     assert pair.known(store) == 20  # fold 1 is trained on where fold 2 is held out
     assert pair.before.label == other.key
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_compared_is_refused(material: Material, study: Study, pl
     other = written(Path(place.runs), seen, [1])
     with pytest.raises(UserError, match="are the same run"):
         named(run.key, run.key, study, place)
-    with pytest.raises(UserError, match=r"see other pictures.*--picture"):
+    with pytest.raises(UserError, match=r"take other pictures.*--picture"):
         named(other.key, run.key, study, place)
     with pytest.raises(UserError, match=r"no run in .* begins with 'absent'"):
         named("random", "absent", study, place)

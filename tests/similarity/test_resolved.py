@@ -10,12 +10,12 @@ import torch
 
 from tla.options import Picture
 from tla.similarity import resolved
-from tla.similarity.controls import ALL, CLASS, FREQUENCY, TIME
-from tla.similarity.measure import Asked, _scored
+from tla.similarity.measure import Asked, scored
 from tla.similarity.methods import Similarity, svcca
 from tla.similarity.moments import Moments, fold
 from tla.similarity.resolved import Side, canonical, resolve, summary
 from tla.similarity.stream import Sums, spooled
+from tla.similarity.tables import ALL, CLASS, FREQUENCY, TIME
 
 CLIPS, CHANNELS, HEIGHT, WIDTH = 60, 8, 4, 6
 GROUPS = [np.arange(i, CLIPS, 10) for i in range(10)]
@@ -34,11 +34,11 @@ def agreements(monkeypatch: pytest.MonkeyPatch) -> Agreements:
                 sums = Sums.over(first.shape[1], second.shape[1])
                 sums.add(fold(first[clips]), fold(second[clips]), len(clips))
                 spool.put({"layer": sums})
-            (scored,) = _scored(spool, 0, Asked(resolve=True), lambda *_: None)
-        monkeypatch.setattr(resolved, "hear", lambda *rest: rest[-1]("layer", first[rest[-2]], second[rest[-2]]))
+            (score,) = scored(spool, 0, Asked(resolve=True), lambda *_: None)
+        monkeypatch.setattr(resolved, "forward", lambda *rest: rest[-1]("layer", first[rest[-2]], second[rest[-2]]))
         couple = SimpleNamespace(name="layer", after=SimpleNamespace(positions=first.shape[2:]))
-        rows = resolve(None, None, [couple], {"layer": scored.sides}, np.arange(CLIPS), GROUPS, LABELS)  # type: ignore[arg-type,list-item]
-        return pd.DataFrame(rows), scored.whole
+        rows = resolve(None, None, [couple], {"layer": score.sides}, np.arange(CLIPS), GROUPS, LABELS)  # type: ignore[arg-type,list-item]
+        return pd.DataFrame(rows), score.whole
 
     return measure
 

@@ -15,11 +15,11 @@ from tla.similarity import figure as draw
 from tla.similarity import map_figure as draw_maps
 from tla.similarity import measure as change
 from tla.similarity import resolved_figure as draw_resolved
-from tla.similarity.controls import Change
 from tla.similarity.maps import layer_map
 from tla.similarity.measure import MEASURES, Asked, measure
 from tla.similarity.methods import Similarity
-from tla.similarity.pairs import PRETRAINED, SEEDS, Network, Pair, controlled
+from tla.similarity.pairs import Network, Pair, controlled
+from tla.similarity.tables import PRETRAINED, SEEDS, Change
 from tla.sound.store import Store
 
 CPU = torch.device("cpu")
@@ -27,24 +27,16 @@ World = tuple[list[Pair], Store]
 
 
 @pytest.fixture(scope="module")
-def world(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(study: Study, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A study from a trained network, frozen up to block1, with its controls."""
     base = tmp_path_factory.getbasetemp()
     place = Place(data_root=str(base / "data"), runs=str(base / "change"), figures=str(base / "figures"), device="cpu")
-    study = Study(
-        data=str(few_sounds),
-        backbone="densenet_tiny",
-        weights="random",
-        folds=(1,),
-        precision="fp32",
-        picture=Picture(mels=64, frames=100),
-        augment=Augment(kind="none"),
-        recipe=Recipe(epochs=2, lr=1e-3, standardise=True),
-    )
+    about = {"picture": Picture(mels=64, frames=100), "recipe": Recipe(epochs=2, lr=1e-3, standardise=True)}
+    study = replace(study, augment=Augment(kind="none"), **about)
     material = prepare(study, place)
     (donor,) = ensure(list_runs(material), material, place)
     material = prepare(replace(study, weights=donor.key, transfer=Transfer(frozen_upto="block1")), place)
-    return controlled(material, place), material.store
+    return controlled(material, place).pairs(), material.store
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tla.nets.stages import cut
 from tla.runs.infer import Listener
 from tla.similarity import stream
 from tla.similarity.methods import cka, svcca
-from tla.similarity.stream import Spool, Sums, accumulate, batches, grouped, hear, points, projected, shared_layers, spooled
+from tla.similarity.stream import Spool, Sums, accumulate, batches, forward, grouped, points, projected, shared_layers, spooled
 
 SHAPE = (3, 32, 40)
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def pictures() -> np.ndarray:
 
 @pytest.fixture
 def listeners(run) -> tuple[Listener, Listener]:
-    """Two networks with other weights, one of which standardises what it hears."""
+    """Two networks with other weights, one of which standardises its pictures."""
     run = replace(run, backbone="densenet_tiny")
     nets = [build("densenet_tiny", 5, seed=seed).eval().to(memory_format=torch.channels_last) for seed in (0, 1)]
     standard = (np.full((3, 32, 1), -5, dtype=np.float32), np.full((3, 32, 1), 3, dtype=np.float32))
@@ -44,14 +44,14 @@ def test_the_pass_gives_what_all_activations_at_once_give(
     before, after = listeners
     couples = shared_layers(before.net, after.net, "stages", SHAPE)
     groups = grouped([f"source {i // 2}" for i in range(23)])
-    heard = []
+    done = []
     with spooled() as spool:
-        accumulate(before, after, couples, pictures, groups, spool, advance=heard.append)
+        accumulate(before, after, couples, pictures, groups, spool, advance=done.append)
         assert len(list(spool.folder.iterdir())) == len(couples) * len(groups)
         totals = [spool.total(i) for i in range(len(couples))]
         folder = spool.folder
     assert not folder.exists()
-    assert sum(heard) == 23
+    assert sum(done) == 23
     firsts = outputs(before.net, before.batch(pictures), [couple.before for couple in couples])
     seconds = outputs(after.net, after.batch(pictures), [couple.after for couple in couples])
     for couple, total in zip(couples, totals, strict=True):
@@ -72,7 +72,7 @@ def test_the_floor_pairs_every_clip_with_another_at_the_same_position() -> None:
 
 
 @pytest.fixture
-def heard(tmp_path: Path) -> tuple[Spool, list[Sums]]:
+def spool_and_sums(tmp_path: Path) -> tuple[Spool, list[Sums]]:
     """Sums of three groups: on disk, and the same in memory."""
     generator, spool, parts = torch.Generator().manual_seed(0), Spool(tmp_path), []
     for _ in range(3):
@@ -83,15 +83,15 @@ def heard(tmp_path: Path) -> tuple[Spool, list[Sums]]:
     return spool, parts
 
 
-def test_sums_come_back_from_disk_as_they_went(heard: tuple[Spool, list[Sums]]) -> None:
-    spool, parts = heard
+def test_sums_come_back_from_disk_as_they_went(spool_and_sums: tuple[Spool, list[Sums]]) -> None:
+    spool, parts = spool_and_sums
     for group, part in enumerate(parts):
         for mine, theirs in zip(part, spool.part(0, group), strict=True):
             assert all(np.array_equal(value, theirs.tensors()[name]) for name, value in mine.tensors().items())
 
 
-def test_a_group_taken_out_is_as_if_it_had_never_been_heard(heard: tuple[Spool, list[Sums]]) -> None:
-    spool, parts = heard
+def test_a_group_taken_out_is_as_if_it_had_never_been_there(spool_and_sums: tuple[Spool, list[Sums]]) -> None:
+    spool, parts = spool_and_sums
     total, wanted = spool.total(0), parts[0].joined(parts[2])
     for side in ("paired", "permuted"):
         rest = getattr(spool.without(0, 1, total), side)
@@ -100,8 +100,8 @@ def test_a_group_taken_out_is_as_if_it_had_never_been_heard(heard: tuple[Spool, 
     assert total.xx.points == 120  # not used up
 
 
-def test_projected_sums_are_those_of_projected_activations(heard: tuple[Spool, list[Sums]]) -> None:
-    spool, (part, *_) = heard
+def test_projected_sums_are_those_of_projected_activations(spool_and_sums: tuple[Spool, list[Sums]]) -> None:
+    spool, (part, *_) = spool_and_sums
     u, w = torch.linalg.qr(torch.randn(6, 3, dtype=torch.float64)).Q, torch.linalg.qr(torch.randn(4, 2, dtype=torch.float64)).Q
     ours = spool.part(0, 0, partial(projected, u=u, w=w))
     for mine, whole, (left, right) in zip(ours, part, ((u, u), (w, w), (u, w), (u, w)), strict=True):
@@ -119,9 +119,7 @@ def test_no_clip_is_alone_in_a_batch() -> None:
 
 
 @torch.no_grad()
-def test_what_is_heard_is_in_the_runs_precision_and_sums_are_not(
-    listeners: tuple[Listener, Listener], pictures: np.ndarray
-) -> None:
+def test_outputs_are_in_the_runs_precision_and_sums_are_not(listeners: tuple[Listener, Listener], pictures: np.ndarray) -> None:
     before, after = (replace(listener, run=replace(listener.run, precision="bf16")) for listener in listeners)
     couples = shared_layers(before.net, after.net, "stages", SHAPE)
     seen: dict[str, tuple[torch.dtype, torch.dtype]] = {}
@@ -129,7 +127,7 @@ def test_what_is_heard_is_in_the_runs_precision_and_sums_are_not(
     def take(name: str, x: torch.Tensor, y: torch.Tensor) -> None:
         seen[name] = (x.dtype, (torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
 
-    hear(before, after, couples, pictures[:2], take)
+    forward(before, after, couples, pictures[:2], take)
     assert seen["stem"] == (torch.bfloat16, torch.float32)
     assert list(seen) == [couple.name for couple in couples]
 

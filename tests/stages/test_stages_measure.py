@@ -11,7 +11,8 @@ from tla.runs.folder import FinishedRun
 from tla.runs.scores import scored
 from tla.stages import figure as draw
 from tla.stages.measure import measure
-from tla.stages.sweep import ENDS, LONGER, asked
+from tla.stages.sweep import asked
+from tla.stages.tables import ENDS, LONGER
 from tla.statistics import CLIPS, TRAININGS, holm
 
 
@@ -51,14 +52,14 @@ def test_a_step_counts_only_where_its_interval_excludes_zero(written, run, tmp_p
     assert set(sweep.epochs["epoch"]) == {1}
 
 
-def test_on_one_seed_no_step_counts_and_it_is_said_why(written, run, tmp_path: Path, capsys) -> None:
+def test_on_one_seed_no_step_counts_and_the_reason_is_printed(written, run, tmp_path: Path, capsys) -> None:
     sweep = measure(swept(written, run, tmp_path, seeds=1), "last")
     steps = sweep.steps.set_index("after")
     assert steps.loc["block2", "low"] > 0
     assert not steps["important"].any()
     assert set(steps["covers"]) == {CLIPS}
     draw.show(sweep, draw.KINDS["fig2b_fusion"])
-    assert "one seed says nothing of another training (--seeds 3" in capsys.readouterr().out
+    assert "intervals from one seed do not cover another training (--seeds 3" in capsys.readouterr().out
 
 
 def test_tables_are_written_and_figures_drawn_the_same_twice(written, run, tmp_path: Path, capsys) -> None:
@@ -82,10 +83,10 @@ def test_a_step_to_a_network_that_was_not_trained_to_its_end_gets_no_verdict(wri
     assert not steps["important"].any()
     assert sweep.points.set_index("point")["unfinished"].drop("random").tolist() == [0, 4, 0, 0]
     draw.show(sweep, draw.KINDS["fig2b_fusion"])
-    told = capsys.readouterr()
-    assert "pretrained: no verdict: there are runs not trained to the end" in told.out
-    assert "not trained to the end: 4 of 16 runs" in told.err
-    assert "--recipe.until plateau" in told.err
+    printed = capsys.readouterr()
+    assert "pretrained: no verdict: there are runs not trained to the end" in printed.out
+    assert "not trained to the end: 4 of 16 runs" in printed.err
+    assert "--recipe.until plateau" in printed.err
     assert "1 epoch (not trained to the end, hollow: 4 of 16 runs)" in draw.about(sweep.runs, "last", sweep.points)
 
 
@@ -100,8 +101,8 @@ def test_a_step_that_twice_the_training_takes_away_hangs_on_the_budget(written, 
     once = curves["pretrained"]
     twice = {**once, "block2": once["block1"], "block3": once["block1"]}
     sweep = measure({"pretrained": once, LONGER: twice, ENDS: curves[ENDS]}, "last")
-    (told,) = draw.hanging(sweep.steps)
-    assert told.startswith("block1 > block2 hangs on the budget: +50.0 [")
+    (sentence,) = draw.hanging(sweep.steps)
+    assert sentence.startswith("block1 > block2 hangs on the budget: +50.0 [")
     assert draw.hanging(measure({"pretrained": once, LONGER: once}, "last").steps) == []
 
 

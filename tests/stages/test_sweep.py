@@ -7,27 +7,20 @@ import pytest
 
 from tla import cli, cutoff, freeze, fusion
 from tla.errors import UserError
-from tla.launch.study import ensure, list_runs, prepare
+from tla.launch.study import list_runs, prepare
 from tla.options import STAGES, Place, Recipe, Study, Transfer
 from tla.runs import fit as fitting
 from tla.runs.run import Run
-from tla.stages.sweep import ENDS, ends, finished, selffer, sweep
-
-
-@pytest.fixture
-def donor(study: Study, place: Place) -> Study:
-    """A study that starts from a network trained on the same sounds."""
-    material = prepare(replace(study, recipe=Recipe(epochs=1, lr=1e-3)), place)
-    (folder,) = ensure(list_runs(material), material, place)
-    return replace(study, weights=folder.key, recipe=Recipe(epochs=1, lr=1e-3))
+from tla.stages.sweep import ends, finished, selffer, sweep
+from tla.stages.tables import ENDS
 
 
 def fusions() -> dict[str, Transfer]:
     return {stage: Transfer(pretrained_upto=stage) for stage in ("none", *STAGES)}
 
 
-def test_the_ends_of_a_fusion_are_the_runs_of_both_parents(donor: Study, place: Place) -> None:
-    material = prepare(donor, place)
+def test_the_ends_of_a_fusion_are_the_runs_of_both_parents(from_donor: Study, place: Place) -> None:
+    material = prepare(from_donor, place)
     points = sweep(material, fusions(), ["none", "block4"], place)
     assert list(points) == ["none", "block4"]
     assert [f.key for f in points["block4"]] == [run.key for run in list_runs(material)]
@@ -35,8 +28,10 @@ def test_the_ends_of_a_fusion_are_the_runs_of_both_parents(donor: Study, place: 
     assert ends(material, place) == {"pretrained": points["block4"], "random": points["none"]}
 
 
-def test_an_interrupted_sweep_trains_only_what_is_missing(donor: Study, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    material, trained = prepare(donor, place), []
+def test_an_interrupted_sweep_trains_only_what_is_missing(
+    from_donor: Study, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    material, trained = prepare(from_donor, place), []
     real, trips = fitting.fit, 2
 
     def counted(run: Run, *rest: object, **more: object) -> None:
@@ -54,9 +49,9 @@ def test_an_interrupted_sweep_trains_only_what_is_missing(donor: Study, place: P
     assert list(points) == ["none", "stem", "block1", "block2"]  # the first is the donor itself
 
 
-def test_keeping_all_is_the_whole_network(donor: Study, place: Place) -> None:
-    material = prepare(donor, place)
-    plans = {stage: replace(donor.transfer, kept_upto=stage) for stage in STAGES}
+def test_keeping_all_is_the_whole_network(from_donor: Study, place: Place) -> None:
+    material = prepare(from_donor, place)
+    plans = {stage: replace(from_donor.transfer, kept_upto=stage) for stage in STAGES}
     points = sweep(material, plans, ["block4", "block2"], place)
     assert points["block4"][0].key == list_runs(material)[0].key
     results = {stage: folders[0].result for stage, folders in points.items()}
@@ -74,11 +69,11 @@ def test_selffers_start_from_the_run_of_their_own_fold(study: Study, place: Plac
     assert first.run.weights != second.run.weights
 
 
-def test_the_commands_write_what_they_name(donor: Study, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    fusion.main(donor, place, upto=("block3",))
-    fusion.main(donor, place, upto=("none",))
-    freeze.main(donor, place, upto=("none", "block4"))
-    cutoff.main(donor, place, keep=("block4", "block1"))
+def test_the_commands_write_what_they_name(from_donor: Study, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    fusion.main(from_donor, place, upto=("block3",))
+    fusion.main(from_donor, place, upto=("none",))
+    freeze.main(from_donor, place, upto=("none", "block4"))
+    cutoff.main(from_donor, place, keep=("block4", "block1"))
     assert "all pretrained" not in capsys.readouterr().err
     figures = Path(place.figures)
     for name in ("fig2b_fusion", "fig2b_fusion_curves", "fig2c_freeze", "fig2c_freeze_curves", "cutoff", "cutoff_curves"):
@@ -92,8 +87,8 @@ def test_the_commands_write_what_they_name(donor: Study, place: Place, capsys: p
     assert ENDS in (figures / "fig2b_fusion_points.csv").read_text()
 
 
-def test_controls_are_drawn_together(donor: Study, place: Place) -> None:
-    fusion.main(donor, place, upto=("stem", "block4"), controls=True)
+def test_controls_are_drawn_together(from_donor: Study, place: Place) -> None:
+    fusion.main(from_donor, place, upto=("stem", "block4"), controls=True)
     text = (Path(place.figures) / "fig2b_fusion_controls_points.csv").read_text()
     for curve in (
         "rest: mean and variance",

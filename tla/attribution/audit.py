@@ -1,6 +1,6 @@
 """Is it the energy and its borders? Numbers behind the maps of Integrated Gradients, over a run's held-out clips (claim 6).
 
-What is explained of a clip is the class that the run hears in it; its map is the one from silence, summed over the windows.
+What is explained of a clip is the class that the run predicts; its map is the one from silence, summed over the windows.
 
     energy     share of |map| on the loudest 20 % of the cells, on the borders of these regions, and on either. Beside it: the
                map shifted in time, which knows the bands and not the moments; its cells permuted; x - b, the factor that every
@@ -18,7 +18,7 @@ What is explained of a clip is the class that the run hears in it; its map is th
 Shifts and permutations are averaged over all there are, which has a closed form. A cell at the log floor never counts as loud,
 however few others there are: there a map from silence is zero by definition. A randomised stage is drawn as for training from
 scratch, by a generator of its own, and its batch norms get the statistics of clean training clips, so that activations stay in
-range. A map that a clip's own is compared with takes STEPS gradients at most; randomised down to none, it says how alike two
+range. A map that a clip's own is compared with takes STEPS gradients at most; randomised down to none, it is how alike two
 maps of one network then are, so how high the others can get.
 
 A clip that is the same everywhere, as silence is, or whose map is, has no loud cells and no ranks: its numbers are left out, as
@@ -36,16 +36,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.ndimage import morphological_gradient
 from scipy.special import softmax
 from scipy.stats import rankdata
 from torch import nn
 
 from tla.attribution import deletion
-from tla.attribution.integrated_gradients import SILENT, TOLERANCE, Attribution, Explainer, Target, baselines
+from tla.attribution.energy import energy
+from tla.attribution.integrated_gradients import TOLERANCE, Attribution, Explainer, Target, baselines
 from tla.console import Progress, progress, say
 from tla.errors import UserError
-from tla.manifest import write_table
+from tla.manifest import write_tables
 from tla.nets import transfer
 from tla.nets.stages import HEAD, StagedNet
 from tla.options import Transfer
@@ -58,7 +58,6 @@ from tla.statistics import of_clips
 
 BASELINE, OTHER_BASELINES = "silence", ("mean", "zero")
 DRAWN = 8  # training clips that are a baseline too, or as many as there are
-LOUDEST = 0.2
 STEPS = 32  # gradients of a map that a clip's own is compared with
 CALIBRATION = 32  # clean training clips that give randomised batch norms their statistics
 FRESH = 2**31  # added to a run's seed: no training began with these random weights
@@ -83,11 +82,8 @@ class Audit:
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """The tables as `name.csv`, `name_summary.csv`, `name_curves.csv` and `name_maps.csv`."""
-        tables = {"": self.clips, "_summary": self.summary, "_curves": self.curves, "_maps": self.maps}
-        paths = {folder / f"{name}{suffix}.csv": table for suffix, table in tables.items()}
-        for path, table in paths.items():
-            write_table(path, table)
-        return list(paths)
+        parts = {"": self.clips, "summary": self.summary, "curves": self.curves, "maps": self.maps}
+        return write_tables(folder, name, parts)
 
 
 @dataclass
@@ -158,20 +154,20 @@ def audit(
     rows = evenly(split.test, clips)
     with progress(f"auditing {folder.key}", len(rows) * (2 + len(rivals))) as watch:
         every = _own_maps(listener, store, rows, starts[BASELINE], tolerance, memory, watch)
-        heard = _with_structure(every)
-        watch.advance((len(every) - len(heard)) * (1 + len(rivals)))
-        curves = [_tiled(listener, clip, watch) for clip in heard]
+        kept = _with_structure(every)
+        watch.advance((len(every) - len(kept)) * (1 + len(rivals)))
+        curves = [_tiled(listener, clip, watch) for clip in kept]
         maps = [clip.map(clip.own, folder.key, TRAINED, BASELINE) for clip in every]
         for rival in rivals:
-            maps += _compare(rival, heard, starts[rival.baseline], memory, watch)
-    sources = np.array([clip.about["source"] for clip in heard])
+            maps += _compare(rival, kept, starts[rival.baseline], memory, watch)
+    sources = np.array([clip.about["source"] for clip in kept])
     for k, part in enumerate(("position", "strength")):
-        for i, value in others_alike(np.stack([clip.ranks[k] for clip in heard]), sources).items():
-            heard[i].numbers.append((part, CORRELATION, "other clips", value))
-    for clip, found in zip(heard, curves, strict=True):
+        for i, value in others_alike(np.stack([clip.ranks[k] for clip in kept]), sources).items():
+            kept[i].numbers.append((part, CORRELATION, "other clips", value))
+    for clip, found in zip(kept, curves, strict=True):
         clip.numbers.sort(key=lambda number: number[0] == "strength")  # it comes last
         clip.numbers[:0] = energy(clip.own.total, clip.random, clip.picture) + deletion.areas(found)
-    numbers = [{**clip.about, **dict(zip(NUMBER, number, strict=True))} for clip in heard for number in clip.numbers]
+    numbers = [{**clip.about, **dict(zip(NUMBER, number, strict=True))} for clip in kept for number in clip.numbers]
     table = pd.DataFrame(numbers)
     return Audit(table, summarised(table, len(every)), deletion.table(curves, sources), pd.DataFrame(maps))
 
@@ -181,47 +177,6 @@ def evenly(rows: np.ndarray, count: int | None) -> np.ndarray:
     if count is None or count >= len(rows):
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
-
-
-# Energy and its borders
-
-
-def regions(picture: np.ndarray) -> dict[str, np.ndarray]:
-    """Where in a picture (3, mels, frames) the loudest cells are, their borders, and either: masks (mels, frames)."""
-    level = picture.mean(axis=0, dtype=np.float32)
-    loudest = np.zeros(level.shape, dtype=bool)
-    loudest.flat[np.argsort(-level, axis=None, kind="stable")[: round(LOUDEST * level.size)]] = True
-    loudest &= (picture > SILENT).any(axis=0)
-    borders = morphological_gradient(loudest.astype(np.uint8), size=3) > 0
-    return {"loudest": loudest, "borders": borders, "either": loudest | borders}
-
-
-def energy(total: np.ndarray, chance: np.ndarray | None, picture: np.ndarray) -> list[Number]:
-    """The share of a map (mels, frames), whatever its sign, in each region of its picture, and what chance would put there.
-
-    chance: the map of a random network, if it has one.
-    """
-    strength, distance = shared(total), shared(picture.astype(np.float64).sum(axis=0) - len(picture) * SILENT)
-    numbers: list[Number] = []
-    for measure, mask in regions(picture).items():
-        shares = {
-            "attribution": strength[mask].sum(),
-            "x - b": distance[mask].sum(),
-            "shifted": strength.sum(axis=1) @ mask.mean(axis=1),  # mean over all shifts along the frames
-            "permuted": mask.mean(),
-        }
-        if chance is not None:
-            shares["random network"] = shared(chance)[mask].sum()
-        numbers += [("energy", measure, variant, float(share)) for variant, share in shares.items()]
-        gaps = {variant: shares["attribution"] - share for variant, share in shares.items() if variant != "attribution"}
-        numbers += [("energy", f"{measure} gap", variant, float(gap)) for variant, gap in gaps.items()]
-    return numbers
-
-
-def shared(values: np.ndarray) -> np.ndarray:
-    """What share of all of it, whatever its sign, each cell has."""
-    strength = np.abs(values, dtype=np.float64)
-    return strength / strength.sum()
 
 
 # Rank correlations
@@ -247,7 +202,7 @@ def others_alike(ranks: np.ndarray, sources: np.ndarray) -> dict[int, float]:
 
 
 def randomised(listener: Listener, stage: str, calibration: np.ndarray) -> Listener:
-    """A copy of a listener that is randomised from the head down to a stage; batch norms hear the calibration's pictures."""
+    """A copy randomised from the head down to a stage; batch norms get the statistics of the calibration's pictures."""
     run, net = listener.run, copy.deepcopy(listener.net)
     plan = Transfer(pretrained_upto="none", kept_upto=run.transfer.kept_upto)
     fresh = transfer.assemble(run.backbone, run.classes, plan, None, seed=FRESH + run.seed)
@@ -302,7 +257,7 @@ def _rivals(
 
 
 def _must_share(folder: FinishedRun, other: FinishedRun) -> None:
-    """Two runs whose maps are compared have heard the same pictures of the same clips, and held the same ones out."""
+    """Two runs whose maps are compared take the same pictures of the same clips, and held the same ones out."""
     for name in ("data_digest", "picture", "protocol", "fold"):
         mine, theirs = getattr(folder.run, name), getattr(other.run, name)
         if mine != theirs:
@@ -318,10 +273,10 @@ def _must_share(folder: FinishedRun, other: FinishedRun) -> None:
 def _own_maps(
     listener: Listener, store: Store, rows: np.ndarray, start: np.ndarray, tolerance: float, memory: float, watch: Progress
 ) -> list[_Clip]:
-    """Each clip's map from silence, for the class that is heard in it."""
+    """Each clip's map from silence, for the class that is predicted."""
     explainer, made = Explainer(listener, memory=memory), []
-    for row, said in zip(rows, listener.logits(store.clean[rows]).argmax(axis=1), strict=True):
-        what, picture, clip = Target(int(said)), np.asarray(store.clean[row]), store.dataset.clips[row]
+    for row, predicted in zip(rows, listener.logits(store.clean[rows]).argmax(axis=1), strict=True):
+        what, picture, clip = Target(int(predicted)), np.asarray(store.clean[row]), store.dataset.clips[row]
         about = {"clip": clip.name, "source": clip.source, "class": listener.classes[clip.label]}
         own = explainer.attribute(picture, what, start, tolerance=tolerance, name=clip.name)
         own = replace(own, map=own.total[None])  # the sum is all that is looked at
@@ -341,7 +296,7 @@ def _with_structure(clips: Sequence[_Clip]) -> list[_Clip]:
 
 
 def _tiled(listener: Listener, clip: _Clip, watch: Progress) -> deletion.Curves:
-    """The curves of the probability of what is heard in a clip."""
+    """The curves of the probability of the class that is predicted for a clip."""
 
     def probability(pictures: np.ndarray) -> np.ndarray:
         return softmax(listener.logits(pictures).astype(np.float64), axis=1)[:, clip.own.target.of]

@@ -29,7 +29,7 @@ WINDOWS = [f"{1000 * window:g} ms" for window, _ in WINDOWS_S]
 
 
 def publish(explained: Explained, folder: Path, name: str) -> None:
-    """Write the table and the arrays, draw the figures from them, and print what the network heard in each clip."""
+    """Write the table and the arrays, draw the figures from them, and print the prediction for each clip."""
     paths = explained.write(folder, name) + draw(folder, name)
     show(measured.read(folder, name).table)
     print("\n" + "  ".join(str(path) for path in paths))
@@ -44,7 +44,7 @@ def draw(folder: Path, name: str) -> list[Path]:
 
 def show(table: pd.DataFrame) -> None:
     """One line per clip."""
-    headings = ["clip", "class", "heard as", "probability %", "target", "F", "F at baseline", "error %", "steps"]
+    headings = ["clip", "class", "predicted", "probability %", "target", "F", "F at baseline", "error %", "steps"]
     rows = []
     for name, clip in table.groupby("clip", sort=False):
         first, error = clip.iloc[0], 100 * clip["error"].max()
@@ -55,29 +55,30 @@ def show(table: pd.DataFrame) -> None:
     console.table(headings, rows)
 
 
-def publish_listening(heard: pd.DataFrame, folder: Path, name: str) -> None:
-    """Write and print what the network hears in what it listened to, and in the rest."""
+def publish_listening(parts: pd.DataFrame, folder: Path, name: str) -> None:
+    """Write and print the predictions for what was attended to in each clip, and for the rest."""
     path = folder / f"{name}_listen.csv"
-    write_table(path, heard)
+    write_table(path, parts)
     print()
-    shown = heard.assign(
-        level=heard["level_db"].map("{:.1f}".format).where(heard["level_db"].notna(), "silent"),
-        energy=(100 * heard["energy"]).map("{:.1f}".format),
-        sure=(100 * heard["probability"]).map("{:.1f}".format),
-        meant=(100 * heard["target_probability"]).map("{:.1f}".format),
+    shown = parts.assign(
+        level=parts["level_db"].map("{:.1f}".format).where(parts["level_db"].notna(), "silent"),
+        energy=(100 * parts["energy"]).map("{:.1f}".format),
+        sure=(100 * parts["probability"]).map("{:.1f}".format),
+        meant=(100 * parts["target_probability"]).map("{:.1f}".format),
     )
     columns = ["clip", "part", "level", "energy", "predicted", "sure", "target", "meant", "file"]
-    headings = ["clip", "part", "dB FS", "energy %", "heard as", "%", "target", "of target %", "file"]
+    headings = ["clip", "part", "dB FS", "energy %", "predicted", "%", "target", "of target %", "file"]
     console.table(headings, shown[columns].itertuples(index=False))
-    print(f"\n{_listening(heard)}\n{path}")
+    print(f"\n{_listening(parts)}\n{path}")
 
 
-def _listening(heard: pd.DataFrame) -> str:
-    """In how many clips each part alone is heard as the whole clip is."""
-    said = heard.pivot(index="clip", columns="part", values="predicted")
-    same = {part: int((said[part] == said["clip"]).sum()) for part in ("heard", "rest")}
+def _listening(parts: pd.DataFrame) -> str:
+    """In how many clips each part alone gets the prediction of the whole clip."""
+    predicted = parts.pivot(index="clip", columns="part", values="predicted")
+    same = {part: int((predicted[part] == predicted["clip"]).sum()) for part in ("heard", "rest")}
     return (
-        f"Heard as the whole clip is: what it listened to in {same['heard']} of {len(said)} clips, the rest in {same['rest']}."
+        f"Predicted like the whole clip: what was attended to in {same['heard']} of {len(predicted)} clips, "
+        f"the rest in {same['rest']}."
     )
 
 
@@ -96,7 +97,7 @@ def clips_figure(explained: Explained) -> Figure:
             _bar(whole, _picture(left, shown, explained.hertz, shown.picture[1], outline=True), left, "ln power")
             total = shown.attribution.sum(axis=0)
             _bar(whole, _attribution(right, shown, explained.hertz, total, _reach([total])), right, "logit per cell")
-            left.set_title(_heard(clip) if clip["true"].iloc[0] else f"{_name(clip)}: {_heard(clip)}", loc="left")
+            left.set_title(_prediction(clip) if clip["true"].iloc[0] else f"{_name(clip)}: {_prediction(clip)}", loc="left")
             right.set_title(_looked(clip), loc="left")
             left.set_ylabel("frequency (Hz)")
             right.tick_params(labelleft=False)
@@ -130,7 +131,7 @@ def windows_figure(explained: Explained) -> Figure:
                 axes.set_title(title)
             for axes in (above[0], below[0]):
                 axes.set_ylabel("frequency (Hz)")
-            part.suptitle(f"{_name(clip)}: {_heard(clip)}; {_looked(clip)}", fontsize=8)
+            part.suptitle(f"{_name(clip)}: {_prediction(clip)}; {_looked(clip)}", fontsize=8)
         plots.caption(
             whole, f"Above: the spectrogram of each analysis window. Below: its attribution. {about(explained.table)}"
         )
@@ -154,11 +155,11 @@ def about(table: pd.DataFrame) -> str:
     return " ".join(filter(None, parts))
 
 
-def _heard(clip: pd.DataFrame) -> str:
+def _prediction(clip: pd.DataFrame) -> str:
     first = clip.iloc[0]
-    said = f"heard as {first['predicted']} ({100 * first['probability']:.1f} %)"
+    predicted = f"heard as {first['predicted']} ({100 * first['probability']:.1f} %)"
     part = f", {first['part']}" if first["part"] == "training" else ""
-    return f"{first['true']}{part}, {said}" if first["true"] else said
+    return f"{first['true']}{part}, {predicted}" if first["true"] else predicted
 
 
 def _name(clip: pd.DataFrame) -> str:

@@ -3,7 +3,7 @@
     map = (x - b) * integral over a in (0, 1) of dF(b + a (x - b)) / dx        its cells sum to F(x) - F(b)
 
 F is a class's logit, or that minus another's, in single precision. Everything is in the picture's own units, log-mel, also
-where the network standardises what it hears: that is an affine map of each cell, under which the attribution stays as it is.
+where the network standardises its pictures: that is an affine map of each cell, under which the attribution stays as it is.
 Silence is the log floor in every cell; zero is a loud sound, whose every cell has power 1.
 
 captum does the sum, with Gauss-Legendre nodes. The gradient of a network of ReLUs jumps so often along the path that the error
@@ -18,7 +18,7 @@ third: so the first picture's map is made both ways, and bf16 is kept if they ag
 import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -252,28 +252,6 @@ class Explainer:
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(values, dtype=np.float32)).to(self.listener.device)
-
-
-def attribute(
-    listener: Listener,
-    pictures: np.ndarray,
-    targets: Sequence[Target],
-    baselines: np.ndarray,
-    *,
-    tolerance: float = TOLERANCE,
-    memory: float = 1.0,
-    steps: int | None = None,
-    cap: int = CAP,
-    names: Sequence[str] | None = None,
-    advance: Callable[[], object] = lambda: None,
-) -> list[Attribution]:
-    """The attributions of pictures (n, 3, mels, frames), with a target for each; `advance` is called after each."""
-    explainer, found = Explainer(listener, memory=memory), []
-    for i, (picture, what) in enumerate(zip(pictures, targets, strict=True)):
-        name = names[i] if names else f"picture {i + 1}"
-        found.append(explainer.attribute(picture, what, baselines, tolerance=tolerance, steps=steps, cap=cap, name=name))
-        advance()
-    return found
 
 
 def _error(total: np.ndarray, difference: float) -> float:

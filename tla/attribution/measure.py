@@ -1,4 +1,4 @@
-"""Clips explained: what the network said of each, its picture and its attribution on one time axis, and both made audible.
+"""Clips explained: the prediction for each, its picture and its attribution on one time axis, and both made audible.
 
 A clip that is cut into windows has one target for all of them, is attributed window by window, and is put together along time;
 where the last window overlaps the one before, the mean of both is shown. The numbers are per window, so that each attribution
@@ -91,7 +91,7 @@ def explain(
     tolerance: float,
     memory: float,
 ) -> Explained:
-    """What in each file made the network decide for the target, by default for what it heard; `starts` are the baseline's."""
+    """What in each file led the network to the target, by default its prediction; `starts` are the baseline's."""
     from tla.attribution.integrated_gradients import Explainer, Target
     from tla.runs.infer import sound
 
@@ -107,7 +107,7 @@ def explain(
                 found.append(explainer.attribute(picture, wanted, starts, tolerance=tolerance, name=name))
                 watch.advance()
             about: dict[str, Any] = {"clip": name, "file": str(file.path), "true": file.true, "part": file.part}
-            tables.append(_rows(found, made, listener).assign(**about, **_said(listener, odds, wanted)))
+            tables.append(_rows(found, made, listener).assign(**about, **_prediction(listener, odds, wanted)))
             shown.append(_shown(found, made, listener))
     run = listener.run
     table = pd.concat(tables, ignore_index=True)
@@ -138,10 +138,10 @@ def _shown(found: Sequence["Attribution"], made: "Sound", listener: "Listener") 
 
 
 def listen(listener: "Listener", explained: Explained, folder: Path) -> pd.DataFrame:
-    """Each clip, what the network listened to and the rest as sound files, and what the network says of each of the three.
+    """Each clip, what was attended to in it and the rest as sound files, and the network's predictions for the three.
 
-    A row per file: its level, its share of the clip's energy, and the class and the target that the network hears in it. They
-    are mono at the run's rate, as the network hears a clip, in 32-bit float, so that nothing is cut off and they add up.
+    A row per file: its level, its share of the clip's energy, the predicted class and the target. They are mono
+    at the run's rate, as a clip enters the network, in 32-bit float, so that nothing is cut off and they add up.
     """
     from tla.attribution.integrated_gradients import target
     from tla.runs.infer import sound
@@ -152,13 +152,13 @@ def listen(listener: "Listener", explained: Explained, folder: Path) -> pd.DataF
             made = sound(Path(clip["file"].iloc[0]), listener.run.picture)
             wanted = target(clip["target"].iloc[0], listener.classes)
             span = made.spans[0][0], made.spans[-1][1]
-            heard, rest = render.split(made.samples, render.mask(shown.attribution), listener.run.picture, span)
-            for part, samples in {"clip": made.samples, "heard": heard, "rest": rest}.items():
+            attended, rest = render.split(made.samples, render.mask(shown.attribution), listener.run.picture, span)
+            for part, samples in {"clip": made.samples, "heard": attended, "rest": rest}.items():
                 path = folder / f"{name}_{part}.wav"
                 _write_sound(path, samples, listener)
                 about = {"clip": name, "part": part, "file": str(path), **_levels(samples, made.samples)}
                 odds = listener.probabilities(sound(path, listener.run.picture).pictures)
-                rows.append({**about, **_said(listener, odds, wanted)})
+                rows.append({**about, **_prediction(listener, odds, wanted)})
             watch.advance()
     return pd.DataFrame(rows)
 
@@ -192,8 +192,8 @@ def _levels(samples: np.ndarray, clip: np.ndarray) -> dict[str, float]:
     return {"level_db": 10 * np.log10(power) if power else np.nan, "energy": power / whole if whole else 0.0}
 
 
-def _said(listener: "Listener", odds: np.ndarray, wanted: "Target") -> dict[str, Any]:
-    """What the network says, given its probabilities (classes,), and how much of the target there is in it."""
+def _prediction(listener: "Listener", odds: np.ndarray, wanted: "Target") -> dict[str, Any]:
+    """The prediction, given probabilities (classes,), and the probability of the target."""
     return {
         "predicted": listener.classes[int(odds.argmax())],
         "probability": float(odds.max()),

@@ -8,7 +8,7 @@
     python -m tla.bench growth
     python -m tla.bench coverage
 
-Each way of doing a thing is timed beside the others; the last table says for each thing how many times faster it is than the
+Each way of doing a thing is timed beside the others; the last table holds for each thing how many times faster it is than the
 obvious way, and how many times the bare cost of the network it takes. `growth` is apart: time and memory of each phase against
 the number of clips, classes, layers, members and runs, with a small network, drawn. So is `coverage`, which is not about speed:
 how often the intervals cover the truth, in simulation (docs/statistics.md).

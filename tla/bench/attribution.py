@@ -7,7 +7,7 @@ ours      as `tla.ig` does it: bf16 behind the stem if that leaves the first cli
 limit     the network's forward and backward passes to as many pictures, in the run's precision, and nothing else
 
 The ways take turns, a clip each, and the quickest counts; the first turn, in which memory grows, is in the notes only. On a
-machine that does other things too, the ratio of the processor's time says more. Norms have heard a batch of clips.
+machine that does other things too, the ratio of the processor's time is better. Norms have the statistics of a batch of clips.
 """
 
 import time
@@ -29,6 +29,7 @@ from tla.launch.study import list_runs
 from tla.nets import transfer
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
+from tla.options import RANDOM
 from tla.runs.feed import Feed
 from tla.runs.infer import Listener
 
@@ -105,7 +106,7 @@ def untrained(material: Material) -> tuple[Listener, Feed]:
     """The network that a run of the study starts from."""
     run = list_runs(material)[0]
     feed = Feed(material.store, run, material.dataset.split(run.fold, run.protocol).train, material.device)
-    pretrained = material.pretrained if run.weights != transfer.RANDOM else None
+    pretrained = material.pretrained if run.weights != RANDOM else None
     net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0).to(material.device)
     with torch.no_grad():
         net.train()(feed.pictures(feed.train[: run.recipe.batch]))

@@ -22,7 +22,7 @@ import pandas as pd
 from tla.bench.memory import forget_peak, held_gb
 from tla.bench.rows import clock
 from tla.console import progress
-from tla.options import Augment, Picture, Place, Recipe, Study
+from tla.options import RANDOM, Augment, Picture, Place, Recipe, Study
 from tla.sound.workers import crew
 
 RATE, SAMPLES = 8000, 2000
@@ -155,7 +155,7 @@ def report(folder: Path, *, runs: int) -> Work:
     rng, labels = np.random.default_rng(0), np.arange(CLIPS // FOLDS) % CLASSES
     names = np.array([str(i) for i in range(len(labels))])
     for seed in range(runs):
-        plan, weights = canonical(Transfer(), ("imagenet:0", "random")[seed % 2])
+        plan, weights = canonical(Transfer(), ("imagenet:0", RANDOM)[seed % 2])
         run = replace(first, seed=seed // 2, transfer=plan, weights=weights)
         logits, one = rng.standard_normal((len(labels), CLASSES)).astype(np.float32), RunFolder(folder / "runs" / run.key)
         one.describe(run, [f"class {i}" for i in range(CLASSES)], {})
@@ -228,7 +228,7 @@ def _material(folder: Path, clips: int, classes: int) -> Any:
     study = Study(
         data=str(sounds(folder, clips, classes)),
         backbone="densenet_tiny",
-        weights="random",
+        weights=RANDOM,
         folds=(1,),
         precision="fp32",
         picture=PICTURE,

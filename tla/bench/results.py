@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 
-from tla.attribution import listening_room
+from tla.attribution import page_clips
 from tla.bench.attribution import untrained
 from tla.bench.rows import Row, clock
 from tla.console import progress
@@ -35,17 +35,17 @@ def bench_ensemble(material: Material) -> list[Row]:
     rows = material.dataset.split(run.fold, run.protocol).test
     sources = np.array([material.dataset.clips[row].source for row in rows])
     folds = np.full(len(rows), run.fold)
-    said: list[np.ndarray] = []
+    logits: list[np.ndarray] = []
     with progress("measuring", MEMBERS + 1) as watch:
 
         def run_again() -> None:
             for _ in range(MEMBERS):
-                said.append(listener.logits(material.store.clean[rows]))
+                logits.append(listener.logits(material.store.clean[rows]))
                 watch.advance()
 
         def tables() -> None:
-            noise = np.random.default_rng(0).standard_normal((MEMBERS, *said[0].shape))  # members that differ
-            one = Members(tuple(range(MEMBERS)), np.stack(said) + noise, material.dataset.labels[rows], sources, folds)
+            noise = np.random.default_rng(0).standard_normal((MEMBERS, *logits[0].shape))  # members that differ
+            one = Members(tuple(range(MEMBERS)), np.stack(logits) + noise, material.dataset.labels[rows], sources, folds)
             for table in (ensembles.scores, ensembles.subsets, ensembles.pairs, ensembles.missed):
                 table(one)
 
@@ -59,13 +59,13 @@ def bench_ensemble(material: Material) -> list[Row]:
 
 
 def bench_page(material: Material) -> list[Row]:
-    """Seconds per clip of writing the listening room, and its size."""
+    """Seconds per clip of writing the page's clips, and their size."""
     options, clips = material.store.picture, []
     for row in range(CLIPS):
         clip = material.dataset.clips[row]
         samples, _ = read(clip.path, options.rate)
         clips.append(_clip(clip.name, samples, np.asarray(material.store.clean[row], np.float32), span(len(samples), options)))
-    room = listening_room.Room(run="-", data=material.dataset.name, backbone="-", fold=1, picture=options, clips=tuple(clips))
+    room = page_clips.Room(run="-", data=material.dataset.name, backbone="-", fold=1, picture=options, clips=tuple(clips))
     sizes: dict[str, int] = {}
 
     def ours() -> None:
@@ -82,10 +82,10 @@ def bench_page(material: Material) -> list[Row]:
     ]
 
 
-def _clip(name: str, samples: np.ndarray, picture: np.ndarray, shown: tuple[int, int]) -> listening_room.Clip:
-    """A clip of the room whose loudest cells are what was attended to."""
+def _clip(name: str, samples: np.ndarray, picture: np.ndarray, shown: tuple[int, int]) -> page_clips.Clip:
+    """A clip of the page whose loudest cells are what was attended to."""
     strength = np.exp(picture[0] - picture[0].max())
-    return listening_room.Clip(
+    return page_clips.Clip(
         name=name,
         label="",
         said="",
@@ -93,20 +93,20 @@ def _clip(name: str, samples: np.ndarray, picture: np.ndarray, shown: tuple[int,
         credit="",
         samples=np.round(samples.clip(-1, 1) * 32767).astype(np.int16),
         span=shown,
-        picture=listening_room.levelled(picture),
-        strength=listening_room.quantised(strength),
+        picture=page_clips.levelled(picture),
+        strength=page_clips.quantised(strength),
         attribution=np.round(127 * strength).astype(np.int8),
         limit=1.0,
         error=0.0,
-        answers=np.zeros((len(listening_room.SHARES), 2)),
+        answers=np.zeros((len(page_clips.SHARES), 2)),
     )
 
 
-def _static(clip: listening_room.Clip, room: listening_room.Room) -> int:
+def _static(clip: page_clips.Clip, room: page_clips.Room) -> int:
     """Bytes of a clip's pictures and sounds, as a page without a script holds them."""
     rate, samples = resolved(room.picture)[0], np.asarray(clip.samples) / 32767
     size = 0
-    for mask in listening_room.masks(clip.strength):
+    for mask in page_clips.masks(clip.strength):
         figure, axes = plt.subplots(figsize=(7.2, 2.5))
         axes.imshow(clip.picture[0], origin="lower", aspect="auto", cmap="magma")
         axes.contour(mask, levels=[0.5], colors="white")

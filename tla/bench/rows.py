@@ -1,4 +1,4 @@
-"""A measurement, the clock that makes it, and what rows that belong together say of each other."""
+"""A measurement, the clock that makes it, and how rows that belong together compare."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -28,11 +28,12 @@ from tla.nets import backbones, transfer
 from tla.nets.activations import STAGE_LAYERS
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
+from tla.options import RANDOM
 from tla.runs.infer import Listener
 from tla.runs.run import Run
 from tla.similarity.methods import EPSILON, KEEP, svcca
 from tla.similarity.moments import Moments, fold
-from tla.similarity.stream import BATCH, Couple, hear, shared_layers
+from tla.similarity.stream import BATCH, Couple, forward, shared_layers
 from tla.sound.workers import crew
 
 STUDY = 400  # clips of a study for which costs are given as well
@@ -69,7 +70,7 @@ class Pair:
             wait(x.device)
             spent += time.perf_counter() - start
 
-        hear(self.before, self.after, self.couples, pictures, timed)
+        forward(self.before, self.after, self.couples, pictures, timed)
         return spent
 
 
@@ -117,7 +118,7 @@ class Measured:
 def bench_similarity(material: Material, *, batches: int) -> list[Row]:
     """Seconds per clip over so many batches; clips are used again where there are too few."""
     run = list_runs(material)[0]
-    pretrained = material.pretrained if run.weights != "random" else None
+    pretrained = material.pretrained if run.weights != RANDOM else None
     net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0)
     pictures, rows = material.store.clean, np.arange(batches * BATCH) % len(material.dataset.clips)
     pair = pair_of(run, net, pictures.shape[1:], material.device)

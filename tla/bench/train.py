@@ -30,7 +30,7 @@ from tla.launch.study import list_runs
 from tla.nets import backbones, transfer
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
-from tla.options import STAGES, Stage
+from tla.options import RANDOM, STAGES, Stage
 from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
 from tla.runs.fit import State, make_optimizer, run_epoch, save_checkpoint, train_epoch
 from tla.runs.folder import RunFolder
@@ -88,7 +88,7 @@ def bench_freeze(material: Material, *, batches: int) -> list[Row]:
 def ready(material: Material, run: Run) -> tuple[State, Feed]:
     """A run at its beginning."""
     feed = Feed(material.store, run, material.dataset.split(run.fold, run.protocol).train, material.device)
-    pretrained = material.pretrained if run.weights != transfer.RANDOM else None
+    pretrained = material.pretrained if run.weights != RANDOM else None
     net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
     net = net.to(material.device).to(memory_format=torch.channels_last)
     return State(net.train(), make_optimizer(run, net)), feed

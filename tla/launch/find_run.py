@@ -9,7 +9,7 @@ from tla.console import say
 from tla.errors import UserError
 from tla.launch.plan import Plan
 from tla.launch.study import list_runs, prepare, train
-from tla.options import Augment, Place, Study, Transfer
+from tla.options import RANDOM, Augment, Place, Study, Transfer
 from tla.runs.folder import FinishedRun, find, folders, intact
 from tla.sound import clips, spectrograms, store
 from tla.sound.clips import Clip, Dataset
@@ -157,7 +157,7 @@ def beginning(folder: FinishedRun) -> "StagedNet | None":
     from tla.nets import transfer, weights
 
     run, pretrained = folder.run, None
-    if run.weights != transfer.RANDOM:
+    if run.weights != RANDOM:
         if run.weights != weights.identity("imagenet", run.backbone):
             say(
                 f"run {folder.key} began with the weights {run.weights}, which are not at hand: no map from before its training"

@@ -11,7 +11,7 @@ from tla.console import Progress
 from tla.errors import UserError
 from tla.launch.board import Board
 from tla.launch.material import Material
-from tla.options import Place
+from tla.options import RANDOM, Place
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
 
@@ -115,7 +115,7 @@ def _train(run: Run, folder: RunFolder, material: Material, watch: Progress, thr
             return
         folder.reopen()
         folder.describe(run, list(material.dataset.classes), provenance(str(material.device)))
-        start = material.pretrained if run.weights != "random" else None
+        start = material.pretrained if run.weights != RANDOM else None
         fit(run, material.store, start, folder, material.device, watch, tensorboard=tensorboard)
 
 

@@ -15,7 +15,7 @@ from tla.launch.in_process import InProcess, Outcome
 from tla.launch.material import Material
 from tla.launch.plan import Plan, Wanted, counted
 from tla.launch.processes import Processes, deal
-from tla.options import Place, Study, Transfer
+from tla.options import RANDOM, Place, Study, Transfer
 from tla.runs import schedule
 from tla.runs.device import choose_device
 from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load
@@ -41,7 +41,7 @@ def prepare(study: Study, place: Place) -> Material:
     schedule.resolve(study.recipe, scratch=False, paper=schedule.of_paper(dataset.name, study.protocol))
     picture = spectrograms.resolve(study.picture, rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
     describe(net, (3, picture.mels, picture.frames or 0))  # refuses a picture too small for the network
-    pretrained = None if study.weights == "random" else weights.load(_weights_source(study, place), study.backbone)
+    pretrained = None if study.weights == RANDOM else weights.load(_weights_source(study, place), study.backbone)
     pictures = store.open_store(dataset, picture, study.augment, place.data / "pictures", on_bad_clip=study.on_bad_clip)
     for name, wrong in pictures.skipped.items():
         say(f"left out: {name} ({wrong})")
@@ -64,7 +64,7 @@ def list_runs(material: Material, *, plan: Transfer | None = None, start: str | 
     from tla.nets.transfer import canonical
 
     study, dataset = material.study, material.dataset
-    start = start or ("random" if material.pretrained is None else material.pretrained.identity)
+    start = start or (RANDOM if material.pretrained is None else material.pretrained.identity)
     transfer, weights = canonical(plan or study.transfer, start)
     first = Run(
         data=dataset.name,
@@ -75,7 +75,7 @@ def list_runs(material: Material, *, plan: Transfer | None = None, start: str | 
         backbone=study.backbone,
         weights=weights,
         transfer=transfer,
-        recipe=schedule.resolve(study.recipe, scratch=start == "random", paper=schedule.of_paper(dataset.name, study.protocol)),
+        recipe=schedule.resolve(study.recipe, scratch=start == RANDOM, paper=schedule.of_paper(dataset.name, study.protocol)),
         protocol=study.protocol,
         fold=0,
         seed=0,
@@ -87,14 +87,14 @@ def list_runs(material: Material, *, plan: Transfer | None = None, start: str | 
 
 def _by_start(study: Study, place: Place, *, compare: bool) -> dict[str, Plan]:
     """The runs of a study under the name of their start and, to compare, those of its twin from random weights."""
-    if compare and study.weights == "random":
+    if compare and study.weights == RANDOM:
         raise UserError(
             "--compare random compares with random weights, and --weights is random: give imagenet, a file or a run"
         )
     material = prepare(study, place)
-    start = "random" if study.weights == "random" else "pretrained"
+    start = RANDOM if study.weights == RANDOM else "pretrained"
     arms = {start: Plan.of(list_runs(material), material, place)}
-    return arms | ({"random": Plan.of(list_runs(material, start="random"), material, place)} if compare else {})
+    return arms | ({RANDOM: Plan.of(list_runs(material, start=RANDOM), material, place)} if compare else {})
 
 
 def plan_by_start(study: Study, place: Place, *, compare: bool) -> Plan:

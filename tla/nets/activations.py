@@ -1,4 +1,4 @@
-"""What the layers of a network make of a batch of pictures.
+"""The activations of a network's layers for a batch of pictures.
 
 Layers are the stages by default. `all` takes every convolution and every block, that is the innermost module that holds
 convolutions and lies in the network itself or in a container: DenseNet's dense layers and transitions, ResNet's bottlenecks,
@@ -20,12 +20,11 @@ from tla.nets.stages import HEAD, StagedNet
 
 STAGE_LAYERS, ALL_LAYERS = "stages", "all"
 _CONTAINERS = (nn.Sequential, nn.ModuleDict, nn.ModuleList)
-_EXAMPLES = 3  # module names that an error names
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A place in a network whose output is looked at: (clips, channels, *positions)."""
+    """A place in a network whose output is taken: (clips, channels, *positions)."""
 
     name: str
     """A stage, or a module by its name in the network."""
@@ -39,7 +38,7 @@ class Layer:
 
 
 def stage_outputs(net: StagedNet, x: Tensor) -> dict[str, Tensor]:
-    """What each stage makes of the pictures, and the head's logits; gradients flow through them.
+    """The output of each stage for the pictures, and the head's logits; gradients flow through them.
 
     No hooks: a later stage works on a copy, so that its in-place operations cannot overwrite what is handed out.
     """
@@ -51,17 +50,21 @@ def stage_outputs(net: StagedNet, x: Tensor) -> dict[str, Tensor]:
 
 
 def layers(net: StagedNet, which: str, shape: tuple[int, int, int]) -> list[Layer]:
-    """The layers that `which` names (stages, all, or a comma list), in the order in which a picture meets them."""
+    """The layers that `which` names (stages, all, or a comma list), in the order in which a picture passes them."""
     called = _trace(net, shape)
+    every = {name: _layer(name, name, net.stage_of(name), output) for name, output in called.items()}
+    ends = {stage: paths[-1] for stage, paths in net.layout.stages.items()}
+    stages = {stage: _layer(stage, end, stage, called[end]) for stage, end in ends.items()}
     if which == STAGE_LAYERS:
-        return _stages(net, called, net.stages)
-    found = _all(net, called) if which == ALL_LAYERS else _fitting(net, called, which)
+        return list(stages.values())
+    blocks = {name: every[name] for name in _blocks(net, called) if every[name].stage != HEAD}
+    found = list(blocks.values()) if which == ALL_LAYERS else _fitting(net.name, which, stages, every, list(blocks))
     order = {name: i for i, name in enumerate(called)}
     return sorted(found, key=lambda layer: order[layer.module])
 
 
 def outputs(net: StagedNet, x: Tensor, wanted: Sequence[Layer]) -> dict[str, Tensor]:
-    """What the layers make of the pictures, by name: copies, which no later in-place operation can reach."""
+    """The outputs of the layers for the pictures, by name: copies, which no later in-place operation can reach."""
     kept: dict[str, Tensor] = {}
     with tapped(net, wanted, lambda name, output: kept.update({name: output.clone()})):
         net(x)
@@ -109,24 +112,19 @@ def _trace(net: StagedNet, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     }
 
 
-def _layer(net: StagedNet, module: str, output: Tensor, name: str | None = None) -> Layer:
-    return Layer(name or module, module, name or net.stage_of(module), output.shape[1], tuple(output.shape[2:]))
+def _layer(name: str, module: str, stage: str, output: Tensor) -> Layer:
+    return Layer(name, module, stage, output.shape[1], tuple(output.shape[2:]))
 
 
-def _stages(net: StagedNet, called: dict[str, Tensor], stages: Sequence[str]) -> list[Layer]:
-    ends = {stage: net.layout.stages[stage][-1] for stage in stages}
-    return [_layer(net, end, called[end], stage) for stage, end in ends.items()]
-
-
-def _all(net: StagedNet, called: dict[str, Tensor]) -> list[Layer]:
+def _blocks(net: StagedNet, called: dict[str, Tensor]) -> list[str]:
+    """The modules that `all` takes, those of the head included."""
     modules = dict(net.net.named_modules())
     convolutions = [name for name in called if isinstance(modules[name], nn.Conv2d)]
     holds = {name: any(inner.startswith(name + ".") for inner in convolutions) for name in called if name}
     loose = [name for name in called if name and holds[name] and _in_container(name, modules)]
     blocks = [name for name in loose if not any(other.startswith(name + ".") for other in loose)]
     handed_on = {id(called[name]) for name in blocks}
-    kept = [name for name in convolutions if id(called[name]) not in handed_on]
-    return [_layer(net, name, called[name]) for name in (*kept, *blocks) if net.stage_of(name) != HEAD]
+    return [name for name in convolutions if id(called[name]) not in handed_on] + blocks
 
 
 def _in_container(name: str, modules: dict[str, nn.Module]) -> bool:
@@ -134,21 +132,19 @@ def _in_container(name: str, modules: dict[str, nn.Module]) -> bool:
     return not parent or isinstance(modules[parent], _CONTAINERS)
 
 
-def _fitting(net: StagedNet, called: dict[str, Tensor], which: str) -> list[Layer]:
+def _fitting(net: str, which: str, stages: dict[str, Layer], every: dict[str, Layer], blocks: Sequence[str]) -> list[Layer]:
+    """The layers of a comma list; `UserError` for a word that no layer fits."""
     found: dict[str, Layer] = {}
-    for pattern in filter(None, (word.strip() for word in which.split(","))):
-        if pattern in net.stages:
-            mine = _stages(net, called, [pattern])
-        else:
-            mine = [_layer(net, name, output) for name, output in called.items() if name and fnmatchcase(name, pattern)]
+    for word in filter(None, (word.strip() for word in which.split(","))):
+        fitting = [layer for name, layer in every.items() if name and fnmatchcase(name, word)]
+        mine = [stages[word]] if word in stages else fitting
         if not mine:
-            inner = [layer.name for layer in _all(net, called)]
-            some = ", ".join([inner[0], inner[len(inner) // 2], inner[-1]][:_EXAMPLES])
+            some = ", ".join([blocks[0], blocks[len(blocks) // 2], blocks[-1]])
             raise UserError(
-                f"no layer of {net.name} fits {pattern!r}; possible are stages, all, {', '.join(net.stages)}, "
+                f"no layer of {net} fits {word!r}; possible are stages, all, {', '.join(stages)}, "
                 f"and patterns over module names such as {some}"
             )
         found |= {layer.name: layer for layer in mine}
     if not found:
-        raise UserError(f"--layers names no layer; possible are stages, all, {', '.join(net.stages)}, and patterns")
+        raise UserError(f"--layers names no layer; possible are stages, all, {', '.join(stages)}, and patterns")
     return list(found.values())

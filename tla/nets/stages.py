@@ -82,13 +82,16 @@ class StagedNet(nn.Module):
         """
         return self._owner(tensor) or self.stages[-1]
 
-    def hold(self, upto: Stage) -> None:
-        """Keep the stages up to `upto` in inference mode from now on, whatever `.train()` says."""
-        self.inference_upto = upto
+    def freeze(self, upto: Stage, *, inference: bool) -> None:
+        """Take the stages up to `upto` out of training; with `inference`, `.train()` leaves them in inference mode as well."""
+        for stage in self.upto(upto):
+            for parameter in self.stage_parameters(stage):
+                parameter.requires_grad_(False)
+        self.inference_upto = upto if inference else "none"
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "StagedNet":
-        """As for every module, except that the stages held in inference mode stay there."""
+        """As for every module, except that stages frozen in inference mode stay there."""
         super().train(mode)
         for stage in self.upto(self.inference_upto):
             for module in self.stage_modules(stage):

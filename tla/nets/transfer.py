@@ -17,9 +17,7 @@ from tla.errors import UserError
 from tla.nets.backbones import build
 from tla.nets.stages import StagedNet, cut, norm_tensors, seeded
 from tla.nets.weights import Pretrained
-from tla.options import STAGES, Stage, Transfer
-
-RANDOM = "random"
+from tla.options import RANDOM, STAGES, Stage, Transfer
 
 
 def assemble(backbone: str, classes: int, plan: Transfer, pretrained: Pretrained | None, *, seed: int) -> StagedNet:
@@ -27,12 +25,14 @@ def assemble(backbone: str, classes: int, plan: Transfer, pretrained: Pretrained
     _check(plan)
     if pretrained is None and (plan.pretrained_upto != "none" or plan.rest == "meanvar"):
         what = f"pretrained up to {plan.pretrained_upto}" if plan.pretrained_upto != "none" else "rest meanvar"
-        raise UserError(f"the transfer plan says {what}, but the weights are random: give weights, or pretrain up to none")
+        raise UserError(f"the transfer plan is {what}, but the weights are random: give weights, or pretrain up to none")
     net = build(backbone, classes, seed=seed)
     if pretrained is not None:
-        _overwrite(net, _chosen(net, plan, pretrained.tensors, seed))
+        own = net.net.state_dict()
+        for name, tensor in _chosen(net, plan, pretrained.tensors, seed).items():
+            own[name].copy_(tensor)
     net = cut(net, plan.kept_upto, classes, seed=seed)
-    _freeze(net, plan)
+    net.freeze(plan.frozen_upto, inference=plan.frozen_norm == "inference")
     return net
 
 
@@ -82,35 +82,15 @@ def _earlier(one: Stage, other: Stage) -> Stage:
 
 
 def _chosen(net: StagedNet, plan: Transfer, tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """The tensors that replace random ones."""
+    """The tensors that replace random ones; under `meanvar`, also normal numbers with a pretrained tensor's mean and spread."""
     norms = norm_tensors(net)
     taken = {"all": set(tensors), "conv": set(tensors) - norms, "norm": norms}[plan.parts]
     upto = net.upto(plan.pretrained_upto)
     chosen = {name: tensors[name] for name in tensors if name in taken and net.stage_of(name) in upto}
     if plan.rest == "meanvar":
-        drawn = _matched(
-            {name: tensors[name] for name, _ in net.net.named_parameters() if name in tensors.keys() - norms}, seed
-        )
+        weights = {name: tensors[name] for name, _ in net.net.named_parameters() if name in tensors.keys() - norms}
+        # All are drawn, whichever are used: a stage's draw then does not depend on where the pretrained part ends.
+        with seeded(seed, "mean and variance"):
+            drawn = {name: torch.randn(t.shape) * t.std(correction=0) + t.mean() for name, t in weights.items()}
         chosen |= {name: tensor for name, tensor in drawn.items() if net.stage_of(name) not in upto}
     return chosen
-
-
-def _matched(tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Normal numbers with each tensor's own mean and spread."""
-    # All are drawn, whichever are used: a stage's draw then does not depend on where the pretrained part ends.
-    with seeded(seed, "mean and variance"):
-        return {name: torch.randn(t.shape) * t.std(correction=0) + t.mean() for name, t in tensors.items()}
-
-
-def _overwrite(net: StagedNet, chosen: dict[str, Tensor]) -> None:
-    own = net.net.state_dict()
-    for name, tensor in chosen.items():
-        own[name].copy_(tensor)
-
-
-def _freeze(net: StagedNet, plan: Transfer) -> None:
-    for stage in net.upto(plan.frozen_upto):
-        for parameter in net.stage_parameters(stage):
-            parameter.requires_grad_(False)
-    if plan.frozen_norm == "inference":
-        net.hold(plan.frozen_upto)

@@ -197,7 +197,7 @@ def _must_not_swell(path: Path) -> None:
         with zipfile.ZipFile(path) as packed:
             swells = any(info.file_size > info.compress_size for info in packed.infolist())
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return  # of the older kind, or broken: torch will say
+        return  # of the older kind, or broken: torch refuses it
     if swells:
         raise UserError(f"{path}: refused, because it is packed, which torch's own files are not; {_STATE}")
 
@@ -239,7 +239,9 @@ def _from_torchvision(backbone: str) -> dict[str, Tensor]:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
     had = cached.exists()
     if had and not digest_of(cached).startswith(cached.stem.rpartition("-")[2]):
-        raise UserError(f"{cached}: is broken (it is not the file that its name says); delete it, and it is downloaded again")
+        raise UserError(
+            f"{cached}: is broken (it is not the file that its name promises); delete it, and it is downloaded again"
+        )
     try:
         with redirect_stdout(sys.stderr):  # torch announces a download on stdout, which is for results
             return torch.hub.load_state_dict_from_url(

@@ -1,7 +1,7 @@
 """One file to send to a colleague: what was found, the tables and figures, how it was made, and a room to listen in.
 
 Everything is inside the file, and its policy forbids the browser to fetch anything. What comes from data is escaped by the
-template. The script in the page draws the room's pictures and makes its sounds from `tla.attribution.listening_room`'s bytes.
+template. The script in the page draws the room's pictures and makes its sounds from `tla.attribution.page_clips`'s bytes.
 """
 
 import base64
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 import tla
-from tla.attribution.listening_room import RANGE_DB, SHARES, STRENGTHS, Clip, Room, levels
+from tla.attribution.page_clips import RANGE_DB, SHARES, STRENGTHS, Clip, Room, levels
 from tla.files import write_text
 from tla.plots import SVG, XLINK
 from tla.sound import render

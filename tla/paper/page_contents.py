@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tla.attribution.listening_room import Room
+from tla.attribution.page_clips import Room
 from tla.console import say
 from tla.errors import Damaged
 from tla.manifest import vouched

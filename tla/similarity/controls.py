@@ -4,51 +4,25 @@ A layer's floor is its score with another clip's activations on one side, its ce
 relative = (score - floor) / (ceiling - floor), empty where the interval of ceiling - floor does not lie above 0. Two seeds part
 ways in two directions, so the ceiling is no bound: a relative score may be above 1.
 
-Intervals come from leaving out one group of recordings at a time (`statistics.jackknife`), and from what each run of a fold
-says by itself where there are several. Seeds of a fold share their clips and are averaged first; folds are independent. A
-number that needs no clips has an interval over folds or, with one fold, over seeds.
+Intervals come from leaving out one group of recordings at a time (`statistics.jackknife`), and from each run of a fold by
+itself where there are several. Seeds of a fold share their clips and are averaged first; folds are independent. A number that
+needs no clips has an interval over folds or, with one fold, over seeds.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tla.manifest import write_table
-from tla.similarity.pairs import PRETRAINED, RANDOM, SEEDS
+from tla.similarity.tables import ABOVE, EARLY_LATE, EARLY_LATE_ABOVE, FLOOR, PRETRAINED, RANDOM, SCORE, SEEDS, STARTS
 from tla.statistics import RUNS, Estimate, jackknife
 
 EARLY, LATE = ("stem", "block1"), ("block3", "block4")
-EARLY_LATE, EARLY_LATE_ABOVE = "early - late", "early - late, above floor"  # the contrasts
-STARTS, ABOVE = "pretrained - random", "score - floor"
-SCORE, FLOOR = "score", "floor"
-SVCCA, WEIGHTS = "svcca", "weights"  # measures that are a matter of their own
-EVERYTHING = "everything"  # the keep rule of a measure that truncates nothing
-ALL, TIME, FREQUENCY, CLASS = "all", "time", "frequency", "class"  # the parts of a table of resolved similarity
 UNBOUNDED = (-np.inf, np.inf)
 Number = Callable[[pd.DataFrame], pd.Series]  # of each row of means
 _CONTRASTS = ["contrast", "curve", "layer", "early", "late", "difference", "low", "high", "covers"]
-
-
-@dataclass(frozen=True)
-class Change:
-    """The three tables and, if asked for, similarity resolved along time, frequency and class."""
-
-    runs: pd.DataFrame
-    points: pd.DataFrame
-    contrasts: pd.DataFrame
-    resolved: pd.DataFrame | None = None
-
-    def write(self, folder: Path, name: str) -> list[Path]:
-        """The tables as CSV: `name.csv` holds the runs, the others say what they hold."""
-        paths = []
-        for suffix in ("", "points", "contrasts"):
-            paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
-            write_table(paths[-1], getattr(self, suffix or "runs"))
-        return paths
 
 
 @dataclass(frozen=True)
@@ -116,7 +90,7 @@ def points(runs: pd.DataFrame, means: Means, ends: tuple[float, float]) -> pd.Da
 
 
 def contrasts(runs: pd.DataFrame, means: Means) -> pd.DataFrame:
-    """The differences that the figure invites to see: early layers against late ones, one start against the other, score
+    """Differences that a reader of the figure looks for: early layers against late ones, one start against the other, score
     against floor.
     """
     stages = dict(zip(runs["layer"], runs["stage"], strict=True))

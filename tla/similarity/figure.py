@@ -13,9 +13,8 @@ from tla import console, plots
 from tla.options import STAGES, UNTRAINED
 from tla.plots import basis
 from tla.runs import tables
-from tla.similarity.controls import EARLY_LATE, EARLY_LATE_ABOVE, EVERYTHING, STARTS, SVCCA, WEIGHTS, Change
 from tla.similarity.layer_axis import few, ticks
-from tla.similarity.pairs import PRETRAINED, RANDOM, SEEDS
+from tla.similarity.tables import EARLY_LATE, EARLY_LATE_ABOVE, PRETRAINED, RANDOM, SEEDS, STARTS, SVCCA, WEIGHTS, WHOLE, Change
 from tla.tables import covered, unfinished, warning
 
 LABELS = {
@@ -79,7 +78,7 @@ def about(change: Change) -> str:
     main = runs[runs["curve"] == runs["curve"].iloc[0]]
     first = main.iloc[0]
     folds = main.drop_duplicates("fold")
-    heard = runs[runs["measure"] != WEIGHTS]
+    scored = runs[runs["measure"] != WEIGHTS]
     parts = [
         basis(main),
         "Networks as at the last epoch."
@@ -87,20 +86,20 @@ def about(change: Change) -> str:
         else "Networks as at the epoch chosen on a validation fold.",
         f"{first['curve']}." if first["curve"] not in NAMES else "",
     ]
-    if not heard.empty:
-        points = "a point per clip (positions averaged)" if first["pool"] else f"{_span(heard['points'])} points"
+    if not scored.empty:
+        points = "a point per clip (positions averaged)" if first["pool"] else f"{_span(scored['points'])} points"
         parts.append(f"{folds['clips'].sum()} clips, {points}.")
-        for measure, mine in heard[heard["keep"] != EVERYTHING].groupby("measure", sort=False):
+        for measure, mine in scored[scored["keep"] != WHOLE].groupby("measure", sort=False):
             kept = _span(pd.concat([mine["kept_before"], mine["kept_after"]]))
             parts.append(f"{str(measure).upper()} keeps {mine['keep'].iloc[0]} ({kept} directions).")
         covers = covered(change.points[change.points["measure"] != WEIGHTS])
         parts.append(
             f"Bars: 95 % interval for {covers}; over clips, from leaving out "
             f"each of {_span(folds['groups'])} groups of recordings (jackknife"
-            f"{'; SVCCA keeps its directions' if SVCCA in set(heard['measure']) else ''})."
+            f"{'; SVCCA keeps its directions' if SVCCA in set(scored['measure']) else ''})."
             f" Floor, dashed: one of the two hears another clip."
         )
-        forced = heard[heard["forced"] > 0]
+        forced = scored[scored["forced"] > 0]
         if not forced.empty:
             gone = "; left out" if forced["score"].isna().all() else ""
             where = ", ".join(dict.fromkeys(forced["measure"] + " at " + forced["layer"] + " (" + forced["curve"] + ")"))
@@ -113,7 +112,7 @@ def about(change: Change) -> str:
 
 
 def show(change: Change) -> None:
-    """Print scores against floor and ceiling, and what can be told from them."""
+    """Print scores against floor and ceiling, and what follows from them."""
     points = change.points
     if points["layer"].nunique() > SHOWN:
         print(f"{points['layer'].nunique()} layers: the table has them all\n")
@@ -130,8 +129,8 @@ def show(change: Change) -> None:
         head = f"{measure}: " if points["measure"].nunique() > 1 else ""
         for line in findings(change, measure):
             print(head + line)
-    if told := warning(change.runs):
-        console.say(told)
+    if note := warning(change.runs):
+        console.say(note)
 
 
 def findings(change: Change, measure: str) -> list[str]:
@@ -155,11 +154,11 @@ def findings(change: Change, measure: str) -> list[str]:
 def _early_late(raw: pd.Series, above: pd.Series | None, measure: str) -> str:
     """Early against late layers; what is claimed has to be so above the floors as well."""
     gaps = [raw] if above is None else [raw, above]
-    told = [
+    numbers = [
         f"{gap['difference']:+.3f}" + ("" if np.isnan(gap["low"]) else f" [{gap['low']:+.3f}, {gap['high']:+.3f}]")
         for gap in gaps
     ]
-    where = f"early layers ({raw['early']}) less late ones ({raw['late']}) {', above their floors '.join(told)}"
+    where = f"early layers ({raw['early']}) less late ones ({raw['late']}) {', above their floors '.join(numbers)}"
     if np.isnan(raw["low"]):
         return f"{where}; {_alone(measure)}"
     signs = {int(np.sign(gap["low"])) if gap["low"] * gap["high"] > 0 else 0 for gap in gaps}
@@ -174,13 +173,13 @@ def _starts(gaps: pd.DataFrame, random: pd.DataFrame, measure: str) -> str:
     if gaps["low"].isna().all():
         return f"{seen}; {_alone(measure)}"
     less, more = gaps["low"] > 0, gaps["high"] < 0
-    told = [
+    parts = [
         f"{word} than from pretrained weights at {_layers(gaps, which)}"
         for word, which in (("lower", less), ("higher", more))
         if which.any()
     ]
     unclear = f"at {_layers(gaps, ~(less | more))} it cannot be told apart" if not (less | more).all() else ""
-    return f"{seen}: {'; '.join(filter(None, [*told, unclear]))}"
+    return f"{seen}: {'; '.join(filter(None, [*parts, unclear]))}"
 
 
 def _alone(measure: str) -> str:

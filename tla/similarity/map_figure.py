@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from tla import console, plots
-from tla.manifest import write_table
+from tla.manifest import write_tables
 from tla.runs import tables
 from tla.similarity import layer_axis
 from tla.similarity.figure import NAMES
-from tla.similarity.pairs import SEEDS
+from tla.similarity.tables import SEEDS
 from tla.tables import trained
 
 AXES = {SEEDS: ("one seed", "another seed")}  # else before and after
@@ -21,9 +21,7 @@ AXES = {SEEDS: ("one seed", "another seed")}  # else before and after
 
 def publish(table: pd.DataFrame, folder: Path, name: str) -> None:
     """Write the table, draw the figure, and print what it shows."""
-    path = folder / f"{name}.csv"
-    write_table(path, table)
-    paths = [path, *draw(folder, name)]
+    paths = write_tables(folder, name, {"": table}) + draw(folder, name)
     show(table)
     print("\n" + "  ".join(str(path) for path in paths))
 

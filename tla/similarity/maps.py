@@ -130,9 +130,5 @@ def _table(mapped: _Mapped, whole: np.ndarray, half: np.ndarray) -> pd.DataFrame
 def _about(pairs: Sequence[Pair]) -> dict[str, Any]:
     run, result = pairs[0].run, pairs[0].after.folder.result
     folds, seeds = ({getattr(pair.run, name) for pair in pairs} for name in ("fold", "seed"))
-    held_out = ", ".join(map(str, sorted(folds)))
-    return {"data": run.data, "backbone": run.backbone, "folds": held_out, "seeds": len(seeds)} | {
-        "key": run.key,
-        "epochs": result.epochs,
-        "training": result.training.state,
-    }
+    about = {"data": run.data, "backbone": run.backbone, "folds": ", ".join(map(str, sorted(folds))), "seeds": len(seeds)}
+    return about | {"key": run.key, "epochs": result.epochs, "training": result.training.state}

@@ -7,7 +7,7 @@ Three tables: runs (a row per measure, pair and layer), points and contrasts (`c
 - The weights' change needs no clips: |after - before| / |before| over a layer's convolutions and matrices. A norm layer's
   scales and shifts are left out: they begin at 1 and 0 in any network, which would hide the change of the rest.
 - A score with canonical correlations that are 1 whatever the data, on all clips or without the largest group of them, is left
-  out by default, and what is left out is said.
+  out by default, and what is left out is printed.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,10 +22,10 @@ from tla.console import progress, say
 from tla.errors import UserError
 from tla.nets.activations import STAGE_LAYERS
 from tla.similarity import controls, methods, stream
-from tla.similarity.controls import EVERYTHING, FLOOR, SCORE, SVCCA, WEIGHTS, Change
 from tla.similarity.moments import Moments
 from tla.similarity.pairs import Pair
 from tla.similarity.resolved import Side, canonical, resolve, summary
+from tla.similarity.tables import FLOOR, SCORE, SVCCA, WEIGHTS, WHOLE, Change
 from tla.sound.store import Store
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _SIDES = ("before", "after")
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be measured, and where."""
+    """What is to be measured, and at which layers."""
 
     measures: tuple[str, ...] = (SVCCA,)
     layers: str = STAGE_LAYERS
@@ -71,14 +71,14 @@ class Asked:
     def kept(self, measure: str) -> float | int:
         """The share or number of directions that a measure keeps."""
         if self.keep is not None:
-            return self.keep
+            return int(self.keep) if self.keep > 1 else self.keep
         return methods.KEEP if measure == SVCCA else 1.0
 
     def rule(self, measure: str) -> str:
         """The same in words."""
         keep = self.kept(measure)
         if measure not in CANONICAL or (isinstance(keep, float) and keep == 1):
-            return EVERYTHING
+            return WHOLE
         if isinstance(keep, int):
             return f"{keep} directions"
         return f"{100 * keep:g} % of the {'variance' if self.keep_by == 'variance' else 'sum of singular values'}"
@@ -136,16 +136,16 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
     couples = stream.shared_layers(before.net, after.net, asked.layers, store.clean.shape[1:])
     groups = [clips[group] for group in stream.grouped([store.dataset.sources[row] for row in clips])]
     fewest = len(clips) - max(map(len, groups)) * (len(groups) > 1)  # of what is scored without a group
-    about = {**_about(pair, store), "clips": len(clips), "groups": len(groups), "fewest_clips": fewest, "pool": asked.pool}
+    about = {**pair.about(store), "clips": len(clips), "groups": len(groups), "fewest_clips": fewest, "pool": asked.pool}
     places = [{**about, "layer": c.name, "stage": c.after.stage, "order": order} for order, c in enumerate(couples)]
     if WEIGHTS in asked.measures:
         for place, couple in zip(places, couples, strict=True):
-            _weigh(place, _weights(before.net, couple.before), _weights(after.net, couple.after), found)
+            _weigh(place, before.net, after.net, couple, found)
     if set(asked.measures) == {WEIGHTS}:
         return
     what = f"{pair.curve}, fold {run.fold}, seed {run.seed}"
     with stream.spooled() as spool:
-        with progress(f"listening: {what}", len(clips)) as watch:
+        with progress(f"activations: {what}", len(clips)) as watch:
             options: dict[str, Any] = {"pool": asked.pool, "products": asked.products, "advance": watch.advance}
             stream.accumulate(before, after, couples, store.clean, groups, spool, **options)
         if not asked.resolve:
@@ -153,10 +153,10 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
         sides: dict[str, tuple[Side, Side]] = {}
         with progress(f"scoring: {what}", len(couples)) as watch:
             for layer, place in enumerate(places):
-                for scored in _scored(spool, layer, asked, partial(found.leave_out, place)):
-                    _note(found, place, asked, scored)
-                    if scored.sides is not None and asked.resolve:
-                        sides[place["layer"]] = scored.sides
+                for score in scored(spool, layer, asked, partial(found.leave_out, place)):
+                    _note(found, place, asked, score)
+                    if score.sides is not None and asked.resolve:
+                        sides[place["layer"]] = score.sides
                 watch.advance()
     if asked.resolve:
         labels = store.dataset.labels
@@ -166,25 +166,13 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
         found.resolved += [{**key[row["layer"]], **row} for row in rows]
 
 
-def _about(pair: Pair, store: Store) -> dict[str, Any]:
-    run, result = pair.run, pair.after.folder.result
-    return {
-        "curve": pair.curve,
-        "before": pair.before.label,
-        "after": pair.after.label,
-        "data": run.data,
-        "backbone": run.backbone,
-        "fold": run.fold,
-        "seed": run.seed,
-        "key": run.key,
-        "epochs": result.epochs,
-        "training": result.training.state,
-        "lr": run.recipe.lr,
-        "augment": run.augment.kind,
-        "protocol": run.protocol,
-        "precision": run.precision,
-        "known_clips": pair.known(store),
-    }
+def _weigh(place: dict[str, Any], before: "StagedNet", after: "StagedNet", couple: stream.Couple, found: _Found) -> None:
+    """Note how much a layer's weights changed."""
+    one, other = (_weights(net, layer) for net, layer in zip((before, after), couple, strict=True))
+    if one:
+        found.runs.append({"measure": WEIGHTS, **place, SCORE: methods.weight_change(one, other), FLOOR: np.nan})
+    else:
+        found.leave_out(place, WEIGHTS, "it has no weights of its own")
 
 
 def _weights(net: "StagedNet", layer: "Layer") -> list["Tensor"]:
@@ -192,14 +180,7 @@ def _weights(net: "StagedNet", layer: "Layer") -> list["Tensor"]:
     return [weight.detach() for weight in inside if weight.ndim > 1]
 
 
-def _weigh(place: dict[str, Any], before: list["Tensor"], after: list["Tensor"], found: _Found) -> None:
-    if before:
-        found.runs.append({"measure": WEIGHTS, **place, SCORE: methods.weight_change(before, after), FLOOR: np.nan})
-    else:
-        found.leave_out(place, WEIGHTS, "it has no weights of its own")
-
-
-def _scored(spool: stream.Spool, layer: int, asked: Asked, leave_out: Callable[[str, str], None]) -> list[_Scored]:
+def scored(spool: stream.Spool, layer: int, asked: Asked, leave_out: Callable[[str, str], None]) -> list[_Scored]:
     """Every measure that is defined at this layer."""
     total = spool.total(layer)
     whole = {}

@@ -134,7 +134,7 @@ def procrustes(x: Points, y: Points | None = None) -> Similarity:
 def channel(x: Points, y: Points | None = None) -> Similarity:
     """Mean correlation of each channel with its namesake on the other side, for networks whose channels share identity.
 
-    A channel that is dead on one side only counts as 0: it no longer says what it said. One dead on both is left out.
+    A channel that is dead on one side only counts as 0: it carries nothing any more. One dead on both is left out.
     """
     m = _moments(x, y)
     if m.channels[0] != m.channels[1]:
@@ -150,7 +150,7 @@ def channel(x: Points, y: Points | None = None) -> Similarity:
 
 
 def weight_change(before: Tensor | Sequence[Tensor], after: Tensor | Sequence[Tensor]) -> float:
-    """|after - before| / |before|, the norms taken over all weights given (those of a stage, say) together."""
+    """|after - before| / |before|, the norms taken over all weights given (those of a stage for instance) together."""
     old, new = ([w] if isinstance(w, Tensor) else list(w) for w in (before, after))
     shapes = [[tuple(w.shape) for w in side] for side in (old, new)]
     if shapes[0] != shapes[1]:
@@ -182,7 +182,7 @@ def _cca(m: Moments, keep: float | int, keep_by: KeepBy, forced: Forced, *, weig
         raise UserError(
             f"{kept[0]} and {kept[1]} directions of {m.points} points: {certain} of {min(kept)} canonical correlations are 1 "
             "whatever the data. Use more points (positions folded in, not averaged) or fewer directions (keep), "
-            "or say forced='allow'"
+            "or take it with forced='allow'"
         )
     whitened = torch.linalg.multi_dot([(u / (a + EPSILON * a[0]).sqrt()).T, m.sxy, w / (b + EPSILON * b[0]).sqrt()])
     if weighted:
@@ -234,7 +234,7 @@ def _moments(x: Points, y: Points | None) -> Moments:
 def _checked(m: Moments, least: int = 2) -> tuple[int, int]:
     """How many channels of each side are dead, if the moments are fit to be compared."""
     if m.points < least:
-        raise UserError(f"{m.points} points; this takes {least} at least, and says something with many more than channels")
+        raise UserError(f"{m.points} points; this takes {least} at least, and means something with many more than channels")
     if not all(bool(torch.isfinite(s).all()) for s in (m.sxx, m.syy, m.sxy)):
         raise UserError("the activations are so large that their products overflow; scale them, or take float64 products")
     dead = int(m.xx.dead().sum()), int(m.yy.dead().sum())

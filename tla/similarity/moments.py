@@ -300,7 +300,7 @@ class Moments:
         return result
 
     def project(self, u: Tensor, w: Tensor) -> "Moments":
-        """The moments of x u and y w, for u (p, k1) and w (q, k2); debiased CKA cannot be told from them."""
+        """The moments of x u and y w, for u (p, k1) and w (q, k2); debiased CKA cannot be computed from them."""
         return Moments.of(self.xx.project(u, u), self.yy.project(w, w), self.xy.project(u, w))
 
     def tensors(self) -> dict[str, np.ndarray]:

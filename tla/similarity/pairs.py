@@ -1,18 +1,21 @@
-"""Two networks that hear the same clips: before and after training, trained twice, or any two that are asked for."""
+"""Two networks to be compared on the same clips: before and after training, trained twice, or any two that are named."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tla.console import say
 from tla.errors import UserError
 from tla.launch.find_run import origin
 from tla.launch.material import Material
 from tla.launch.plan import Plan
-from tla.launch.study import list_runs, train
+from tla.launch.study import list_runs, prepare, train
 from tla.options import Place, Study, Transfer
+from tla.runs.device import choose_device
 from tla.runs.folder import FinishedRun, find
 from tla.runs.run import Run
+from tla.similarity.tables import PRETRAINED, RANDOM, SEEDS
 from tla.sound.store import Store
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
     from tla.nets.weights import Pretrained
     from tla.runs.infer import Listener
 
-PRETRAINED, RANDOM, SEEDS = "pretrained", "random", "two seeds"  # what a pair may be in a study with its controls
 IMAGENET = "imagenet"
 
 
@@ -29,7 +31,7 @@ IMAGENET = "imagenet"
 class Network:
     """A finished run's network or, with `start`, the one that a training by that plan begins with, from the run's own seed.
 
-    Either hears pictures as the run does.
+    Either takes pictures as the run does.
     """
 
     label: str
@@ -76,74 +78,119 @@ class Pair:
         run = self.before.folder.run
         return len(set(self.clips(store)) & set(store.dataset.split(run.fold, run.protocol).train.tolist()))
 
+    def about(self, store: Store) -> dict[str, Any]:
+        """The columns of tables that hold what was compared."""
+        run, result = self.run, self.after.folder.result
+        return {
+            "curve": self.curve,
+            "before": self.before.label,
+            "after": self.after.label,
+            "data": run.data,
+            "backbone": run.backbone,
+            "fold": run.fold,
+            "seed": run.seed,
+            "key": run.key,
+            "epochs": result.epochs,
+            "training": result.training.state,
+            "lr": run.recipe.lr,
+            "augment": run.augment.kind,
+            "protocol": run.protocol,
+            "precision": run.precision,
+            "known_clips": self.known(store),
+        }
 
-def plan(material: Material, place: Place) -> Plan:
-    """A study's runs in two seeds at least and, where these are pretrained, from random weights."""
-    tuned, scratch = _runs(material)
-    return Plan.of(tuned + scratch, material, place)
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pairs of networks to be compared on clips of one data set."""
+
+    plan: Plan
+    """The runs that have to be there."""
+    store: Store
+    device: "torch.device"
+    pairs: Callable[[], list[Pair]]
+    """Makes the pairs; trains what is missing."""
+    name: str = ""
+    """What files are called after, if the networks were named."""
 
 
-def controlled(material: Material, place: Place) -> list[Pair]:
+def comparison(study: Study, place: Place, layers: str, before: str | None = None, after: str | None = None) -> Comparison:
+    """What a command compares: a study's runs with their controls, or two networks that are named.
+
+    Layers that the study's network does not have are refused here, before any training.
+    """
+    if before is not None and after is not None:
+        return named(before, after, study, place)
+    material = prepare(study, place)
+    from tla.nets import activations, backbones
+
+    activations.layers(backbones.build(study.backbone, 2, seed=0), layers, material.store.clean.shape[1:])
+    return controlled(material, place)
+
+
+def controlled(material: Material, place: Place) -> Comparison:
     """A study's runs against their own starts, with the controls: the same from random weights, and two seeds of a fold.
 
-    What is missing is said, and trained.
+    It takes the study's runs in two seeds at least and, where these are pretrained, from random weights.
     """
-    tuned, scratch = _runs(material)
-    needed = plan(material, place)
-    for wanted in needed.missing:
-        run, begins = wanted.run, RANDOM if wanted.run.weights == RANDOM else PRETRAINED
-        say(f"to train: {run.key} {begins}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
-    folders = train(needed, place)
-    main = [run for run in tuned if run.seed < material.study.seeds]
-    pairs = [_from_start(RANDOM if run.weights == RANDOM else PRETRAINED, run, folders[run.key], material) for run in main]
-    pairs += [_from_start(RANDOM, run, folders[run.key], material) for run in scratch]
-    by_place = {(run.fold, run.seed): folders[run.key] for run in tuned}
-    for (fold, seed), folder in by_place.items():
-        if other := by_place.get((fold, seed + 1)):
-            pairs.append(Pair(SEEDS, Network(folder.key, folder), Network(other.key, other)))
-    return pairs
+    tuned = list_runs(replace(material, study=replace(material.study, seeds=max(2, material.study.seeds))))
+    scratch = [] if tuned[0].weights == RANDOM else list_runs(material, start=RANDOM)
+    plan = Plan.of(tuned + scratch, material, place)
+
+    def pairs() -> list[Pair]:
+        for run in (wanted.run for wanted in plan.missing):
+            say(f"to train: {run.key} {_curve(run)}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
+        folders = train(plan, place)
+        main = [run for run in tuned if run.seed < material.study.seeds]
+        found = [_from_start(run, folders[run.key], material) for run in main + scratch]
+        by_place = {(run.fold, run.seed): folders[run.key] for run in tuned}
+        for (fold, seed), folder in by_place.items():
+            if other := by_place.get((fold, seed + 1)):
+                found.append(Pair(SEEDS, Network(folder.key, folder), Network(other.key, other)))
+        return found
+
+    return Comparison(plan, material.store, material.device, pairs)
 
 
-def named(before: str, after: str, study: Study, place: Place) -> tuple[Pair, Store]:
-    """Any two networks, `after` the key of a run and `before` another, imagenet or random; and the pictures that they hear."""
+def named(before: str, after: str, study: Study, place: Place) -> Comparison:
+    """Any two networks: `after` the key of a run and `before` another, imagenet or random."""
     from tla.nets import weights
 
     folder = find(Path(place.runs), after)
     run, store = folder.run, origin(folder, study, place).pictures()
     if before in (IMAGENET, RANDOM):
         upto = run.transfer.kept_upto
-        plan = Transfer(pretrained_upto=upto if before == IMAGENET else "none", kept_upto=upto)
+        transfer = Transfer(pretrained_upto=upto if before == IMAGENET else "none", kept_upto=upto)
         pretrained = weights.load(IMAGENET, run.backbone) if before == IMAGENET else None
-        first = Network(before, folder, plan, pretrained)
+        first = Network(before, folder, transfer, pretrained)
     else:
-        first = Network("", find(Path(place.runs), before))
-        first = replace(first, label=first.folder.key)
-        _must_hear_the_same(first.folder, folder)
-    return Pair(f"{first.label} > {folder.key}", first, Network(folder.key, folder)), store
+        other = find(Path(place.runs), before)
+        first = Network(other.key, other)
+        _must_share_pictures(other, folder)
+    pair = Pair(f"{first.label} > {folder.key}", first, Network(folder.key, folder))
+    return Comparison(Plan(), store, choose_device(place.device), lambda: [pair], f"{first.label}_{folder.key}")
 
 
-def _runs(material: Material) -> tuple[list[Run], list[Run]]:
-    """The study's own runs and those from random weights."""
-    tuned = list_runs(replace(material, study=replace(material.study, seeds=max(2, material.study.seeds))))
-    return tuned, [] if tuned[0].weights == RANDOM else list_runs(material, start=RANDOM)
+def _curve(run: Run) -> str:
+    return RANDOM if run.weights == RANDOM else PRETRAINED
 
 
-def _from_start(curve: str, run: Run, folder: FinishedRun, material: Material) -> Pair:
+def _from_start(run: Run, folder: FinishedRun, material: Material) -> Pair:
     pretrained = None if run.weights == RANDOM else material.pretrained
-    return Pair(curve, Network(f"start of {folder.key}", folder, run.transfer, pretrained), Network(folder.key, folder))
+    return Pair(_curve(run), Network(f"start of {folder.key}", folder, run.transfer, pretrained), Network(folder.key, folder))
 
 
-def _must_hear_the_same(one: FinishedRun, other: FinishedRun) -> None:
+def _must_share_pictures(one: FinishedRun, other: FinishedRun) -> None:
     first, second = one.run, other.run
     if one.key == other.key:
         raise UserError(f"--before and --after are the same run {one.key}: give two, or --before imagenet or random")
     if first.data_digest != second.data_digest:
         raise UserError(
-            f"run {one.key} learned from {first.data} and run {other.key} from other clips ({second.data}): "
+            f"run {one.key} was trained on {first.data} and run {other.key} on other clips ({second.data}): "
             "compare runs on one data set"
         )
     if first.picture != second.picture:
         raise UserError(
-            f"runs {one.key} and {other.key} see other pictures of the same clips ({first.picture}; {second.picture}): "
+            f"runs {one.key} and {other.key} take other pictures of the same clips ({first.picture}; {second.picture}): "
             "compare runs with the same --picture options"
         )

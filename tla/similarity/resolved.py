@@ -9,7 +9,7 @@ together (`--keep`).
 The agreement in a part (a column, a row, a class, or all) is the correlation of the two sides' variates over the part's points,
 each variate centred by its mean over the part: the sum of their covariances over the root of the product of the sums of their
 variances. A variate has variance 1 over all points, so each counts alike, as in the score; over all points the agreement is the
-score, less what was fitted. It is empty where nothing varies. A deep layer's cell hears far more than its own column and row.
+score, less what was fitted. It is empty where nothing varies. A deep layer's cell depends on more than its column and row.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +23,11 @@ from torch import Tensor
 
 from tla.options import Picture
 from tla.runs.infer import Listener
-from tla.similarity.controls import ALL, CLASS, FLOOR, FREQUENCY, SCORE, TIME, over_clips
+from tla.similarity.controls import over_clips
 from tla.similarity.methods import EPSILON
 from tla.similarity.moments import Moments
-from tla.similarity.stream import Couple, batches, hear, points
+from tla.similarity.stream import Couple, batches, forward, points
+from tla.similarity.tables import ALL, CLASS, FLOOR, FREQUENCY, SCORE, TIME
 from tla.sound import spectrograms
 from tla.sound.rows import Rows
 from tla.statistics import reach
@@ -57,7 +58,7 @@ class Side:
 
 
 class _Part:
-    """Sums over the points of each index of a part (of each column, say), by group of clips."""
+    """Sums over the points of each index of a part (of each column for instance), by group of clips."""
 
     def __init__(self, indices: int, sides: Sequence[Side]) -> None:
         groups = len(sides[0].turns)
@@ -68,7 +69,7 @@ class _Part:
         self.products = np.zeros((groups, 3, indices))  # of u and v, u and u, v and v, over all variates
 
     def add(self, index: Tensor, group: int, xs: Sequence[Tensor], variates: Sequence[Tensor]) -> None:
-        """Count in points; `index` says of each where it belongs."""
+        """Count in points; `index` holds where each belongs."""
         u, v = variates
         self.points[group] += self._summed(index, torch.ones_like(u[:, :1]))[:, 0]
         self.products[group] += self._summed(index, torch.stack([(u * v).sum(1), (u * u).sum(1), (v * v).sum(1)], dim=1)).T
@@ -119,8 +120,8 @@ def resolve(
     advance: Callable[[int], None] = lambda clips: None,
 ) -> list[dict[str, Any]]:
     """Rows (layer, part, index, group, agreement), group 0 for all groups of clips and the others without that group."""
-    heard = [couple for couple in couples if couple.name in sides]
-    shapes = {couple.name: (1, 1) if pool or not couple.after.positions else couple.after.positions for couple in heard}
+    resolved = [couple for couple in couples if couple.name in sides]
+    shapes = {couple.name: (1, 1) if pool or not couple.after.positions else couple.after.positions for couple in resolved}
     parts = {
         name: {
             part: _Part(indices, sides[name])
@@ -138,7 +139,7 @@ def resolve(
                 for part, index in _indices(labels[rows], shapes[name], x.device).items():
                     parts[name][part].add(index, group, xs, variates)
 
-            hear(before, after, heard, pictures[rows], take)
+            forward(before, after, resolved, pictures[rows], take)
             advance(len(rows))
     return [row for name, mine in parts.items() for part, sums in mine.items() for row in _rows(name, part, sums)]
 

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import plots
-from tla.manifest import write_table
+from tla.manifest import write_tables
 from tla.plots import basis
 from tla.runs import tables
-from tla.similarity.controls import ALL, CLASS, FREQUENCY, TIME
 from tla.similarity.figure import NAMES
+from tla.similarity.tables import ALL, CLASS, FREQUENCY, TIME
 
 HERTZ = {500: "500", 1000: "1k", 2000: "2k", 5000: "5k", 10000: "10k", 20000: "20k"}
 ABREAST = 12  # classes that stand beside time and frequency; more get a row of their own
@@ -22,10 +22,8 @@ SPREAD = 0.6  # of the distance between two classes, over which layers are sprea
 
 def publish(table: pd.DataFrame, runs: pd.DataFrame, folder: Path, name: str) -> None:
     """Write the table, and that of the runs that it is of, and draw the figure."""
-    paths = {folder / f"{name}.csv": table, folder / f"{name}_runs.csv": runs}
-    for path, written in paths.items():
-        write_table(path, written)
-    print("\n" + "  ".join(map(str, [*paths, *draw(folder, name)])))
+    paths = write_tables(folder, name, {"": table, "runs": runs}) + draw(folder, name)
+    print("\n" + "  ".join(str(path) for path in paths))
 
 
 def draw(folder: Path, name: str) -> list[Path]:
@@ -82,8 +80,8 @@ def _row(panels: list[Axes], table: pd.DataFrame, name: str, *, bottom: bool) ->
     if classes.get_subplotspec().colspan.start == 0:  # type: ignore[union-attr]
         classes.set_ylabel("agreement")
     frequency.set_xscale("function", functions=(_mel, _hertz))
-    heard = table[table["part"] == FREQUENCY]["hertz"]
-    shown = {hertz: text for hertz, text in HERTZ.items() if heard.min() <= hertz <= heard.max()}
+    hertz = table[table["part"] == FREQUENCY]["hertz"]
+    shown = {at: text for at, text in HERTZ.items() if hertz.min() <= at <= hertz.max()}
     frequency.set_xticks(list(shown), list(shown.values()))
     for axes in panels:
         axes.set_ylim(low, 1.02)

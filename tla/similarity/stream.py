@@ -1,7 +1,7 @@
-"""One pass over clips: what each layer makes of them in two networks, as sums that do not grow with the clips.
+"""One pass over clips: each layer's activations in two networks, as sums that do not grow with the clips.
 
-Positions fold into points. The clips are dealt into groups of whole recordings; a group's sums go to disk when it has been
-heard, so that memory holds one group's, and any number can be computed with and without each group (jackknife). In the same
+Positions fold into points. The clips are dealt into groups of whole recordings; a group's sums go to disk when it is
+done, so that memory holds one group's, and any number can be computed with and without each group (jackknife). In the same
 pass every clip is also paired with another one of its batch, position by position: what two networks have in common whatever
 the clip is the floor that their similarity stands on. Both pairings share the sums of each side, since a batch paired with
 itself in another order has the same mean and products.
@@ -61,14 +61,14 @@ def shared_layers(before: StagedNet, after: StagedNet, which: str, shape: tuple[
     return couples
 
 
-def hear(
+def forward(
     before: Listener,
     after: Listener,
     couples: Sequence[Couple],
     pictures: np.ndarray,
     take: Callable[[str, Tensor, Tensor], None],
 ) -> None:
-    """Play pictures to both networks; `take(name, x, y)` gets what a layer makes of them in each, (clips, channels, ...).
+    """Pass pictures through both networks; `take(name, x, y)` gets a layer's outputs in each, (clips, channels, ...).
 
     The networks run in their runs' precision; what `take` computes is in its own.
     """
@@ -212,7 +212,7 @@ def accumulate(
     products: torch.dtype = torch.float32,
     advance: Callable[[int], None] = lambda clips: None,
 ) -> None:
-    """Spool the sums of all layers for groups of clips (rows of `pictures`); `advance` is told how many have been heard."""
+    """Spool the sums of all layers for groups of clips (rows of `pictures`); `advance` gets how many are done."""
     spool.expect(len(groups), couples)
     rng = np.random.default_rng(0)
     for group in groups:
@@ -222,7 +222,7 @@ def accumulate(
             def take(name: str, x: Tensor, y: Tensor, sums: dict[str, Sums] = sums, clips: int = len(rows)) -> None:
                 sums[name].add(points(x, pool=pool), points(y, pool=pool), clips)
 
-            hear(before, after, couples, pictures[rows], take)
+            forward(before, after, couples, pictures[rows], take)
             advance(len(rows))
         spool.put(sums)
 

@@ -15,10 +15,9 @@ from tla import console, plots
 from tla.options import STAGES, UNTRAINED
 from tla.reference import REPLICATION, TEXT
 from tla.runs import tables
-from tla.stages.measure import Sweep
-from tla.stages.sweep import ENDS, LONGER
+from tla.stages.tables import ENDS, LONGER, Sweep
 from tla.statistics import CLIPS, between, bracketed
-from tla.tables import covered, hint, trained, warning
+from tla.tables import covered, hint, warning
 
 POINTS: tuple[str, ...] = ("none", *STAGES)
 SPREAD = 0.5  # of the distance between two points, over which several curves are spread
@@ -38,7 +37,7 @@ class Kind:
 
     axis: str
     reference: str
-    says: str  # the verdict on a step that counts
+    verdict: str  # on a step that counts
 
 
 KINDS = {  # the name of a figure, which may have "_controls" behind it
@@ -134,18 +133,14 @@ def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figur
 
 def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = None) -> str:
     """What the numbers of a sweep stand on."""
-    first = runs.iloc[0]
-    folds, seeds = sorted(runs["fold"].unique()), runs["seed"].nunique()
-    norms = "inference statistics" if first["frozen_norm"] == "inference" else "statistics of each batch"
+    norms = "inference statistics" if runs["frozen_norm"].iloc[0] == "inference" else "statistics of each batch"
     epoch = {
         "last": "last epoch",
         "best": "best epoch, picked on the scored clips",
         "test": "epoch chosen on a validation fold",
     }
     parts = [
-        "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
-        f"{first['data']}, {first['backbone']}, held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, "
-        f"{seeds} seed{'s' * (seeds > 1)}, {trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}.",
+        plots.basis(runs),
         f"{epoch[rule].capitalize()}; dots: runs." if rule else "",
         f"Bars: mean and 95 % interval for {covered(points)}." if points is not None else "",
         f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
@@ -160,8 +155,8 @@ def show(sweep: Sweep, kind: Kind) -> None:
     console.table(["", "point", "runs", "accuracy %", "95 % interval"], shown.itertuples(index=False))
     if not sweep.steps.empty:
         _show_steps(sweep.steps, kind)
-    if told := warning(sweep.runs):
-        console.say(told)
+    if line := warning(sweep.runs):
+        console.say(line)
 
 
 def _show_steps(table: pd.DataFrame, kind: Kind) -> None:
@@ -174,7 +169,7 @@ def _show_steps(table: pd.DataFrame, kind: Kind) -> None:
     print(f"\ninterval for {covered(table)}{hint(table)}\n")
     for curve, mine in steps.groupby("curve", sort=False):
         found = [
-            f"{kind.says.format(stages=_stages_between(s.before, s.after))} ({s.accuracy:+.1f} points)"
+            f"{kind.verdict.format(stages=_stages_between(s.before, s.after))} ({s.accuracy:+.1f} points)"
             for s in map(Step._make, mine.loc[mine["important"], Step._fields].itertuples(index=False))
         ]
         print(f"{curve}: {'; '.join(found) or _none(mine)}")
@@ -185,7 +180,7 @@ def _show_steps(table: pd.DataFrame, kind: Kind) -> None:
 def hanging(steps: pd.DataFrame) -> list[str]:
     """The steps that change their sign or lose their interval with twice the training, each in a sentence."""
     other = steps[steps["curve"] == LONGER].set_index(["before", "after"])
-    told = []
+    sentences = []
     for row in steps[steps["curve"] == steps["curve"].iloc[0]].to_dict("records") if len(other) else []:
         place = row["before"], row["after"]
         if place not in other.index or not (row["low"] > 0 or row["high"] < 0):
@@ -194,8 +189,8 @@ def hanging(steps: pd.DataFrame) -> list[str]:
         if twice["accuracy"] * row["accuracy"] <= 0 or not (twice["low"] > 0 or twice["high"] < 0):
             numbers = f"{row['accuracy']:+.1f} {bracketed(row['low'], row['high'], '+.1f')}, with twice the training "
             numbers += f"{twice['accuracy']:+.1f} {bracketed(twice['low'], twice['high'], '+.1f')}"
-            told.append(f"{' > '.join(place)} hangs on the budget: {numbers}")
-    return told
+            sentences.append(f"{' > '.join(place)} hangs on the budget: {numbers}")
+    return sentences
 
 
 def _none(steps: pd.DataFrame) -> str:
@@ -204,8 +199,8 @@ def _none(steps: pd.DataFrame) -> str:
         return f"no verdict: there are runs {UNTRAINED}"
     alone = steps["covers"].eq(CLIPS) & steps["low"].notna()
     if alone.any():
-        return "no step is told from none: one seed says nothing of another training (--seeds 3, better 5)"
-    return "no step between neighbours can be told from none on these clips and runs"
+        return "no step counts: intervals from one seed do not cover another training (--seeds 3, better 5)"
+    return "no step between neighbours can be distinguished from none on these clips and runs"
 
 
 def _stages_between(before: str, after: str) -> str:

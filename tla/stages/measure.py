@@ -4,49 +4,27 @@ A sweep is one or more curves; a curve has runs at some of its points, in order.
 runs (a row per run), points (mean and interval), steps (paired differences between neighbouring points, with Holm's correction
 within a curve), epochs (accuracy by epoch).
 
-A step counts where its interval excludes none, its corrected p-value is below 5 %, and both say something of other trainings:
-that takes two seeds or more at both points, and runs that were trained to their end. How far runs of one plan differ is learned
-from all points of the curve, since two or three seeds of a point alone do not tell it.
+A step counts where its interval excludes none, its corrected p-value is below 5 %, and both hold for other trainings:
+that takes two seeds or more at both points, and runs that were trained to their end. How far runs of one plan differ is
+estimated from all points of the curve, since two or three seeds of one point are too few for that.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tla.manifest import write_table
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
-from tla.stages.sweep import ENDS
+from tla.stages.tables import ENDS, Sweep
 from tla.statistics import TRAININGS, Estimate, difference, holm
 from tla.tables import unfinished
 
 LEVEL = 0.05  # what a corrected p-value has to be below
+STEP = ["curve", "before", "after", "clips", "unfinished", "accuracy", "low", "high", "covers", "p"]  # a step's columns
 
 Curves = Mapping[str, Mapping[str, Sequence[FinishedRun]]]  # curve -> point -> runs
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The four tables of a sweep."""
-
-    runs: pd.DataFrame
-    points: pd.DataFrame
-    steps: pd.DataFrame
-    epochs: pd.DataFrame
-    rule: str
-
-    def write(self, folder: Path, name: str) -> list[Path]:
-        """The tables as CSV: `name.csv` holds the runs, the others say what they hold."""
-        paths = []
-        for suffix in ("", "points", "steps", "epochs"):
-            table = getattr(self, suffix or "runs")
-            paths.append(folder / f"{'_'.join(filter(None, (name, suffix)))}.csv")
-            write_table(paths[-1], table)
-        return paths
 
 
 def measure(curves: Curves, rule: str) -> Sweep:
@@ -64,7 +42,7 @@ def measure(curves: Curves, rule: str) -> Sweep:
             steps.append(_steps(curve, stops, rule))
     tidy = pd.concat(runs, ignore_index=True)
     tidy = tidy[["curve", "point", *(name for name in tidy if name not in ("curve", "point"))]]
-    return Sweep(tidy, pd.DataFrame(points), pd.concat(steps, ignore_index=True), pd.concat(epochs, ignore_index=True), rule)
+    return Sweep(tidy, pd.DataFrame(points), pd.concat(steps, ignore_index=True), pd.concat(epochs, ignore_index=True))
 
 
 def _epochs(folders: Sequence[FinishedRun]) -> pd.DataFrame:
@@ -87,23 +65,9 @@ def _steps(curve: str, stops: Mapping[str, Sequence[FinishedRun]], rule: str) ->
         head = {"curve": curve, "before": before, "after": after, "clips": clips, "unfinished": short}
         rows.append({**head, **_percent(change), "p": change.p})
         clear.append(change.excludes_zero and change.covers == TRAININGS and not short)
-    columns = [
-        "curve",
-        "before",
-        "after",
-        "clips",
-        "unfinished",
-        "accuracy",
-        "low",
-        "high",
-        "covers",
-        "p",
-        "p_holm",
-        "important",
-    ]
-    table = pd.DataFrame(rows, columns=columns[:-2])
+    table = pd.DataFrame(rows, columns=STEP)
     table = table.assign(p_holm=holm(table["p"].to_list()))
-    return table.assign(important=np.array(clear, dtype=bool) & (table["p_holm"] < LEVEL))[columns]
+    return table.assign(important=np.array(clear, dtype=bool) & (table["p_holm"] < LEVEL))
 
 
 def _percent(estimate: Estimate) -> dict[str, float | str]:

@@ -10,14 +10,12 @@ from tla.errors import UserError
 from tla.launch.material import Material
 from tla.launch.plan import Plan, Wanted
 from tla.launch.study import list_runs, train
-from tla.options import Place, Transfer
+from tla.options import RANDOM, Place, Transfer
 from tla.runs.folder import FinishedRun, intact
-
-ENDS = "ends"  # the curve under which the two ends stand in a sweep's tables
-LONGER = "twice the training"  # the curve of that control
-RANDOM = "random"
+from tla.stages.tables import ENDS
 
 Points = dict[str, list[FinishedRun]]
+Plans = Mapping[str, Transfer]  # transfer plans, by point
 
 
 @dataclass(frozen=True)
@@ -50,19 +48,19 @@ def asked(wanted: Sequence[str], possible: Sequence[str], option: str) -> list[s
     return [point for point in possible if point in wanted or not wanted]
 
 
-def curve(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Curve:
+def curve(material: Material, plans: Plans, wanted: Sequence[str], place: Place) -> Curve:
     """The study's runs under each plan."""
     points = {point: Plan.of(list_runs(material, plan=plan), material, place) for point, plan in plans.items()}
     return Curve(points, wanted)
 
 
-def longer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Curve:
+def longer(material: Material, plans: Plans, wanted: Sequence[str], place: Place) -> Curve:
     """The same with twice the training: what changes then is no finding about the stages but about the budget."""
     recipe = replace(material.study.recipe, times=2 * material.study.recipe.times)
     return curve(replace(material, study=replace(material.study, recipe=recipe)), plans, wanted, place)
 
 
-def selffer(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Curve:
+def selffer(material: Material, plans: Plans, wanted: Sequence[str], place: Place) -> Curve:
     """The same from networks trained on this very data from scratch, each run from the one of its own fold and seed.
 
     Yosinski et al. (2014): what is lost here is lost to the cut between the stages, not to the change of task.
@@ -89,7 +87,7 @@ def identity(donor: Wanted) -> str:
 
 
 def plan(curves: Mapping[str, Curve]) -> Plan:
-    """What the curves need."""
+    """The runs that the curves need."""
     return sum((curve.plan for curve in curves.values()), Plan())
 
 
@@ -112,7 +110,7 @@ def ends(material: Material, place: Place) -> Points:
     return sweep(material, plans, [], place)
 
 
-def sweep(material: Material, plans: Mapping[str, Transfer], wanted: Sequence[str], place: Place) -> Points:
+def sweep(material: Material, plans: Plans, wanted: Sequence[str], place: Place) -> Points:
     """The finished runs under each plan, the wanted ones trained where they are missing."""
     mine = curve(material, plans, wanted, place)
     return mine.finished(train(mine.plan, place))

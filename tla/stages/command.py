@@ -1,0 +1,56 @@
+"""What the commands over stages share: plan the runs of a sweep, train what is missing, measure, draw."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tla.options import Place, Study
+
+if TYPE_CHECKING:
+    from tla.launch.plan import Plan
+    from tla.stages.sweep import Plans
+
+
+def sweep(
+    name: str,
+    study: Study,
+    place: Place,
+    plans: "Plans",
+    option: str,
+    points: Sequence[str],
+    *,
+    rule: str | None,
+    controls: bool,
+    others: Mapping[str, "Plans"] = {},
+    own: Mapping[str, "Plans"] = {},
+) -> "Plan | None":
+    """The sweep that a command asks for at some of its points, all if it names none; its plan alone in a dry run.
+
+    controls: the same with twice the training too; before it, curves under `others` plans, and curves under plans that start
+    from networks trained on the study's `own` sounds.
+    """
+    from tla import plots
+    from tla.stages import figure
+
+    if place.redraw:
+        plots.redraw(Path(place.figures), (name, f"{name}_controls"), figure.draw)
+        return None
+    from tla.launch.study import prepare
+    from tla.runs.scores import scored
+    from tla.stages.measure import measure
+    from tla.stages.sweep import asked, curve, finished, longer, plan, selffer, start
+    from tla.stages.tables import LONGER
+
+    wanted = asked(points, list(plans), option)
+    chosen = scored(study, rule)
+    material = prepare(study, place)
+    curves = {start(material): curve(material, plans, wanted, place)}
+    if controls:
+        curves |= {label: curve(material, mine, wanted, place) for label, mine in others.items()}
+        curves |= {label: selffer(material, mine, wanted, place) for label, mine in own.items()}
+        curves[LONGER] = longer(material, plans, wanted, place)
+    if place.dry_run:
+        return plan(curves)
+    result = measure(finished(curves, material, place), chosen)
+    figure.publish(result, Path(place.figures), f"{name}_controls" if controls else name)
+    return None
