@@ -1,5 +1,9 @@
 """What runs made of each class: its own accuracy, and the classes that its clips were taken for.
 
+    runs = tla.runs.tables.finished("runs")
+    made = measure({"pretrained": runs[:5]})            # made.classes, made.pairs: DataFrames
+    tla.runs.classes_figure.figure(made)                # a matplotlib Figure
+
 Clips of all folds count once each; where a fold has several runs, a clip's value is its mean over them.
 """
 
