@@ -28,7 +28,8 @@ TINY += ["--picture.mels", "32", "--picture.frames", "40", "--recipe.epochs", "1
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     room = tmp_path_factory.mktemp("report")
-    return ["--data-root", str(room / "data"), "--runs", str(room / "runs"), "--figures", str(room / "figures")]
+    pictures = tmp_path_factory.getbasetemp() / "data"  # shared by the tests of a session
+    return ["--data-root", str(pictures), "--runs", str(room / "runs"), "--figures", str(room / "figures")]
 
 
 @pytest.fixture(scope="module")
@@ -162,5 +163,5 @@ def test_notebooks_get_tidy_tables(places: list[str], donor: str) -> None:
 
 def test_importing_tla_imports_nothing_heavy() -> None:
     program = "import sys, tla; print({'pandas', 'torch', 'numpy', 'matplotlib'} & set(sys.modules)); tla.load_runs"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "set()", done.stdout + done.stderr

@@ -19,7 +19,8 @@ TINY += ["--picture.mels", "32", "--picture.frames", "40", "--recipe.epochs", "1
 def words(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Where one run lies, and a figure with its table."""
     room = tmp_path_factory.mktemp("page")
-    places = ["--data-root", str(room / "data"), "--runs", str(room / "runs"), "--figures", str(room / "figures")]
+    pictures = tmp_path_factory.getbasetemp() / "data"  # shared by the tests of a session
+    places = ["--data-root", str(pictures), "--runs", str(room / "runs"), "--figures", str(room / "figures")]
     cli.run(train.main, ["--data", str(few_sounds), *TINY, *places, "--weights", "random"])
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([1, 2], [3, 4])
