@@ -13,12 +13,13 @@ from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
 BARE = ("data", "backbone", "start")  # options whose value needs no name in front of it
-LEAST = ("s/epoch", "loss", "macro %", "epochs")  # columns that make room in a narrow terminal, in this order
+LEAST = ("s/epoch", "loss", "macro accuracy %", "epochs")  # columns that make room in a narrow terminal, in this order
 OPTIONS = {  # options that are shown where runs differ in them or all have another value than this, the usual one
     "batch": Recipe().batch,
     "weight_decay": Recipe().weight_decay,
     "drop_factor": Recipe().drop_factor,
     "standardise": Recipe().standardise,
+    "class_weights": Recipe().class_weights,
     "head_lr": None,  # None: where runs on the same data differ in them
     "drops": None,
     "cap": None,
@@ -28,6 +29,8 @@ OPTIONS = {  # options that are shown where runs differ in them or all have anot
     "precision": None,
 }
 ABOUT = ("data", "backbone", "start", "protocol", "fold", "seed", "length", "lr", "optimizer", *OPTIONS, "training")
+SAME = 1e-9  # of percent: up to this two numbers are one
+MACRO = "macro accuracy, the mean of the classes' own accuracies"
 
 
 def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
@@ -41,9 +44,15 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     note = f"interval for {covered(summary)}{hint(summary)}"
     if "best" in runs:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
+    note += f"; {MACRO}" + (", is the same number here" if same_macro(summary) else "")
     print(f"\n{note}\n{path}  {summary_path}")
     if line := warning(runs):
         console.say(line)
+
+
+def same_macro(table: pd.DataFrame, accuracy: str = "accuracy", macro: str = "macro_accuracy") -> bool:
+    """Whether macro accuracy is the same number as accuracy in each row, as it is where all classes have as many clips."""
+    return bool(((table[macro] - table[accuracy]).abs().fillna(0) <= SAME).all())
 
 
 def covered(table: pd.DataFrame) -> str:
@@ -149,7 +158,9 @@ def _run_cells(runs: pd.DataFrame) -> dict[str, list[str]]:
         if len(by_data) > len({data for data, _ in by_data}) or (usual is not None and values[0] != _plain(usual)):
             cells[name] = values
     cells |= {f"{rule} %": [_percent(row[rule]) for row in rows] for rule in rules}
-    cells["macro %"] = [_percent(row[[r for r in rules if not math.isnan(row[r])][-1] + "_macro"]) for row in rows]
+    if not all(same_macro(runs, rule, f"{rule}_macro") for rule in rules):
+        macros = [[rule for rule in rules if not math.isnan(row[rule])][-1] + "_macro" for row in rows]
+        cells["macro accuracy %"] = [_percent(row[macro]) for row, macro in zip(rows, macros, strict=True)]
     cells |= {"epochs": [str(row["epochs"]) for row in rows], "training": [row["training"] for row in rows]}
     cells["loss"] = [f"{row['training_loss']:.2g}" for row in rows]
     cells["s/epoch"] = [f"{row['seconds_per_epoch']:.1f}" for row in rows]
@@ -178,11 +189,15 @@ def _width(table: dict[str, list[str]]) -> int:
 def show_summary(summary: pd.DataFrame) -> None:
     """One line per reported number, with its interval, spread and the paper's number."""
     has_paper = "paper" in summary and summary["paper"].notna().any()
-    headings = ["", "rule", "runs", "accuracy %", "95 % interval", "spread", *(["paper %"] if has_paper else [])]
+    has_macro = not same_macro(summary)
+    macro_headings = ["macro accuracy %", "95 % interval"] if has_macro else []
+    headings = ["", "rule", "runs", "accuracy %", "95 % interval", *macro_headings, "spread"]
+    headings += ["paper %"] if has_paper else []
     rows = []
     for row in summary.to_dict("records"):
         spread = "" if math.isnan(row["spread"]) else f"±{row['spread']:.1f} over {row['spread_over']}"
         interval = between(row["low"], row["high"], ".1f")
         paper = [f"{row['paper']:.1f}" if not math.isnan(row["paper"]) else ""] if has_paper else []
-        rows.append([row["arm"], row["rule"], row["runs"], f"{row['accuracy']:.1f}", interval, spread, *paper])
+        macro = [f"{row['macro_accuracy']:.1f}", between(row["macro_low"], row["macro_high"], ".1f")] if has_macro else []
+        rows.append([row["arm"], row["rule"], row["runs"], f"{row['accuracy']:.1f}", interval, *macro, spread, *paper])
     console.table(headings, rows)
