@@ -1,4 +1,4 @@
-"""A list of runs, executed: in this process, in several, or on Ray; and the grid search.
+"""How are many runs trained? In this process, in several, or on Ray; and the grid search.
 
 Who is who. A `Material` is what the runs of a study share: pictures, pretrained tensors, device (`material`). A `Plan` is the
 runs that a question needs, each with its folder, and may be made and counted without training (`plan`). `study.train` has a
