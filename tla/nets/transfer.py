@@ -4,8 +4,8 @@ A network is first made at random from its seed, so head, random stages and fres
 that seed; then the plan's pretrained tensors overwrite it. Choices that the paper leaves open:
 - A stage that is not pretrained has fresh norm layers, weights and statistics, also under `meanvar`, which draws every
   other parameter of the stage from the normal distribution with that pretrained tensor's mean and standard deviation.
-- A frozen stage in inference mode is so altogether: norms use their stored statistics and nothing drops out, so the
-  leading frozen stages are a constant function of the picture.
+- All of a frozen stage is in inference mode: norms use their stored statistics and nothing drops out, so the leading
+  frozen stages are a constant function of the picture.
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 
 Three tables: runs (a row per measure, pair and layer), points and contrasts (`controls`).
 
-- SVCCA without a group of clips keeps the directions that it chose on all of them: which ones are kept is part of the question,
-  and only how alike they are is resampled. The other measures are computed anew.
+- SVCCA without a group of clips keeps the directions that were chosen on all clips: the choice is part of the measure, and the
+  interval is about how alike these directions are. The other measures are computed anew.
 - The weights' change needs no clips: |after - before| / |before| over a layer's convolutions and matrices. A norm layer's
   scales and shifts are left out: they begin at 1 and 0 in any network, which would hide the change of the rest.
 - A score with canonical correlations that are 1 whatever the data, on all clips or without the largest group of them, is left
