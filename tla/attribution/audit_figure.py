@@ -104,7 +104,7 @@ def figure(summary: pd.DataFrame, curves: pd.DataFrame, note: str) -> Figure:
 
 
 def _energy(axes: Axes, rows: pd.DataFrame) -> None:
-    """The share of the attribution on the loudest cells and on their borders, beside that of maps that know nothing of them."""
+    """The share of the attribution on the loudest cells and their borders, beside those of maps that do not depend on them."""
     measures = [measure for measure in MEASURES if measure in set(rows["measure"])]
     variants = [variant for variant in MAPS if variant in set(rows["variant"])]
     for i, variant in enumerate(variants):
