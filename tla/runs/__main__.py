@@ -56,7 +56,7 @@ def main(
             write_text(Path(csv), table.to_csv(index=False))
     for folder, run in begun:
         of = f" of {run.recipe.epochs}" if run.recipe.epochs else ""
-        console.say(f"{folder.key} is not finished: {folder.epochs}{of} epochs so far")
+        console.say(f"{folder.key} is not finished: {folder.count_epochs()}{of} epochs so far")
     console.say(f"finished runs in {runs}: {len(finished)}")
 
 
