@@ -34,7 +34,7 @@ def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> N
     """This command.
 
     Args:
-        names: What to measure: pictures, train, freeze, cut, predict, similarity, ig, ensemble, page, or all of these; growth; coverage.
+        names: pictures, train, freeze, cut, predict, similarity, ig, ensemble, page, or all of these; growth; coverage.
         batches: Batches per measurement: of the recipe's size in training, 8 clips for similarity; for ig three make a clip.
     """
     if not names or not set(names) <= {*NAMES, "all", *APART}:

@@ -4,6 +4,10 @@ The limit is the bare network on batches of pictures that lie ready, and the mak
 by batch on one thread.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from tla.bench.pictures import obvious_pictures
@@ -14,9 +18,9 @@ from tla.nets import transfer
 from tla.nets.arithmetic import computing
 from tla.runs.device import cpu_threads
 from tla.runs.infer import Listener, batch_size, predict
+from tla.sound import windowed
 from tla.sound.audio import read
 from tla.sound.spectrograms import resolved
-from tla.sound.windowed import pictures_of
 
 
 def bench_predict(material: Material, *, batches: int) -> list[Row]:
@@ -26,28 +30,34 @@ def bench_predict(material: Material, *, batches: int) -> list[Row]:
     net = net.to(device).to(memory_format=torch.channels_last).eval()
     listener = Listener(run, list(material.dataset.classes), net, device, None)
     files = [clip.path for clip in material.dataset.clips][: size * (batches + 1)]
-    seconds = dict.fromkeys(("pictures", "network", "ours", "obvious"), 0.0)
-
-    def obvious() -> None:
-        for file in mine:
-            picture = obvious_pictures(read(file, resolved(run.picture)[0])[0], run.picture)
-            net(torch.from_numpy(picture[None]).float().to(device))
-        wait(device)
-
     with torch.inference_mode(), cpu_threads(1):
-        for start in range(0, len(files), size):
-            mine, made = files[start : start + size], []
-            spent = {"pictures": clock(lambda: made.extend(pictures_of(mine, [run.picture], 0)))}
-            batch = torch.cat([listener.batch(each[run.picture]) for each in made if isinstance(each, dict)])
-            with computing(device, run.precision):
-                spent["network"] = clock(lambda: (net(batch), wait(device)))
-            spent["ours"] = clock(lambda: list(predict(mine, [listener])))
-            spent["obvious"] = clock(obvious)
-            if start:  # the first batch warms up
-                seconds = {name: total + spent[name] / (len(files) - size) for name, total in seconds.items()}
+        turns = [_turn(files[start : start + size], listener) for start in range(0, len(files), size)][1:]  # the first warms up
+    seconds = {name: sum(turn[name] for turn in turns) / (len(files) - size) for name in turns[0]}
     limit, note = seconds["pictures"] + seconds["network"], f"pictures {1000 * seconds['pictures']:.3g} ms of it"
     return [
         Row("prediction", "a file after the other, librosa, float32", seconds["obvious"], "obvious"),
         Row("prediction", "ours", seconds["ours"], "ours", f"batches of {size}, one thread"),
         Row("prediction", "bare network and pictures", limit, "limit", note),
     ]
+
+
+def _turn(files: Sequence[Path], listener: Listener) -> dict[str, float]:
+    """Seconds of each way for some files."""
+    options, net, device = listener.run.picture, listener.net, listener.device
+    made: list[np.ndarray] = []
+    pictures = clock(lambda: made.extend(windowed.pictures(file, options) for file in files))
+    batch = listener.batch(np.concatenate(made))
+
+    def bare() -> None:
+        with computing(device, listener.run.precision):
+            net(batch)
+        wait(device)
+
+    def obvious() -> None:
+        for file in files:
+            picture = obvious_pictures(read(file, resolved(options)[0])[0], options)
+            net(torch.from_numpy(picture[None]).float().to(device))
+        wait(device)
+
+    ours = clock(lambda: list(predict(files, [listener])))
+    return {"pictures": pictures, "network": clock(bare), "ours": ours, "obvious": clock(obvious)}
