@@ -5,12 +5,14 @@ line now and then instead of a moving bar.
 """
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
+PIPE_WIDTH = 200  # characters in a line that goes to a file or pipe
 PLAIN_EVERY_S = 20.0  # seconds between two lines of progress in a log file
 # Control characters, line and paragraph ends, turns of the writing direction, and what is no character at all.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -54,8 +56,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: s
         grid.add_column(Text(heading), justify=side, no_wrap=not last, overflow="fold", min_width=width)
     for row in cells:
         grid.add_row(*map(Text, row))  # Text, so that a file name with brackets is not taken for markup
-    page = None if sys.stdout.isatty() else 200  # a file or pipe is not cut at 80 columns
-    Console(width=page, highlight=False).print(grid)
+    Console(width=page_width(), highlight=False).print(grid)
+
+
+def page_width() -> int:
+    """Characters in a line of the terminal; a file or pipe is not cut at 80 columns."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
 class Progress:
