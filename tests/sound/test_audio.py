@@ -26,6 +26,16 @@ def test_a_file_that_is_cut_off_is_named(tmp_path: Path, samples: np.ndarray, su
         audio.read(cut)
 
 
+@pytest.mark.parametrize("suffix", ["m4a", "AAC", "wma"])
+def test_a_format_without_a_decoder_comes_with_the_command_that_converts_it(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"my dog.{suffix}"
+    file.write_bytes(b"not for libsndfile")
+    with pytest.raises(BadClip) as refused:
+        audio.read(file)
+    assert refused.value.wrong.endswith(f"convert it first: ffmpeg -i '{file}' '{tmp_path / 'my dog.wav'}'")
+    assert audio.files(tmp_path) == [file], "named, and not passed over"
+
+
 def test_a_streamed_wav_whose_header_does_not_know_its_length_is_read(tmp_path: Path, samples: np.ndarray) -> None:
     file = tmp_path / "streamed.wav"
     soundfile.write(file, samples, 48000)

@@ -142,10 +142,11 @@ def about(table: pd.DataFrame) -> str:
     """What the maps stand on."""
     first, cut = table.iloc[0], table["window"].max() > 0
     steps, error = table["steps"], 100 * table["error"].max()
+    part = f"fold {first['fold']} held out" if first["fold"] else "no clip held out"  # from the network that comes with tla
     parts = [
         "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
         f"Integrated Gradients of the logit, from the baseline {first['baseline']}; {first['backbone']}, run {first['run']} "
-        f"({first['data']}, fold {first['fold']} held out{'' if first['training'] == CONVERGED else f'; {UNTRAINED}'}).",
+        f"({first['data']}, {part}{'' if first['training'] == CONVERGED else f'; {UNTRAINED}'}).",
         f"{_range(steps)} steps; the map's sum misses the output difference by {error:.2f} % at most.",
         "F: the target's logit, and in brackets at the baseline"
         + (" (mean over the clip's windows, which are attributed one by one)." if cut else "."),

@@ -2,8 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -12,6 +11,7 @@ from tla.errors import UserError
 from tla.launch.board import Board
 from tla.launch.material import Material
 from tla.options import RANDOM, Place
+from tla.runs.device import cpu_threads
 from tla.runs.folder import RunFolder, whole
 from tla.runs.run import Run
 
@@ -110,23 +110,10 @@ def _train(run: Run, folder: RunFolder, material: Material, watch: Progress, thr
     from tla.runs.fit import fit
     from tla.runs.provenance import provenance
 
-    with folder.locked(), _cpu_threads(threads):
+    with folder.locked(), cpu_threads(threads):
         if whole(folder.path):  # by the process that we waited for
             return
         folder.reopen()
         folder.describe(run, list(material.dataset.classes), {**provenance(str(material.device)), **material.given})
         start = material.pretrained if run.weights != RANDOM else None
         fit(run, material.store, start, folder, material.device, watch, tensorboard=tensorboard)
-
-
-@contextmanager
-def _cpu_threads(count: int | None) -> Iterator[None]:
-    """So many CPU threads for torch inside the block. Their number decides how sums are rounded."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,6 +1,7 @@
 """A sound file becomes samples: mono, float32, at the asked rate."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 DECODED = frozenset(
     [".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"]
 )
-SUFFIXES = DECODED | {".m4a", ".aac", ".wma"}  # these cannot be decoded, so they are named as bad and not passed over
+NOT_DECODED = frozenset([".m4a", ".aac", ".wma"])  # sounds that libsndfile has no decoder for: named as bad, not passed over
+SUFFIXES = DECODED | NOT_DECODED
 STREAMED = (0x7FFFFFFF, 0xFFFFFFFF)  # what a header holds whose writer did not know the length
 UNKNOWN = (1 << 63) - 1  # what libsndfile gives where a file does not state how many samples it has
 OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the largest Ogg page
@@ -49,9 +51,9 @@ def read(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
             _must_be_sound(path, promised, own_rate, rate or own_rate)
             samples = _mono(file)
     except soundfile.LibsndfileError as error:
-        raise BadClip(path, f"cannot be decoded ({printable(error.error_string.rstrip('.'))})") from None
+        raise _not_decoded(path, error.error_string) from None
     except (RuntimeError, OSError, ValueError) as error:
-        raise BadClip(path, f"cannot be decoded ({printable(str(error).rstrip('.'))})") from None
+        raise _not_decoded(path, str(error)) from None
     if len(samples) == 0:
         raise BadClip(path, "holds no samples")
     _must_be_sound(path, len(samples), own_rate, rate or own_rate)
@@ -62,6 +64,14 @@ def read(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
     if not np.isfinite(samples).all():  # numbers near the largest there are become infinite when they are resampled
         raise BadClip(path, "holds NaN or infinite samples")
     return samples, rate or own_rate
+
+
+def _not_decoded(path: Path, why: str) -> BadClip:
+    """The refusal of a file, with the command that makes one that can be decoded where its format has no decoder here."""
+    hint = ""
+    if path.suffix.lower() in NOT_DECODED:
+        hint = f"; convert it first: {shlex.join(['ffmpeg', '-i', str(path), str(path.with_suffix('.wav'))])}"
+    return BadClip(path, f"cannot be decoded ({printable(why.rstrip('.'))}){hint}")
 
 
 def header(path: Path) -> tuple[int, float] | None:
