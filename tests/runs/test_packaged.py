@@ -1,8 +1,10 @@
 """The network that comes with tla: what it is, where it is taken, and how it is made."""
 
 import csv
+import importlib
 import importlib.util
 import re
+import shlex
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tla import ig, predict
+from tla import cli, ig, predict
 from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Place, Recipe, Study, Transfer
@@ -118,6 +120,11 @@ def test_without_it_the_way_to_a_network_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(packaged, "FOLDER", tmp_path)
     with pytest.raises(UserError, match=re.escape(packaged.OWN)):
         packaged.load()
+
+
+def test_the_command_that_trains_another_one_is_understood() -> None:
+    _, _, command, *words = shlex.split(packaged.OWN)
+    assert cli.parse(importlib.import_module(command).main, words)["study"].data == "toy"
 
 
 # How it is made
