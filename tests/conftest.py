@@ -1,7 +1,7 @@
 """What every test may use."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,12 +88,19 @@ def written() -> "Callable[[Path, Run, list[int]], FinishedRun]":
     from tla.runs.schedule import Training
     from tla.runs.scores import accuracy, macro_accuracy
 
-    def write(runs: Path, run: "Run", right: list[int], training: str = "converged") -> "FinishedRun":
+    def write(
+        runs: Path,
+        run: "Run",
+        right: list[int],
+        training: str = "converged",
+        made: Mapping[str, str] | None = None,
+        when: str = "",
+    ) -> "FinishedRun":
         folder = RunFolder(runs / run.key)
         labels = np.arange(len(right)) % 2
         logits = np.eye(run.classes, dtype=np.float32)[np.where(right, labels, 1 - labels)]
         names = np.array([f"{run.fold}-{i}" for i in range(len(right))])
-        folder.describe(run, ["a", "b", *map(str, range(2, run.classes))], {})
+        folder.describe(run, ["a", "b", *map(str, range(2, run.classes))], dict(made or {}))
         folder.write_log([{"epoch": 1, "loss": 1.0, "accuracy": accuracy(logits, labels)}])
         folder.write_predictions(Predictions(names, labels, names, {"best": logits, "last": logits}))
         if run.recipe.standardise:
@@ -102,7 +109,7 @@ def written() -> "Callable[[Path, Run, list[int]], FinishedRun]":
         counts = {"best_epoch": 1, "epochs": 1, "clips": len(right), "trainable": 1, "parameters": 1}
         costs = {"multiply_adds": 10**9 * (1 + len(set(right))), "seconds_per_epoch": 1.0}
         judged = Training(training, 0.01, 0.01, 0.0)
-        folder.finish(Result(scores={"best": score, "last": score}, training=judged, **counts, **costs))
+        folder.finish(Result(scores={"best": score, "last": score}, training=judged, finished=when, **counts, **costs))
         return load(folder.path)
 
     return write

@@ -58,7 +58,7 @@ def test_a_report_says_what_it_found_and_what_is_missing(few_sounds: Path, place
     lacking = "missing: no runs pretrained up to block3, no runs pretrained up to block2: python -m tla.fusion"
     assert f"{lacking} --data {few_sounds} " in printed
     assert "(*) Not the paper's setting:" in printed
-    assert "1 epochs instead of 70" in printed
+    assert "1 epoch instead of 70" in printed
     figures = Path(places[5])
     for name in ("table1", "table2", "table3", "claims"):
         for suffix in (".csv", ".tex", ".pdf", ".png"):

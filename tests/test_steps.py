@@ -111,7 +111,7 @@ def test_a_dry_run_counts_and_writes_nothing_and_a_redraw_is_byte_equal_without_
     plan.show()
     printed = capsys.readouterr().out
     assert files(place) == before
-    missing = len(plan.missing)
+    missing = len(plan.missing())
     assert printed.startswith(f"{len(plan)} runs, {len(plan) - missing} finished, {missing} to train: ")
 
     had = finished(place)
@@ -135,7 +135,7 @@ def test_a_grid_on_ray_is_planned_without_a_cluster(words: list[str], place: Pla
     monkeypatch.setattr(on_ray, "Cluster", lambda *_: pytest.fail("a cluster was asked for"))
     main = importlib.import_module("tla.tune").main
     plan = main(**cli.parse(main, [*words, *STUDY, *MORE["tune"], "--launch", "ray", "--dry-run"]))
-    assert len(plan.missing) == 2
+    assert len(plan.missing()) == 2
     assert not Path(place.runs).exists()
 
 
@@ -147,13 +147,13 @@ def test_plans_add_up_and_a_shared_run_counts_once(study: Study, place: Place) -
     assert one + Plan() == one == Plan() + one
     assert str(both) == "2 runs: 0 finished, 0 to continue, 2 to train"
     ensure(list_runs(material), material, place)
-    assert (len(one.missing), len((one + both).missing)) == (0, 1)
+    assert (len(one.missing()), len((one + both).missing())) == (0, 1)
 
 
 def test_a_run_whose_donor_is_not_trained_is_counted_and_forecast(study: Study, place: Place, donor: Path) -> None:
     material = prepare(replace(study, folds=(1, 2), weights=str(donor)), place)
     plan = selffer(material, {"block1": replace(study.transfer, pretrained_upto="block1")}, ["block1"], place).plan
-    assert len(plan) == len(plan.missing) == 4
+    assert len(plan) == len(plan.missing()) == 4
     assert [wanted.donor for wanted in plan.wanted.values()][:2] == [None, None]
     assert all(isinstance(wanted.donor, RunFolder) for wanted in list(plan.wanted.values())[2:])
     told = plan.forecast()

@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def counted(count: int, what: str, plural: str | None = None) -> str:
+    """A number of things: 1 run, 3 runs."""
+    return f"{count} {what if count == 1 else plural or what + 's'}"
+
+
 def say(message: str) -> None:
     """Print a message for the user, on stderr."""
     print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)

@@ -44,13 +44,18 @@ def content(path: Path) -> bytes:
     return there or b""
 
 
+def noted(path: Path) -> str | None:
+    """The digest that was noted of a file, be it there or not; None if none was."""
+    return _noted(path.with_name(SUMS)).get(path.name)
+
+
 def check(path: Path) -> None:
     """`ValueError` with the reason if a file is not what was vouched for."""
     _compare(path, digest_of(path) if path.is_file() else None)
 
 
 def _compare(path: Path, found: str | None) -> None:
-    known = _noted(path.with_name(SUMS)).get(path.name)
+    known = noted(path)
     if found is None:
         raise ValueError("it is gone")
     if found != known:

@@ -64,9 +64,9 @@ def unfinished(runs: pd.DataFrame) -> int:
 def trained(runs: pd.DataFrame, mark: str = "") -> str:
     """How long runs were trained, for a caption, and how many of them not to their end; `mark` is how these are drawn."""
     first, last = int(runs["epochs"].min()), int(runs["epochs"].max())
-    words = f"{first} epoch{'s' * (first != 1)}" if first == last else f"{first} to {last} epochs"
+    words = console.counted(first, "epoch") if first == last else f"{first} to {last} epochs"
     count = unfinished(runs)
-    return f"{words} ({UNTRAINED}{mark}: {count} of {runs['key'].nunique()} runs)" if count else words
+    return f"{words} ({UNTRAINED}{mark}: {count} of {console.counted(runs['key'].nunique(), 'run')})" if count else words
 
 
 def warning(runs: pd.DataFrame) -> str | None:
@@ -75,8 +75,8 @@ def warning(runs: pd.DataFrame) -> str | None:
     if not count:
         return None
     return (
-        f"{UNTRAINED}: {count} of {runs['key'].nunique()} runs, so their numbers are about the budget and there is no verdict "
-        "on them; --recipe.until plateau trains them to the end (docs/training.md)"
+        f"{UNTRAINED}: {count} of {console.counted(runs['key'].nunique(), 'run')}, so their numbers are about the budget and "
+        "there is no verdict on them; --recipe.until plateau trains them to the end (docs/training.md)"
     )
 
 

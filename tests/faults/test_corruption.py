@@ -429,7 +429,7 @@ def test_a_study_trains_a_damaged_run_again_and_says_so(
     assert again.result.scores == run.result.scores
     assert again.weights.read_bytes() == run.weights.read_bytes()
     ensure(list_runs(material), material, place)
-    assert "1 runs: 1 finished" in capsys.readouterr().err
+    assert "1 run: 1 finished" in capsys.readouterr().err
 
 
 def test_runs_beside_a_study_that_are_damaged_are_passed_over(
@@ -460,7 +460,7 @@ def test_a_run_does_not_start_from_damaged_weights(mine: tuple[Study, Place], ru
 def test_a_run_under_another_ones_name_is_none(mine: tuple[Study, Place], run: FinishedRun) -> None:
     other = Path(mine[1].runs) / ("0" * 12)
     shutil.copytree(run.path, other)
-    with pytest.raises(Damaged, match=f"its options are those of run {run.key}"):
+    with pytest.raises(Damaged, match=f"is run {run.key} under another name; rename it to"):
         load(other)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from tla.console import Progress
 from tla.errors import UserError
+from tla.launch.plan import Plan
 from tla.launch.study import by_start, ensure, list_runs, prepare
 from tla.nets.transfer import assemble
 from tla.options import Augment, Place, Recipe, Study, Transfer
@@ -76,6 +77,20 @@ def test_a_finished_run_is_not_trained_again(study: Study, place: Place, monkeyp
     assert train(study, place) == [folder]
 
 
+def test_a_run_that_has_lost_its_weights_is_trained_again(
+    study: Study, place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (first,) = train(study, place)
+    weights, named = first.weights.read_bytes(), f"run {first.key} has lost its weights"
+    first.weights.unlink()
+    material = prepare(study, place)
+    assert len(Plan.of(list_runs(material), material, place).missing()) == 1
+    (again,) = train(study, place)
+    assert named in capsys.readouterr().err
+    assert again.trained_weights().read_bytes() == weights
+    assert again.predictions.logits.keys() == first.predictions.logits.keys()
+
+
 @pytest.mark.parametrize("recipe", [Recipe(epochs=3, lr=1e-3), Recipe(lr=1e-3, head_lr=1e-2, cap=60)])
 def test_an_interrupted_run_ends_bit_identical(study: Study, place: Place, tmp_path: Path, recipe: Recipe) -> None:
     study = replace(study, recipe=recipe)
@@ -99,7 +114,7 @@ def test_an_interrupted_run_ends_bit_identical(study: Study, place: Place, tmp_p
         watch.stops = {stop}
         with pytest.raises(KeyboardInterrupt):
             fitting.fit(run, material.store, None, folder, material.device, watch)
-    assert folder.epochs == 2
+    assert folder.count_epochs() == 2
     (folder,) = ensure([run], material, other)
     assert folder.weights.read_bytes() == whole.weights.read_bytes()
     assert without_times(folder.log) == without_times(whole.log)
@@ -139,7 +154,7 @@ def test_killed_five_times_at_random_the_run_ends_the_same(study: Study, place: 
         time.sleep(float(rng.uniform(0, 0.1)))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        seen.append(RunFolder(runs / whole.key).epochs)
+        seen.append(RunFolder(runs / whole.key).count_epochs())
     assert seen == sorted(seen), "a kill lost more than the epoch in flight"
     assert 0 < seen[-1] < 80, f"the kills came too late to say anything: {seen}"
     subprocess.run(command, check=True, capture_output=True, timeout=300)

@@ -12,7 +12,7 @@ import pytest
 
 from tla import manifest
 from tla.errors import Damaged, UserError
-from tla.runs.folder import FinishedRun, RunFolder, intact, load
+from tla.runs.folder import FinishedRun, RunFolder, find, intact, load, whole
 from tla.runs.run import Run
 
 
@@ -70,3 +70,32 @@ def test_a_run_without_its_manifest_is_not_finished(finished: FinishedRun) -> No
     assert intact(finished.path) is None
     with pytest.raises(UserError, match="is not a finished run: it has no SHA256SUMS"):
         load(finished.path)
+
+
+def test_a_folder_that_was_renamed_names_its_run(finished: FinishedRun, tmp_path: Path) -> None:
+    mine = finished.path.rename(tmp_path / "my best run")
+    for lookup in (lambda: load(mine), lambda: find(tmp_path, "my"), lambda: find(tmp_path, finished.key[:4])):
+        with pytest.raises(Damaged, match=f"is run {finished.key} under another name; rename it to {tmp_path / finished.key}$"):
+            lookup()
+
+
+def test_a_copy_beside_its_run_is_passed_over(
+    finished: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(finished.path, tmp_path / f"{finished.key}-copy"))
+    assert find(tmp_path, finished.key[:4]) == finished
+    assert intact(copy) is None
+    assert f"passed over: {copy} is a copy of run {finished.key}, which is beside it" in capsys.readouterr().err
+
+
+def test_weights_that_were_written_and_are_gone_are_lost(finished: FinishedRun) -> None:
+    assert not finished.lost_weights  # none were written
+    folder = RunFolder(finished.path)
+    finished.weights.write_bytes(b"weights")
+    folder.finish(finished.result)
+    assert whole(folder.path) == finished
+    finished.weights.unlink()
+    assert load(folder.path).lost_weights
+    assert whole(folder.path) is None
+    with pytest.raises(Damaged, match=f"run {finished.key} has lost its weights .* `python -m tla.runs {finished.key}`"):
+        load(folder.path).trained_weights()

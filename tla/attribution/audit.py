@@ -43,7 +43,7 @@ from torch import nn
 from tla.attribution import deletion
 from tla.attribution.energy import energy
 from tla.attribution.integrated_gradients import TOLERANCE, Attribution, Explainer, Target, baselines
-from tla.console import Progress, progress, say
+from tla.console import Progress, counted, progress, say
 from tla.errors import UserError
 from tla.manifest import write_tables
 from tla.nets import transfer
@@ -289,7 +289,7 @@ def _with_structure(clips: Sequence[_Clip]) -> list[_Clip]:
     """The clips that have numbers; the others are named."""
     kept = [clip for clip in clips if clip.has_structure]
     if not kept:
-        raise UserError(f"nothing can be audited: each of the {len(clips)} clips is silent, or the same everywhere")
+        raise UserError(f"nothing can be audited: each of the {counted(len(clips), 'clip')} is silent, or the same everywhere")
     if left_out := [clip.about["clip"] for clip in clips if not clip.has_structure]:
         say(f"left out, for they are silent or the same everywhere: {', '.join(left_out)}")
     return kept

@@ -54,7 +54,7 @@ def about(numbers: pd.DataFrame, maps: pd.DataFrame, runs: pd.DataFrame) -> str:
     out = len(own) - clips
     parts = [
         "SYNTHETIC SOUNDS." if run["data"] == "toy" else "",
-        f"{run['data']}, {run['backbone']}, run {run['key']}, {clips} clips of held-out fold {run['fold']}"
+        f"{run['data']}, {run['backbone']}, run {run['key']}, {console.counted(clips, 'clip')} of held-out fold {run['fold']}"
         + (f" ({out} more are the same everywhere)." if out else "."),
         f"The run was {UNTRAINED}." if run["training"] != CONVERGED else "",
         "Integrated Gradients of the logit of the class that the run hears, from silence, summed over the three windows;",

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from tla.attribution import gradient_copy
-from tla.console import say
+from tla.console import counted, say
 from tla.errors import UserError
 from tla.nets.arithmetic import choose, computing
 from tla.runs.infer import Listener
@@ -139,7 +139,7 @@ def baselines(
             total += pictures[row]
         return (total / len(rows)).astype(np.float32)[None]
     if count > len(rows):
-        raise UserError(f"--baseline {kind}: the training folds hold {len(rows)} clips")
+        raise UserError(f"--baseline {kind}: the training folds hold {counted(len(rows), 'clip')}")
     chosen = np.sort(np.random.default_rng(seed).choice(rows, count, replace=False))
     return np.asarray(pictures[chosen], dtype=np.float32)
 

@@ -158,7 +158,7 @@ def _missed(axes: Axes, ensemble: Ensemble) -> None:
         drawn = axes.bar(table["members"], heights, bottom=bottom, color=colour, width=0.7, label=label)
         bottom = bottom + heights
         for bar, count, k in zip(drawn, heights, table["members"], strict=True):
-            plots.hover(bar, [f"missed by {k}: {count} clips, {label}"])
+            plots.hover(bar, [f"missed by {k}: {console.counted(count, 'clip')}, {label}"])
     axes.set(xlabel=f"missed by k of {table['members'].max()} runs", ylabel="clips")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tla.console import counted
 from tla.errors import UserError
 from tla.launch.asha import Asha
 from tla.launch.material import Material
@@ -82,7 +83,7 @@ def list_grid(material: Material, search: Search) -> list[tuple[dict[str, Any], 
         wanted += [(options, run) for run in list_runs(replace(material, study=study))]
     epochs = wanted[0][1].recipe.epochs or 0
     if search.asha and search.grace >= epochs:
-        raise UserError(f"--grace is {search.grace} and runs have {epochs} epochs: nothing could be stopped")
+        raise UserError(f"--grace is {search.grace} and runs have {counted(epochs, 'epoch')}: nothing could be stopped")
     return wanted
 
 

@@ -12,7 +12,7 @@ from tla.errors import UserError
 from tla.launch.board import Board
 from tla.launch.material import Material
 from tla.options import RANDOM, Place
-from tla.runs.folder import RunFolder
+from tla.runs.folder import RunFolder, whole
 from tla.runs.run import Run
 
 REPORT_EVERY_S = 0.5  # between two reports of a run on how it gets on
@@ -111,10 +111,10 @@ def _train(run: Run, folder: RunFolder, material: Material, watch: Progress, thr
     from tla.runs.provenance import provenance
 
     with folder.locked(), _cpu_threads(threads):
-        if folder.intact:  # by the process that we waited for
+        if whole(folder.path):  # by the process that we waited for
             return
         folder.reopen()
-        folder.describe(run, list(material.dataset.classes), provenance(str(material.device)))
+        folder.describe(run, list(material.dataset.classes), {**provenance(str(material.device)), **material.given})
         start = material.pretrained if run.weights != RANDOM else None
         fit(run, material.store, start, folder, material.device, watch, tensorboard=tensorboard)
 

@@ -28,6 +28,7 @@ verdict is one about those.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tla.console import counted
 from tla.options import RANDOM
 from tla.paper.claim_words import more
 from tla.paper.measured import FAILS, GAINS, HOLDS, LITTLE, NOTHING, OPEN, SHORT, Measured, Region, Verdict
@@ -139,7 +140,7 @@ def _missing(claim: Claim, scope: Sequence[Measured]) -> tuple[Missing, ...]:
     wider = []
     for part in scope:
         if part.unfinished:
-            what = f"{part.unfinished} of {part.runs} runs trained to their end ({part.part})"
+            what = f"{part.unfinished} of {counted(part.runs, 'run')} trained to their end ({part.part})"
             lacking.setdefault(part.command, {})[what] = None
         elif part.missing:
             lacking.setdefault(part.command, {}).update(dict.fromkeys(part.missing))

@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from tla.console import counted
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
 from tla.options import RANDOM
@@ -17,6 +18,8 @@ from tla.paper.evidence_from_tables import from_tables
 from tla.paper.studies import Case, joined_folds
 from tla.reference import DATA, TABLE1, TABLE2, TABLE3
 from tla.runs import tables
+from tla.runs.command import HINTS
+from tla.runs.folder import FinishedRun
 from tla.runs.tables import Outcomes
 from tla.statistics import Estimate, difference, gain, mean, share
 
@@ -32,6 +35,8 @@ class Only:
     """What a report is restricted to: a data set, a backbone, the studies of these runs (by the beginnings of their keys)."""
 
     data: str | None = None
+    digest: str | None = None
+    """Of the clips that `data` names, where they are at hand: runs on them may call them something else."""
     backbone: str | None = None
     studies: tuple[str, ...] = ()
 
@@ -98,7 +103,7 @@ def gather(
 def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
     """The studies that there are, by data set and backbone; where one is chosen, it alone."""
     found: dict[tuple[str, str], list[Case]] = {}
-    for case in studies.cases(tables.finished(runs)):
+    for case in studies.cases(_by_one_name(tables.finished(runs), only)):
         place = case.setting.data, case.setting.backbone
         if only.data in (None, place[0]) and only.backbone in (None, place[1]):
             found.setdefault(place, []).append(case)
@@ -112,12 +117,22 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
         }
         places = [place for place, cases in fitting.items() if cases]
         if len(places) != 1 or len(fitting[places[0]]) != 1:
-            fits = f"{sum(map(len, fitting.values()))} studies" if places else "no study"
+            fits = counted(sum(map(len, fitting.values())), "study", "studies") if places else "no study"
             raise UserError(
                 f"--study {prefix} fits {fits}: give the beginning of a run's key (`python -m tla.runs` lists them)"
             )
         found[places[0]] = fitting[places[0]]
     return found
+
+
+def _by_one_name(runs: Sequence[FinishedRun], only: Only) -> list[FinishedRun]:
+    """The runs, with one name for the same clips: as they are called in this command, else as the newest run calls them."""
+    names: dict[str, str] = {}
+    for folder in sorted(runs, key=lambda folder: (folder.run.data == only.data, folder.result.finished)):
+        names[folder.run.data_digest] = folder.run.data
+    if only.data and only.digest:
+        names[only.digest] = only.data
+    return [replace(folder, run=replace(folder.run, data=names[folder.run.data_digest])) for folder in runs]
 
 
 def _table1(case: Case, clips: Clips) -> pd.DataFrame:
@@ -229,7 +244,9 @@ def _table3(table1: pd.DataFrame, table2: pd.DataFrame, asked: str | None) -> pd
 def _runs(used: Sequence[Case]) -> pd.DataFrame:
     """The runs of the studies that numbers are taken from, and how each was made."""
     folders = {folder.key: folder for case in used for folder in case.folders}.values()
-    made = pd.DataFrame([{"key": folder.key, **folder.made, "finished": folder.result.finished} for folder in folders])
+    private = set(HINTS)  # where things lie on this machine is not for a page that is sent to others
+    how = [{name: value for name, value in folder.made.items() if name not in private} for folder in folders]
+    made = pd.DataFrame([{"key": f.key, **each, "finished": f.result.finished} for f, each in zip(folders, how, strict=True)])
     study = pd.DataFrame([{"key": folder.key, "study": case.key} for case in used for folder in case.folders])
     return study.drop_duplicates("key").merge(tables.runs_table(folders), on="key").merge(made, on="key")
 

@@ -88,7 +88,7 @@ def about(change: Change) -> str:
     ]
     if not scored.empty:
         points = "a point per clip (positions averaged)" if first["pool"] else f"{_span(scored['points'])} points"
-        parts.append(f"{folds['clips'].sum()} clips, {points}.")
+        parts.append(f"{console.counted(folds['clips'].sum(), 'clip')}, {points}.")
         for measure, mine in scored[scored["keep"] != WHOLE].groupby("measure", sort=False):
             kept = _span(pd.concat([mine["kept_before"], mine["kept_after"]]))
             parts.append(f"{str(measure).upper()} keeps {mine['keep'].iloc[0]} ({kept} directions).")

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tla.console import Progress, progress, say
+from tla.console import Progress, counted, progress, say
 from tla.errors import UserError
 from tla.nets.activations import Layer, layers, tapped
 from tla.nets.arithmetic import computing
@@ -76,7 +76,7 @@ def unbiased(first: Tensor, second: Tensor) -> Tensor:
 def _map(pair: Pair, store: Store, which: str, device: torch.device) -> _Mapped:
     clips = np.array(pair.clips(store))
     if len(clips) < LEAST:
-        raise UserError(f"fold {pair.run.fold} holds out {len(clips)} clips; a map takes {LEAST} at least")
+        raise UserError(f"fold {pair.run.fold} holds out {counted(len(clips), 'clip')}; a map takes {LEAST} at least")
     sources = [store.dataset.sources[row] for row in clips]
     batches = [clips[group] for group in deal(sources, most=max(1, len(clips) // BATCH), least=LEAST)]
     listeners = pair.before.load(device), pair.after.load(device)
