@@ -111,6 +111,9 @@ class Recipe:
     """The optimizer; sgd uses Nesterov momentum 0.9."""
     standardise: bool = False
     """Bring each mel band of each channel to mean 0 and spread 1 over the training clips."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a clip's loss is multiplied by N / (classes x clips of its class), N the training clips, so that each class
+    weighs the same however few clips it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +144,8 @@ class Grid:
     """As in adam,sgd."""
     standardise: tuple[bool, ...] = ()
     """As in false,true."""
+    class_weights: tuple[Literal["none", "balanced"], ...] = ()
+    """As in none,balanced."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,8 @@ from tla.options import CONVERGED, RANDOM, UNTRAINED
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
+SAME = 1e-9  # of percent: up to this two numbers are one
+MACRO = "macro accuracy, the mean of the classes' own accuracies"
 
 
 def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
@@ -24,9 +26,15 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     note = f"interval for {covered(summary)}{hint(summary)}"
     if "best" in runs:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
+    note += f"; {MACRO}" + (", is the same number here" if same_macro(summary) else "")
     print(f"\n{note}\n{path}  {summary_path}")
     if line := warning(runs):
         console.say(line)
+
+
+def same_macro(table: pd.DataFrame, accuracy: str = "accuracy", macro: str = "macro_accuracy") -> bool:
+    """Whether macro accuracy is the same number as accuracy in each row, as it is where all classes have as many clips."""
+    return bool(((table[macro] - table[accuracy]).abs().fillna(0) <= SAME).all())
 
 
 def covered(table: pd.DataFrame) -> str:
@@ -88,7 +96,8 @@ def file_name(what: str, runs: pd.DataFrame) -> str:
 def show_runs(runs: pd.DataFrame) -> None:
     """One line per run."""
     rules = [rule for rule in RULES if rule in runs]
-    headings = ["key", "data", "backbone", "start", "protocol", "fold", "seed", *(f"{rule} %" for rule in rules), "macro %"]
+    macro = [] if all(same_macro(runs, rule, f"{rule}_macro") for rule in rules) else ["macro accuracy %"]
+    headings = ["key", "data", "backbone", "start", "protocol", "fold", "seed", *(f"{rule} %" for rule in rules), *macro]
     rows = []
     for row in runs.to_dict("records"):
         mine = [rule for rule in rules if not math.isnan(row[rule])]
@@ -97,18 +106,22 @@ def show_runs(runs: pd.DataFrame) -> None:
         about = [row["key"], row["data"], row["backbone"], start, row["protocol"], row["fold"], row["seed"]]
         training = f"{row['training']} ({row['training_loss']:.2g})"
         cost = [row["epochs"], training, f"{row['lr']:g}", f"{row['seconds_per_epoch']:.1f}"]
-        rows.append([*about, *scores, f"{100 * row[mine[-1] + '_macro']:.1f}", *cost])
+        rows.append([*about, *scores, *(f"{100 * row[mine[-1] + '_macro']:.1f}" for _ in macro), *cost])
     console.table([*headings, "epochs", "training (loss)", "lr", "s/epoch"], rows)
 
 
 def show_summary(summary: pd.DataFrame) -> None:
     """One line per reported number, with its interval, spread and the paper's number."""
     has_paper = "paper" in summary and summary["paper"].notna().any()
-    headings = ["", "rule", "runs", "accuracy %", "95 % interval", "spread", *(["paper %"] if has_paper else [])]
+    has_macro = not same_macro(summary)
+    macro_headings = ["macro accuracy %", "95 % interval"] if has_macro else []
+    headings = ["", "rule", "runs", "accuracy %", "95 % interval", *macro_headings, "spread"]
+    headings += ["paper %"] if has_paper else []
     rows = []
     for row in summary.to_dict("records"):
         spread = "" if math.isnan(row["spread"]) else f"±{row['spread']:.1f} over {row['spread_over']}"
         interval = between(row["low"], row["high"], ".1f")
         paper = [f"{row['paper']:.1f}" if not math.isnan(row["paper"]) else ""] if has_paper else []
-        rows.append([row["arm"], row["rule"], row["runs"], f"{row['accuracy']:.1f}", interval, spread, *paper])
+        macro = [f"{row['macro_accuracy']:.1f}", between(row["macro_low"], row["macro_high"], ".1f")] if has_macro else []
+        rows.append([row["arm"], row["rule"], row["runs"], f"{row['accuracy']:.1f}", interval, *macro, spread, *paper])
     console.table(headings, rows)

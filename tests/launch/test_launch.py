@@ -91,7 +91,14 @@ def test_a_run_that_has_lost_its_weights_is_trained_again(
     assert again.predictions.logits.keys() == first.predictions.logits.keys()
 
 
-@pytest.mark.parametrize("recipe", [Recipe(epochs=3, lr=1e-3), Recipe(lr=1e-3, head_lr=1e-2, cap=60)])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(epochs=3, lr=1e-3),
+        Recipe(lr=1e-3, head_lr=1e-2, cap=60),
+        Recipe(epochs=3, lr=1e-3, class_weights="balanced"),
+    ],
+)
 def test_an_interrupted_run_ends_bit_identical(study: Study, place: Place, tmp_path: Path, recipe: Recipe) -> None:
     study = replace(study, recipe=recipe)
     whole = train(study, place)[0]

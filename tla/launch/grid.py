@@ -199,5 +199,5 @@ def validation_clips(trials: Iterable[Trial], material: Material) -> Outcomes:
         right = (logits.argmax(axis=1) == dataset.labels[rows])[None].astype(np.float64)
         before = found.get(trial.run.fold)
         right = right if before is None else np.concatenate([before.right, right])
-        found[trial.run.fold] = Held(names, recordings, right)
+        found[trial.run.fold] = Held(names, recordings, dataset.labels[rows], right)
     return found

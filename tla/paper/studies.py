@@ -156,6 +156,7 @@ def departures(case: Case, claim: Claim) -> list[str]:
         f"batch {recipe.batch}": recipe.batch == Recipe().batch,
         f"optimizer {recipe.optimizer}": recipe.optimizer == Recipe().optimizer,
         "standardised pictures": not recipe.standardise,
+        "classes weighted in the loss": recipe.class_weights == "none",
         f"protocol {setting.protocol}": setting.protocol == "paper",
         **{f"picture {name} {mine} instead of {usual}": mine == usual for name, mine, usual in _pictures(setting)},
         f"rate multiplied by {recipe.drop_factor:g} instead of {Recipe().drop_factor:g} at a drop": (
