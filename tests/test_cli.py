@@ -76,7 +76,7 @@ def test_mistakes_are_explained_in_one_line(words: list[str], says: str) -> None
     ("text", "says"),
     [
         ("data: toy\ndata: esc50\n", "given twice: data"),
-        ("recipe:\n  learning_rate: 1\n", "unknown option learning_rate"),
+        ("recipe:\n  learning_rate: 1\n", "study.yaml: unknown option recipe.learning_rate; did you mean .*recipe.lr"),
         ("recipe:\n  lr: high\n", "expected a number"),
         ("seeds: three\n", "whole number"),
         ("data: [\n", "config"),

@@ -11,7 +11,8 @@ import tla
 from tla import __main__ as listing
 
 PACKAGE = Path(tla.__file__).parent
-GROUND = {"cli", "console", "errors", "files", "options", "plots", "reference", "manifest", "statistics", "tables"}
+GROUND = {"cli", "config", "console", "errors", "files", "options", "outputs", "plots"}
+GROUND |= {"reference", "manifest", "statistics", "tables"}
 QUESTIONS = {"similarity", "attribution", "stages", "ensembles"}
 # What a room may import lies on a lower floor, or in the room itself
 FLOORS = ({"sound", "nets"}, {"runs"}, {"launch"}, QUESTIONS, {"paper"}, {"bench"}, {"command"})

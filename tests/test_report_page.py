@@ -35,7 +35,7 @@ def no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def written(words: list[str]) -> str:
-    return (Path(words[5]) / "report.html").read_text(encoding="utf-8")
+    return (Path(words[5]) / "report-few" / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_page_holds_claims_tables_figures_and_clips(
@@ -70,9 +70,9 @@ def test_a_page_can_do_without_a_room_and_a_report_without_a_page(words: list[st
     cli.run(report.main, [*words, "--clips", "0"])
     assert 'id="room"' not in written(words)
     assert "without a listening room" in capsys.readouterr().err
-    (Path(words[5]) / "report.html").unlink()
+    (Path(words[5]) / "report-few" / "report.html").unlink()
     cli.run(report.main, [*words, "--page", "false"])
-    assert not (Path(words[5]) / "report.html").exists()
+    assert not (Path(words[5]) / "report-few" / "report.html").exists()
 
 
 @pytest.mark.usefixtures("no_tables")

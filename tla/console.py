@@ -5,12 +5,18 @@ line now and then instead of a moving bar.
 """
 
 import re
+import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Literal
 
+FOLDERS = ("data_root", "runs", "figures")  # the options of a command that name folders
+TAKES = {"data": ("data_root",), "runs": ("runs",), "predict": ("runs",)}  # of those that do not have all
+_PLACES: ContextVar[Mapping[str, str]] = ContextVar("places", default=MappingProxyType({}))
 PLAIN_EVERY_S = 20.0  # seconds between two lines of progress in a log file
 # Control characters, line and paragraph ends, turns of the writing direction, and what is no character at all.
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -29,6 +35,23 @@ def counted(count: int, what: str, plural: str | None = None) -> str:
 def say(message: str) -> None:
     """Print a message for the user, on stderr."""
     print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def placed(given: Mapping[str, str]) -> Iterator[None]:
+    """In it, hints name these places: the folders (`data_root`, `runs`, `figures`) that the running command was given."""
+    before = _PLACES.set(given)
+    try:
+        yield
+    finally:
+        _PLACES.reset(before)
+
+
+def command(name: str, more: str = "") -> str:
+    """A command to be printed as a hint, which works as it is printed: with the folders that the running one was given."""
+    taken = TAKES.get(name, FOLDERS)
+    given = [f"--{place.replace('_', '-')} {shlex.quote(value)}" for place, value in _PLACES.get().items() if place in taken]
+    return " ".join(filter(None, [f"python -m tla.{name}", more, *given]))
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

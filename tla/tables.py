@@ -88,11 +88,6 @@ def warning(runs: pd.DataFrame) -> str | None:
     )
 
 
-def file_name(what: str, runs: pd.DataFrame) -> str:
-    """The CSV's name: the command, the data set, the backbone."""
-    return f"{what}_{runs['data'][0]}_{runs['backbone'][0]}.csv".replace(":", "_").replace("/", "_")
-
-
 def show_runs(runs: pd.DataFrame) -> None:
     """One line per run."""
     rules = [rule for rule in RULES if rule in runs]

@@ -30,11 +30,6 @@ def publish(confusion: Confusion, folder: Path, name: str) -> None:
     print(f"\n{hardest(confusion)}\n{'  '.join(map(str, paths))}")
 
 
-def redraw(folder: Path) -> None:
-    """Draw again each figure of `tla.train` whose tables lie in a folder."""
-    plots.redraw(folder, [path.stem for path in sorted(folder.glob(f"train_*{SUFFIX}.csv"))], draw)
-
-
 def draw(folder: Path, name: str) -> list[Path]:
     """Draw the figure from the tables that lie in a folder."""
     return plots.save(figure(read(folder, name.removesuffix(SUFFIX))), folder / name)
