@@ -57,6 +57,7 @@ from tla.statistics import mean as mean_of
 from tla.statistics import of_clips
 
 BASELINE, OTHER_BASELINES = "silence", ("mean", "zero")
+FEWER = "--clips takes fewer, evenly spread"
 DRAWN = 8  # training clips that are a baseline too, or as many as there are
 STEPS = 32  # gradients of a map that a clip's own is compared with
 CALIBRATION = 32  # clean training clips that give randomised batch norms their statistics
@@ -152,10 +153,9 @@ def audit(
     rivals = _rivals(folder, listener, others, before, store.clean[evenly(split.train, CALIBRATION)], kinds)
     starts = {kind: baselines(kind, shape, pictures=store.clean, rows=split.train) for kind in (BASELINE, *kinds)}
     rows = evenly(split.test, clips)
-    with progress(f"auditing {folder.key}", len(rows) * (2 + len(rivals))) as watch:
-        every = _own_maps(listener, store, rows, starts[BASELINE], tolerance, memory, watch)
+    with progress(f"auditing {folder.key}, {len(rows)} clips", None, "gradients", fewer=FEWER) as watch:
+        every = _own_maps(listener, store, rows, starts[BASELINE], tolerance, memory, watch, 1 + len(rivals))
         kept = _with_structure(every)
-        watch.advance((len(every) - len(kept)) * (1 + len(rivals)))
         curves = [_tiled(listener, clip, watch) for clip in kept]
         maps = [clip.map(clip.own, folder.key, TRAINED, BASELINE) for clip in every]
         for rival in rivals:
@@ -271,9 +271,16 @@ def _must_share(folder: FinishedRun, other: FinishedRun) -> None:
 
 
 def _own_maps(
-    listener: Listener, store: Store, rows: np.ndarray, start: np.ndarray, tolerance: float, memory: float, watch: Progress
+    listener: Listener,
+    store: Store,
+    rows: np.ndarray,
+    start: np.ndarray,
+    tolerance: float,
+    memory: float,
+    watch: Progress,
+    others: int,
 ) -> list[_Clip]:
-    """Each clip's map from silence, for the class that is predicted."""
+    """Each clip's map from silence, for the class that is predicted; so many further ones of each clip will follow."""
     explainer, made = Explainer(listener, memory=memory), []
     for row, predicted in zip(rows, listener.logits(store.clean[rows]).argmax(axis=1), strict=True):
         what, picture, clip = Target(int(predicted)), np.asarray(store.clean[row]), store.dataset.clips[row]
@@ -281,8 +288,20 @@ def _own_maps(
         own = explainer.attribute(picture, what, start, tolerance=tolerance, name=clip.name)
         own = replace(own, map=own.total[None])  # the sum is all that is looked at
         made.append(_Clip(int(row), about | {"target": what.name(listener.classes)}, picture, own))
-        watch.advance()
+        whole = sum(_gradients(clip) + others * _steps(clip) for clip in made)
+        watch.total = round(whole / len(made) * len(rows))
+        watch.advance(_gradients(made[-1]))
     return made
+
+
+def _steps(clip: _Clip) -> int:
+    """The steps of each map that a clip's own is compared with."""
+    return min(STEPS, clip.own.steps)
+
+
+def _gradients(clip: _Clip) -> int:
+    """About what a clip's own map took: its steps grew two- or fourfold until they sufficed."""
+    return 3 * clip.own.steps // 2
 
 
 def _with_structure(clips: Sequence[_Clip]) -> list[_Clip]:
@@ -303,7 +322,7 @@ def _tiled(listener: Listener, clip: _Clip, watch: Progress) -> deletion.Curves:
 
     rng = np.random.default_rng([listener.run.seed, clip.row])
     curves = deletion.curves(probability, clip.picture, clip.own.total, rng)
-    watch.advance()
+    watch.advance(_steps(clip))
     return curves
 
 
@@ -311,14 +330,14 @@ def _compare(rival: _Rival, clips: Sequence[_Clip], starts: np.ndarray, memory: 
     """Hold each clip's own map against the rival's of the same target; rows of the table of maps."""
     explainer, rows = Explainer(rival.load(), memory=memory), []
     for clip in clips:
-        steps = max(2, math.ceil(min(STEPS, clip.own.steps) / len(starts)))
+        steps = max(2, math.ceil(_steps(clip) / len(starts)))
         made = explainer.attribute(clip.picture, clip.own.target, starts, steps=steps)
         rows.append(clip.map(made, rival.run, rival.network, rival.baseline))
         if has_ranks(made.total):
             clip.compare(rival.part, rival.variant, made.total)
             if rival.is_random:
                 clip.random = made.total
-        watch.advance()
+        watch.advance(_steps(clip))
     return rows
 
 

@@ -108,7 +108,7 @@ def make(
     windows = [rows for _, rows in found.table.groupby("clip", sort=False)]
     credit, secret = credits_of(dataset.root), dataset.name.startswith(SECRET)
     made = []
-    with progress("predicting from the attended parts", len(names)) as watch:
+    with progress("predicting from the attended parts", len(names), "clips") as watch:
         for name, rows, shown in zip(names, windows, found.shown, strict=True):
             row = rows.iloc[0]
             about = {"name": name, "label": labels[name], "said": row["predicted"], "probability": float(row["probability"])}

@@ -103,7 +103,7 @@ def bench_coverage(sets: int = SETS) -> pd.DataFrame:
     the share in which a step counts.
     """
     rows = []
-    with progress("simulating", len(SETTINGS) + len(SWEEPS)) as watch:
+    with progress("simulating", len(SETTINGS) + len(SWEEPS), "settings") as watch:
         for number, setting in enumerate((*SETTINGS, *SWEEPS)):
             rows.append(measured(setting, sets, np.random.default_rng(number)))
             watch.advance()

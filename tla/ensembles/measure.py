@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax, logsumexp
 
+from tla.console import progress
 from tla.errors import UserError
 from tla.manifest import write_table
 from tla.runs import tables
@@ -184,19 +185,18 @@ def subsets(one: Members, bins: int = BINS) -> pd.DataFrame:
     count = len(one.seeds)
     chosen = [which for size in range(1, count + 1) for which in itertools.combinations(range(count), size)]
     rows = []
-    for which, how in itertools.product(chosen, HOWS):
-        log_p = average(one.logits[list(which)], how)
-        rows.append(
-            {
-                "size": len(which),
-                "seeds": "+".join(str(one.seeds[m]) for m in which),
-                "averaged": how,
+    with progress("averaging", len(chosen) * len(HOWS), "ensembles", fewer="fewer --members have far fewer subsets") as watch:
+        for which, how in itertools.product(chosen, HOWS):
+            log_p = average(one.logits[list(which)], how)
+            about = {"size": len(which), "seeds": "+".join(str(one.seeds[m]) for m in which), "averaged": how}
+            numbers = {
                 "accuracy": 100 * float((log_p.argmax(axis=1) == one.labels).mean()),
                 "macro_accuracy": 100 * macro_accuracy(log_p, one.labels),
                 "nll": float(surprise(log_p, one.labels).mean()),
                 "ece": calibration_error(log_p, one.labels, bins),
             }
-        )
+            rows.append(about | numbers)
+            watch.advance()
     return pd.DataFrame(rows)
 
 

@@ -63,7 +63,9 @@ class Forecast:
 def forecast(missing: Mapping[Path, tuple[Run, Batches, Material]], done: Set[Path], times: Times) -> Forecast:
     """What the missing runs, each with the batches that it still needs, will take. Kinds that `times` lacks are put in."""
     takes = {}
-    with progress("timing", len({_kind(run, material) for run, _, material in missing.values()} - times.keys())) as watch:
+    with progress(
+        "timing", len({_kind(run, material) for run, _, material in missing.values()} - times.keys()), "kinds of run"
+    ) as watch:
         for path, (run, batches, material) in missing.items():
             kind = _kind(run, material)
             if kind not in times:

@@ -26,7 +26,7 @@ from tla.options import Grid, Place, Search, Study
 from tla.runs.folder import FinishedRun
 from tla.runs.infer import load
 from tla.runs.run import Run
-from tla.runs.tables import Held, Outcomes, folds_of, matched
+from tla.runs.tables import Held, Outcomes, folds_of, macro_columns, matched
 from tla.statistics import Estimate, difference, share
 
 
@@ -137,8 +137,8 @@ def measure(trials: Sequence[Trial], material: Material) -> Found:
     right = {name: validation_clips(mine, material) for name, mine in ended.items()}
     points = []
     for name, mine in groups.items():
-        unknown = Estimate(scores[name], np.nan, np.nan)
-        interval = share(folds_of(right[name])) if name in ended else unknown
+        unknown = Estimate(np.nan, np.nan, np.nan)
+        interval, macro = (share(folds_of(right[name], macro=macro)) if name in ended else unknown for macro in (False, True))
         gap = difference(*matched(right[name], right[best])) if name in ended and name != best else None
         points.append(
             {
@@ -150,6 +150,7 @@ def measure(trials: Sequence[Trial], material: Material) -> Found:
                 "low": 100 * interval.low,
                 "high": 100 * interval.high,
                 "covers": interval.covers,
+                **macro_columns(macro),
                 "behind": 100 * gap.mean if gap else 0.0 if name == best else np.nan,
                 "behind_low": 100 * gap.low if gap else np.nan,
                 "behind_high": 100 * gap.high if gap else np.nan,

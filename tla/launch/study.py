@@ -196,7 +196,7 @@ def work_off(runs: Sequence[Wanted], place: Place, *, scores: bool = True, asha:
     if missing:
         if asha:
             asha.note({key: [row["accuracy"] for row in run.log] for key, run in finished.items()})
-        with progress("training", None) as bar:
+        with progress("training", None, "batches") as bar:
             board = Board(bar, {wanted.run.key: wanted.batches for wanted in missing})
             with closing(_executor(runs[0].material, place, board, len(missing), asha)) as executor:
                 queue.work_off(executor, board)

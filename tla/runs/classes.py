@@ -1,5 +1,9 @@
 """What runs made of each class: its own accuracy, and the classes that its clips were taken for.
 
+    runs = tla.runs.tables.finished("runs")
+    made = measure({"pretrained": runs[:5]})            # made.classes, made.pairs: DataFrames
+    tla.runs.classes_figure.figure(made)                # a matplotlib Figure
+
 Clips of all folds count once each; where a fold has several runs, a clip's value is its mean over them.
 """
 
@@ -47,10 +51,12 @@ def read(folder: Path, name: str) -> Confusion:
 
 def measure(arms: Mapping[str, Sequence[FinishedRun]], rule: str | None = None) -> Confusion:
     """The tables of a study's arms; `rule` as in `per_class`."""
-    classes = [per_class(folders, rule).assign(arm=arm) for arm, folders in arms.items()]
-    pairs = [confused(folders, rule).assign(arm=arm) for arm, folders in arms.items()]
+    classes, pairs = (
+        pd.concat({arm: of(folders, rule) for arm, folders in arms.items()}, names=["arm", None]).reset_index("arm")
+        for of in (per_class, confused)
+    )
     runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
-    return Confusion(runs, *(pd.concat(parts, ignore_index=True) for parts in (classes, pairs)))
+    return Confusion(runs, classes.reset_index(drop=True), pairs.reset_index(drop=True))
 
 
 def per_class(runs: FinishedRun | Iterable[FinishedRun], rule: str | None = None) -> pd.DataFrame:

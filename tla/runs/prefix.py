@@ -37,7 +37,7 @@ def behind(feed: Feed, net: StagedNet, after: Stage) -> Feed:
             missing = _lacking(paths, rows)  # by now the other one may have made it
             for wrong in filter(None, missing.values()):
                 say(f"{wrong}; it is made again")
-            with progress(f"{after} of {feed.store.dataset.name}", rows * len(missing)) as watch:
+            with progress(f"{after} of {feed.store.dataset.name}", rows * len(missing), "clips") as watch:
                 for bank in missing:
                     parts = (_outputs(feed, net, after, start, bank) for start in range(0, rows, EVALUATION_BATCH))
                     _write(paths[bank], parts, rows, watch)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tla.nets.activations import Layer
     from tla.nets.stages import StagedNet
 
+FEWER = "--folds 1 takes one fold, --layers stages the fewest layers"
 MEASURES = (*methods.MEASURES, WEIGHTS)
 CANONICAL = (SVCCA, "pwcca")  # have a keep rule, and correlations that can be forced
 ENDS = {"cka-debiased": (-1.0, 1.0), "channel": (-1.0, 1.0), WEIGHTS: (0.0, np.inf)}  # of a score; else 0 and 1
@@ -87,8 +88,8 @@ class Asked:
 def measure(pairs: Sequence[Pair], store: Store, asked: Asked, device: "torch.device") -> Change:
     """The tables for pairs of networks, on the clips that each pair's run held out."""
     found = _Found()
-    for pair in pairs:
-        _compare(pair, store, asked, device, found)
+    for number, pair in enumerate(pairs):
+        _compare(pair, store, asked, device, found, rounds=len(pairs) - number)
     for reason, where in found.left_out.items():
         say(f"left out: {', '.join(where)}: {reason}")
     if not any(np.isfinite(row[SCORE]) for row in found.runs):
@@ -129,7 +130,7 @@ class _Scored:
     """Of SVCCA, the directions kept and, if asked for, the canonical ones without each group."""
 
 
-def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", found: _Found) -> None:
+def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", found: _Found, *, rounds: int) -> None:
     """Measure one pair at all of its layers."""
     run, clips = pair.run, np.array(pair.clips(store))
     before, after = pair.before.load(device), pair.after.load(device)
@@ -145,13 +146,13 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
         return
     what = f"{pair.curve}, fold {run.fold}, seed {run.seed}"
     with stream.spooled() as spool:
-        with progress(f"activations: {what}", len(clips)) as watch:
+        with progress(f"activations: {what}", len(clips), "clips", rounds=rounds, fewer=FEWER) as watch:
             options: dict[str, Any] = {"pool": asked.pool, "products": asked.products, "advance": watch.advance}
             stream.accumulate(before, after, couples, store.clean, groups, spool, **options)
         if not asked.resolve:
             del before, after  # their memory is for the sums
         sides: dict[str, tuple[Side, Side]] = {}
-        with progress(f"scoring: {what}", len(couples)) as watch:
+        with progress(f"scoring: {what}", len(couples), "layers", rounds=rounds, fewer=FEWER) as watch:
             for layer, place in enumerate(places):
                 for score in scored(spool, layer, asked, partial(found.leave_out, place)):
                     _note(found, place, asked, score)
@@ -160,7 +161,7 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
                 watch.advance()
     if asked.resolve:
         labels = store.dataset.labels
-        with progress(f"resolving: {what}", len(clips)) as watch:
+        with progress(f"resolving: {what}", len(clips), "clips", rounds=rounds, fewer=FEWER) as watch:
             rows = resolve(before, after, couples, sides, store.clean, groups, labels, pool=asked.pool, advance=watch.advance)
         key = {place["layer"]: {name: place[name] for name in ("curve", "fold", "seed", "stage", "order")} for place in places}
         found.resolved += [{**key[row["layer"]], **row} for row in rows]
