@@ -1,8 +1,11 @@
 """What every test may use."""
 
 import os
-from collections.abc import Callable, Mapping
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,43 @@ if TYPE_CHECKING:
     from tla.runs.folder import FinishedRun
     from tla.runs.run import Run
 
+LARGE = 100_000  # weights of a layer: more than any of the toy network has
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="skip what trains a network or starts a process, when it comes to that"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With --quick, a test is skipped once it is to train, make a large network, write a figure or start a process."""
+    if not request.config.getoption("quick"):
+        yield
+        return
+    import torch
+    from matplotlib.figure import Figure
+
+    def skip(*_: object, **__: object) -> None:
+        pytest.skip("not with --quick: it trains, makes a large network, writes a figure or starts a process")
+
+    def initialise(
+        weights: torch.Tensor, *given: object, real: Callable = torch.nn.init.kaiming_uniform_, **more: object
+    ) -> object:
+        return skip() if weights.numel() > LARGE else real(weights, *given, **more)
+
+    slow = [(torch.optim.Optimizer, "__init__"), (Figure, "savefig"), (subprocess.Popen, "__init__"), (BaseProcess, "start")]
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, method in slow:
+            patch.setattr(owner, method, skip)
+        patch.setattr(torch.nn.init, "kaiming_uniform_", initialise)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ assert "torch" not in sys.modules
 def redrawn(command: str, figures: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """The command with --redraw, in a process that may not import torch."""
     words = [sys.executable, "-c", REDRAW, f"tla.{command}", "--figures", str(figures), "--redraw", *more]
-    return subprocess.run(words, capture_output=True, text=True, timeout=100)
+    return subprocess.run(words, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from tla import interrupts
+
 if TYPE_CHECKING:
     from tla.runs.tables import load_clips, load_epochs, load_runs
 
@@ -16,3 +18,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module("tla.runs.tables"), name)
+
+
+if interrupts.is_command():
+    interrupts.install()

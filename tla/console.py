@@ -6,6 +6,7 @@ line now and then instead of a moving bar.
 
 import re
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Literal
 FOLDERS = ("data_root", "runs", "figures")  # the options of a command that name folders
 TAKES = {"data": ("data_root",), "runs": ("runs",), "predict": ("runs",)}  # of those that do not have all
 _PLACES: ContextVar[Mapping[str, str]] = ContextVar("places", default=MappingProxyType({}))
+PIPE_WIDTH = 200  # characters in a line that goes to a file or pipe
 PLAIN_EVERY_S = 20.0  # seconds between two lines of progress in a log file
 MEASURED_S = 3.0  # seconds of work after which the rest is forecast
 AT_ONCE_S = 0.5  # what is there so soon was done before, and is not measured
@@ -80,8 +82,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: s
         grid.add_column(Text(heading), justify=side, no_wrap=not last, overflow="fold", min_width=width)
     for row in cells:
         grid.add_row(*map(Text, row))  # Text, so that a file name with brackets is not taken for markup
-    page = None if sys.stdout.isatty() else 200  # a file or pipe is not cut at 80 columns
-    Console(width=page, highlight=False).print(grid)
+    Console(width=page_width(), highlight=False).print(grid)
+
+
+def page_width() -> int:
+    """Characters in a line of the terminal; a file or pipe is not cut at 80 columns."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
 
 
 def span(seconds: float) -> str:

@@ -60,7 +60,7 @@ def main(
 
 
 def show_check(data: str, root: Path) -> None:
-    """Check a data set, print what was found, and say so in the exit status."""
+    """Check a data set, print what was found, and exit with its status."""
     from tla.sound.check import check
     from tla.sound.clips import find, load
 
@@ -71,7 +71,7 @@ def show_check(data: str, root: Path) -> None:
         console.table(["", "found", "how many", "such as"], report.rows)
     print(f"\n{report.verdict}")
     if report.ok:
-        load(data, root)  # whether it can be divided into folds; says why not
+        load(data, root)  # whether it can be divided into folds; `UserError` if not
     else:
         sys.exit(1)
 
@@ -87,7 +87,7 @@ def write_folds(names: list[str], path: Path, root: Path) -> None:
 
 
 def make_pictures(data: str, pictures: Pictures, root: Path, launch: str, workers: int | None) -> None:
-    """Make the pictures of a data set, and say where they are."""
+    """Make the pictures of a data set, and print where they are."""
     from tla.launch.study import check_launch
     from tla.sound.clips import load
     from tla.sound.spectrograms import resolve

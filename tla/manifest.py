@@ -40,16 +40,17 @@ def vouch(folder: Path, names: Iterable[str]) -> None:
     _note(folder / SUMS, {name: digest_of(folder / name) for name in names})
 
 
+def vouch_also(folder: Path, names: Iterable[str]) -> None:
+    """Note the digests of some files of a folder, beside those that were noted before and are still there."""
+    kept = {name: digest for name, digest in noted(folder).items() if (folder / name).is_file()}
+    _note(folder / SUMS, kept | {name: digest_of(folder / name) for name in names})
+
+
 def content(path: Path) -> bytes:
     """What a file holds that was vouched for; `ValueError` with the reason if it is anything else."""
     there = path.read_bytes() if path.is_file() else None
     _compare(path, None if there is None else hashlib.sha256(there).hexdigest())
     return there or b""
-
-
-def noted(path: Path) -> str | None:
-    """The digest that was noted of a file, be it there or not; None if none was."""
-    return _noted(path.with_name(SUMS)).get(path.name)
 
 
 def check(path: Path) -> None:
@@ -58,7 +59,7 @@ def check(path: Path) -> None:
 
 
 def _compare(path: Path, found: str | None) -> None:
-    known = noted(path)
+    known = noted(path.parent).get(path.name)
     if found is None:
         raise ValueError("it is gone")
     if found != known:
@@ -84,13 +85,13 @@ def vouching(path: Path) -> Iterator[Path]:
     sums = path.with_name(SUMS)
     path.parent.mkdir(parents=True, exist_ok=True)
     with held(path.with_name(f".{SUMS}.lock"), f"another process is writing to {path.parent}; waiting for it"):
-        if path.exists() and path.name not in _noted(sums) and not _OVERWRITE.get():
+        if path.exists() and path.name not in noted(path.parent) and not _OVERWRITE.get():
             why = f"{path} is there, and tla did not write it ({SUMS} beside it does not name it)"
             raise UserError(f"{why}: --overwrite replaces it, or choose another folder with --figures")
         with replacing(path) as temporary:
             yield temporary
             new = digest_of(temporary)
-            known = {name: digest for name, digest in _noted(sums).items() if path.with_name(name).is_file()}
+            known = {name: digest for name, digest in noted(path.parent).items() if path.with_name(name).is_file()}
             if not path.exists():  # a process killed after the next step has left a file that is known
                 _note(sums, known | {path.name: new})
         _note(sums, known | {path.name: new})
@@ -127,8 +128,9 @@ def _note(sums: Path, digests: dict[str, str]) -> None:
     files.write_text(sums, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
 
 
-def _noted(sums: Path) -> dict[str, str]:
-    """Digests by name; a line that is broken is none."""
+def noted(folder: Path) -> dict[str, str]:
+    """Digests by name, as a folder's manifest has them; a line that is broken is none."""
+    sums = folder / SUMS
     if not sums.is_file():
         return {}
     lines = (line.partition("  ") for line in sums.read_text(encoding="utf-8", errors="replace").splitlines())

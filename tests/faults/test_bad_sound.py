@@ -494,8 +494,8 @@ def test_a_store_holds_the_right_pictures_and_names_the_others(
 def test_the_check_names_each_bad_file_and_no_good_one(clips: list[np.ndarray], own: Path, tmp_path: Path) -> None:
     good, bad = spoilt(clips, own)
     report = check.check(own)
-    heard = check._listen(check.layouts.read(own))
-    wrong = {row.path.name for row, one in zip(check.layouts.read(own).rows, heard, strict=True) if one.wrong}
+    decoded = check._decode_all(check.layouts.read(own))
+    wrong = {row.path.name for row, one in zip(check.layouts.read(own).rows, decoded, strict=True) if one.wrong}
     assert wrong >= set(bad) - {path.name for path in own.rglob("*") if path.is_dir()}
     assert not wrong & good.keys()
     assert not report.ok

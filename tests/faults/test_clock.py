@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TRAIN, Home, Undisturbed
+from commands import TRAIN, Home, Undisturbed
 from warm import trap
 
-from tla.sound import clips
+from tla.sound import clips, digests
 
 pytestmark = pytest.mark.xdist_group("warm")
 
@@ -69,7 +69,7 @@ def replace_unseen(clip: Path) -> None:
 
 
 def test_a_clip_that_is_replaced_is_noticed_however_alike_it_looks(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clips, "SETTLED_NS", -HOUR_NS)  # as if they had been there for an hour, so that all are remembered
+    monkeypatch.setattr(digests, "SETTLED_NS", -HOUR_NS)  # as if they had been there for an hour, so that all are remembered
     before = contents(own)
     replace_unseen(next(own.rglob("*.wav")))
     assert len(set(before) ^ set(contents(own))) == 2

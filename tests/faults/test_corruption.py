@@ -19,13 +19,12 @@ from tla.errors import Damaged, UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.nets import transfer, weights
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
-from tla.paper import page_contents, table_evidence
+from tla.paper import evidence_from_tables, page_contents
 from tla.runs import fit, infer, prefix
 from tla.runs.feed import Feed
 from tla.runs.folder import FinishedRun, RunFolder, load
 from tla.runs.run import Run
-from tla.sound import build
-from tla.sound import clips as listed
+from tla.sound import build, digests
 from tla.sound.clips import Clip, Dataset
 from tla.sound.spectrograms import resolve
 from tla.sound.store import Store, open_store
@@ -147,7 +146,7 @@ def opened(noise: Dataset, root: Path) -> Store:
 
 def read_pictures(noise: Dataset, root: Path) -> list[Any]:
     store = opened(noise, root)
-    return [dict(store.skipped), np.asarray(store.clean), np.asarray(store.variant(0))]
+    return [dict(store.skipped), np.array(store.clean), np.array(store.variant(0))]
 
 
 @pytest.fixture(scope="module")
@@ -229,11 +228,11 @@ def kinds(
     """Every kind of file that is written and read back."""
     pictures = tmp_path / "pictures"
     place = opened(noise, pictures).folder
-    for name, ways in (("clean.npy", WAYS), ("variant-resize-0000.npy", WAYS), ("store.json", TEXT)):
-        yield name, Kind((place / name,), pictures, lambda: read_pictures(noise, pictures), ways)
+    for name, ways in (("clean.npy", WAYS), ("variant-resize-0000.npy", WAYS), ("store.json", WAYS), (manifest.SUMS, WAYS)):
+        yield f"pictures' {name}", Kind((place / name,), pictures, lambda: read_pictures(noise, pictures), ways)
     left = tmp_path / "left"
     shutil.copytree(half_made, left)
-    for pattern, ways in (("*/.journal.jsonl", TEXT), ("*/.*.part", WAYS)):
+    for pattern, ways in (("*/.journal.jsonl", TEXT), ("*/.*.part", CUTS)):
         yield pattern, Kind(tuple(sorted(left.glob(pattern))), left, lambda: read_half_made(noise, left), ways)
 
     memory = tmp_path / "memory" / "contents.json"
@@ -262,8 +261,8 @@ def kinds(
     material = prepare(study, where)
     feed = Feed(material.store, run.run, material.dataset.split(1, "paper").train, material.device)
     stages = material.store.folder / "stages"
-    behind = Kind(tuple(sorted(stages.glob("*.npy"))), stages, lambda: read_behind(feed, net_of(run.run)))
-    yield "stages/*.npy", behind
+    behind = Kind(tuple(sorted(stages.glob("*/*.npy"))), stages, lambda: read_behind(feed, net_of(run.run)))
+    yield "stages/*/*.npy", behind
 
     own = tmp_path / "own" / "mine.safetensors"
     own.parent.mkdir()
@@ -275,7 +274,10 @@ def kinds(
     table = pd.DataFrame({"run": ["a", "b"], "value": [0.125, 2.5]})
     manifest.write_table(figures / "table.csv", table)
     for name in ("table.csv", manifest.SUMS):
-        yield name, Kind((figures / name,), figures, lambda: table_evidence._read(figures / "table.csv", ("run", "value")))
+        yield (
+            name,
+            Kind((figures / name,), figures, lambda: evidence_from_tables._read(figures / "table.csv", ("run", "value"))),
+        )
     with manifest.vouching(figures / "plot.svg") as new:
         new.write_text("<svg>" + "<use x='12.5'/>" * 99 + "</svg>")
     yield "plot.svg", Kind((figures / "plot.svg",), figures, lambda: page_contents._plate(figures, "plot") or "left out")
@@ -293,7 +295,7 @@ def read_half_made(noise: Dataset, root: Path) -> list[Any]:
 
 
 def read_behind(feed: Feed, net: Any) -> list[np.ndarray]:
-    return [np.asarray(bank) for bank in prefix.behind(feed, net, "block1").banks]
+    return [np.array(bank) for bank in prefix.behind(feed, net, "block1").banks]
 
 
 def read_weights(path: Path, identity: str) -> dict[str, torch.Tensor] | str:
@@ -318,9 +320,9 @@ def check(outcomes: dict[str, Counter[str]], each: int) -> None:
     assert len(outcomes) * each >= 200
     for name, counts in outcomes.items():
         assert counts[SAME] + counts[NAMED] + counts[TOLD_APART] == each, name
-    rebuilt = ("clean.npy", "variant-resize-0000.npy", "store.json", "stages/*.npy")
-    for name in (*rebuilt, "*/.journal.jsonl", "*/.*.part", "contents.json"):  # of a row and its sum, one has to be left
-        assert outcomes[name][SAME] >= 0.95 * each, f"{name} can be made again, and was not: {outcomes[name]}"
+    rebuilt = ("pictures' clean.npy", "pictures' variant-resize-0000.npy", "pictures' store.json", "stages/*/*.npy")
+    for name in (*rebuilt, "pictures' SHA256SUMS", "*/.journal.jsonl", "*/.*.part", "contents.json"):
+        assert outcomes[name][SAME] == each, f"{name} can be made again, and was not: {outcomes[name]}"
     for name in rebuilt:
         assert outcomes[name]["said"] >= 0.8 * each, f"nobody was told of {name}: {outcomes[name]}"
     for name in (
@@ -341,7 +343,7 @@ def check(outcomes: dict[str, Counter[str]], each: int) -> None:
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clips that were written a moment ago are remembered too."""
-    monkeypatch.setattr(listed, "SETTLED_NS", 0)
+    monkeypatch.setattr(digests, "SETTLED_NS", 0)
 
 
 def test_no_corruption_is_believed(
@@ -379,33 +381,29 @@ def spoil(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_a_picture_is_made_again_once_where_it_lies(noise: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_file_is_made_again_when_the_store_is_opened(
+    noise: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = opened(noise, tmp_path).folder / "variant-resize-0000.npy"
     right = path.read_bytes()
     spoil(path)
-    rows = opened(noise, tmp_path).variant(0)
-    assert path.read_bytes() != right
-    assert len(rows[0]) == len(rows[-1]) == 3
-    assert capsys.readouterr().err == "", "a row that nobody asks for is not looked at"
-    for _ in range(2):
-        np.testing.assert_array_equal(rows[np.array([1, 2])], np.load(path)[1:3])
+    opened(noise, tmp_path)
     assert path.read_bytes() == right
-    assert capsys.readouterr().err.count("is damaged; it is made again") == 1
+    assert f"{path}: it, or SHA256SUMS beside it, was edited or damaged; it is made again" in capsys.readouterr().err
+    opened(noise, tmp_path)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("lost", ["gone", "another"])
-def test_a_picture_whose_clip_is_not_here_any_more_is_refused(noise: Dataset, tmp_path: Path, lost: str) -> None:
+def test_a_damaged_file_whose_clips_are_not_here_any_more_is_refused(noise: Dataset, tmp_path: Path, lost: str) -> None:
     root = tmp_path / "noise"
     shutil.copytree(noise.root, root)
     clips = tuple(replace(clip, path=root / clip.name) for clip in noise.clips)
     mine = replace(noise, clips=clips)
-    path = opened(mine, tmp_path / "pictures").folder / "clean.npy"
-    spoil(path)
-    store = opened(mine, tmp_path / "pictures")
-    clip = store.dataset.clips[1].path
-    clip.unlink() if lost == "gone" else shutil.copy(root / "0.wav", clip)
-    with pytest.raises(Damaged, match=r"clean\.npy: row 1 is damaged, and what it was made from .* delete .*clean\.npy"):
-        np.asarray(store.clean)
+    spoil(opened(mine, tmp_path / "pictures").folder / "clean.npy")
+    (root / "2.wav").unlink() if lost == "gone" else (root / "2.wav").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match=r"2\.wav: .*--on-bad-clip skip"):
+        opened(mine, tmp_path / "pictures")
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import AS_ANYBODY, FREEZE, Home, Survived, Undisturbed, one_line
+from commands import AS_ANYBODY, FREEZE, Home, Survived, Undisturbed, one_line
 from warm import trap
 
 pytestmark = pytest.mark.xdist_group("warm")
 
 # The files that the command writes, in order, as they are called while they are written.
-PICTURES = (".clean.npy.part", ".variant-resize-0000.npy.part", ".journal.jsonl", ".clips.jsonl", ".store.json")
-OTHERS = ("-0.npy", "-1.npy", ".run.json", ".checkpoint.safetensors", ".log.jsonl", ".predictions.npz", ".weights.safetensors")
+PICTURES = (".clean.npy.part", ".variant-resize-0000.npy.part", ".journal.jsonl", ".clips.jsonl", ".store.json", ".SHA256SUMS")
+OTHERS = (".0.npy", ".1.npy", ".run.json", ".checkpoint.safetensors", ".log.jsonl", ".predictions.npz", ".weights.safetensors")
 OTHERS += (".result.json", ".SHA256SUMS", ".fig2c_freeze.csv", ".fig2c_freeze_epochs.csv", ".fig2c_freeze.pdf")
 OTHERS += (".fig2c_freeze.png", ".fig2c_freeze.svg")
 
@@ -33,7 +33,7 @@ def in_turn(home: Home, names: tuple[str, ...], leave: int = 0) -> None:
 
 
 def test_full_when_a_file_is_written(small: Home, undisturbed: Undisturbed, survived: Survived) -> None:
-    in_turn(small, (".journal.jsonl", "-0.npy", ".checkpoint.safetensors", ".weights.safetensors", ".fig2c_freeze.pdf"))
+    in_turn(small, (".journal.jsonl", ".0.npy", ".checkpoint.safetensors", ".weights.safetensors", ".fig2c_freeze.pdf"))
     assert small.run(*FREEZE).status == 0
     assert small.files() == undisturbed(*FREEZE)
     full_before(small, ".fig2c_freeze.png")
@@ -44,7 +44,7 @@ def test_full_when_a_file_is_written(small: Home, undisturbed: Undisturbed, surv
 @pytest.mark.faults
 @pytest.mark.parametrize("leave", [0, 4096, 8192])
 def test_full_when_any_file_is_written(small: Home, undisturbed: Undisturbed, survived: Survived, leave: int) -> None:
-    large = ("-0.npy", "-1.npy", ".checkpoint.safetensors", ".weights.safetensors", ".fig2c_freeze.pdf", ".fig2c_freeze.png")
+    large = (".0.npy", ".1.npy", ".checkpoint.safetensors", ".weights.safetensors", ".fig2c_freeze.pdf", ".fig2c_freeze.png")
     in_turn(small, large if leave else PICTURES + OTHERS, leave)
     assert small.run(*FREEZE).status == 0
     assert small.files() == undisturbed(*FREEZE)

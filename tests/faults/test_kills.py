@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FREEZE, TRAIN, WITH_WORKERS, Home, Survived, Undisturbed, one_line
+from commands import FREEZE, TRAIN, WITH_WORKERS, Home, Survived, Undisturbed, one_line
 from warm import Command, trap
 
 from tla.files import replacing, scratch, write_text
@@ -105,7 +105,7 @@ def stop_in_turn(home: Home, command: tuple[str, ...], moments: Iterable[str], a
 
 
 def test_stopped_it_says_so_in_a_line_and_goes_on(home: Home, undisturbed: Undisturbed, survived: Survived) -> None:
-    stop_in_turn(home, TRAIN, (".journal.jsonl", "-1.npy", ".checkpoint.safetensors"), lambda: 2)
+    stop_in_turn(home, TRAIN, (".journal.jsonl", ".1.npy", ".checkpoint.safetensors"), lambda: 2)
     assert home.run(*TRAIN).status == 0
     assert home.files() == undisturbed(*TRAIN)
     survived("interrupts", 3)

@@ -134,7 +134,7 @@ def test_a_node_fetches_the_pictures_that_it_lacks_piece_by_piece(
         return home.read(path, start)
 
     there = with_own_pictures(material, tmp_path, reading).store
-    names = ["store.json", "clean.npy", "variant-resize-0000.npy", "variant-resize-0001.npy"]
+    names = ["store.json", "clean.npy", "variant-resize-0000.npy", "variant-resize-0001.npy", "SHA256SUMS"]
     assert list(dict.fromkeys(read)) == names
     assert len(read) > 2 * len(names)
     assert there.folder == tmp_path / "pictures" / material.store.folder.name

@@ -160,12 +160,12 @@ def test_the_papers_setting_is_recognised_and_departures_are_named(written, base
         {"data": "my sounds"},
     ],
 )
-def test_the_command_that_is_told_names_the_study(written, base: Run, tmp_path: Path, change: dict) -> None:
+def test_the_command_that_is_printed_names_the_study(written, base: Run, tmp_path: Path, change: dict) -> None:
     run = replace(base, **change)
     case = only(cases([written(tmp_path, replace(run, fold=fold, seed=1), MANY) for fold in (1, 3)]))
-    told = command.command("train", studies.study(case), "--compare random")
-    assert told.startswith("python -m tla.train ")
-    parsed = cli.parse(train.main, shlex.split(told)[3:])
+    printed = command.command("train", studies.study(case), "--compare random")
+    assert printed.startswith("python -m tla.train ")
+    parsed = cli.parse(train.main, shlex.split(printed)[3:])
     assert parsed["study"] == studies.study(case)
     assert parsed["compare"] == "random"
     assert (parsed["study"].folds, parsed["study"].seeds) == ((1, 3), 2)
@@ -210,7 +210,7 @@ def test_a_report_in_the_papers_setting(written, base: Run, tmp_path: Path) -> N
     sound_study(written, base, runs)
     report = gather(runs, figures)
     verdicts = {finding.claim.number: (finding.verdict, finding.size) for finding in report.findings}
-    assert verdicts[1] == ("holds", "does not hold")  # +40 points, and the paper says 18.66
+    assert verdicts[1] == ("holds", "does not hold")  # +40 points, the paper has 18.66
     assert verdicts[2] == ("holds", "not enough evidence")  # 90 % is stated to a few points, and these are 160 clips
     assert verdicts[3] == ("holds", "does not hold")
     assert verdicts[4] == ("holds", "does not hold")

@@ -22,7 +22,7 @@ def finished(written: Callable[..., FinishedRun], run: Run, tmp_path: Path) -> F
 
 
 def changed(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change what a JSON file says, as another version of tla might have written it."""
+    """Change what a JSON file holds, as another version of tla might have written it."""
     value = json.loads(path.read_text())
     change(value)
     path.write_text(json.dumps(value))
@@ -41,8 +41,8 @@ def test_what_was_written_is_read(finished: FinishedRun, run: Run) -> None:
 def test_sha256sum_reads_the_manifest(finished: FinishedRun) -> None:
     if not shutil.which("sha256sum"):
         pytest.skip("needs sha256sum")
-    said = subprocess.run(["sha256sum", "-c", manifest.SUMS], cwd=finished.path, capture_output=True, text=True, check=True)
-    assert said.stdout.split()[::2] == ["log.jsonl:", "predictions.npz:", "result.json:", "run.json:"]
+    checked = subprocess.run(["sha256sum", "-c", manifest.SUMS], cwd=finished.path, capture_output=True, text=True, check=True)
+    assert checked.stdout.split()[::2] == ["log.jsonl:", "predictions.npz:", "result.json:", "run.json:"]
 
 
 def test_a_file_of_another_version_is_named(finished: FinishedRun) -> None:

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tla.errors import UserError
-from tla.sound import clips, folds, layouts
+from tla.sound import clips, digests, folds
 from tla.sound.clips import load, write_folds
+from tla.sound.sets import gtzan
+from tla.sound.sets.esc50 import TARGETS_OF_ESC10
 
 
 def write_sound(path: Path, seed: int = 0, seconds: float = 0.2, rate: int = 8000) -> Path:
@@ -50,7 +52,7 @@ def write_esc50(root: Path, targets: Sequence[int], flags: tuple[str, str] = ("T
     for target, fold in itertools.product(targets, range(1, 6)):
         name = f"{fold}-{1000 * target + fold}-A-{target}.wav"
         write_sound(root / "audio" / name, seed=100 * target + fold, seconds=0.02)
-        flag = flags[0] if target in layouts.ESC10 else flags[1]
+        flag = flags[0] if target in TARGETS_OF_ESC10 else flags[1]
         rows.append((name, fold, target, f"sound{target}", flag, 1000 * target + fold, "A"))
     write_table(root / "meta" / "esc50.csv", [ESC_HEADER, *reversed(rows)])
     return root
@@ -136,14 +138,14 @@ HOUR_NS = 3600 * 10**9
 
 def test_unchanged_clips_are_not_read_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    digest = clips.digest_of
+    digest = digests.digest_of
 
     def noted(path: Path) -> str:
         read.append(path)
         return digest(path)
 
-    monkeypatch.setattr(clips, "digest_of", noted)
-    monkeypatch.setattr(clips, "SETTLED_NS", -HOUR_NS)  # as if the clips had been there for an hour
+    monkeypatch.setattr(digests, "digest_of", noted)
+    monkeypatch.setattr(digests, "SETTLED_NS", -HOUR_NS)  # as if the clips had been there for an hour
 
     def contents() -> tuple[str, ...]:
         read.clear()
@@ -214,14 +216,14 @@ def test_esc50_layout(tmp_path: Path) -> None:
     )
     ten = load("esc10", tmp_path)
     assert ten.name == "esc10"
-    assert ten.classes == tuple(f"sound{target}" for target in sorted(layouts.ESC10))
+    assert ten.classes == tuple(f"sound{target}" for target in sorted(TARGETS_OF_ESC10))
     assert len(ten.clips) == 50
 
 
 def test_esc10_needs_no_other_clips(tmp_path: Path) -> None:
     root = write_esc50(tmp_path / "ESC-50-master", range(50), flags=("TRUE", "FALSE"))
     for path in (root / "audio").iterdir():
-        if int(path.stem.split("-")[-1]) not in layouts.ESC10:
+        if int(path.stem.split("-")[-1]) not in TARGETS_OF_ESC10:
             path.unlink()
     assert len(load("esc10", tmp_path).clips) == 50
     with pytest.raises(UserError, match=r"there is no file .*and 199 more"):
@@ -229,7 +231,7 @@ def test_esc10_needs_no_other_clips(tmp_path: Path) -> None:
 
 
 def test_part_of_a_set_does_not_bear_its_name(tmp_path: Path) -> None:
-    root = write_esc50(tmp_path / "ESC-50", sorted(layouts.ESC10))
+    root = write_esc50(tmp_path / "ESC-50", sorted(TARGETS_OF_ESC10))
     assert load(str(root), tmp_path).name == "esc10"
     with pytest.raises(UserError, match="holds 10 classes and is not esc50"):
         load("esc50", tmp_path)
@@ -260,11 +262,11 @@ def test_urbansound8k_layout(tmp_path: Path) -> None:
 
 
 def test_gtzan_and_its_filtered_split(tmp_path: Path) -> None:
-    names = [f"{genre}.{i:05d}" for genre in layouts.GENRES for i in range(100) if (genre, i) != ("jazz", 54)]
+    names = [f"{genre}.{i:05d}" for genre in gtzan.GENRES for i in range(100) if (genre, i) != ("jazz", 54)]
     root = write_gtzan(tmp_path / "genres", names)
     (root / "blues" / "._blues.00000.wav").write_bytes(b"litter")
     data = load("gtzan", tmp_path)
-    assert (data.classes, len(data.clips), data.folds, data.frames) == (layouts.GENRES, 999, (1, 2, 3, 4, 5), 1500)
+    assert (data.classes, len(data.clips), data.folds, data.frames) == (gtzan.GENRES, 999, (1, 2, 3, 4, 5), 1500)
     assert Counter(data.labels[data.split(1).test].tolist()).most_common()[-1][1] >= 19
     filtered = load("gtzan-filtered", tmp_path)
     assert filtered.folds == (1,)
@@ -281,7 +283,7 @@ def test_gtzan_and_its_filtered_split(tmp_path: Path) -> None:
 
 
 def test_filtered_lists_are_whole_and_apart() -> None:
-    parts = [layouts.filtered_names(part) for part in ("train", "valid", "test")]
+    parts = [gtzan.filtered_names(part) for part in ("train", "valid", "test")]
     assert [len(part) for part in parts] == [443, 197, 290]
     assert len(set().union(*parts)) == 930
 

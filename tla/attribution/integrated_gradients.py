@@ -31,7 +31,6 @@ from tla.console import counted, say
 from tla.errors import UserError
 from tla.nets.arithmetic import choose, computing
 from tla.runs.infer import Listener
-from tla.sound.rows import Rows
 from tla.sound.spectrograms import SILENCE
 
 SILENT = float(np.float16(SILENCE))  # a silent cell as pictures are kept: in half precision
@@ -120,7 +119,7 @@ def baselines(
     kind: str,
     shape: Sequence[int],
     *,
-    pictures: np.ndarray | Rows | None = None,
+    pictures: np.ndarray | None = None,
     rows: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:

@@ -52,7 +52,7 @@ def of(runs: pd.DataFrame, keep_in: Path, place: Place, data: str | None, *, cli
         there = kept(path)
         if there and there.run == folder.key and [clip.name for clip in there.clips] == choose(folder, clips):
             return there
-        study = Study(data=data or folder.run.data, picture=folder.run.picture, on_bad_clip="skip")
+        study = Study(data=data or Study().data, picture=folder.run.picture, on_bad_clip="skip")
         room = make(folder, origin(folder, study, place).dataset, choose_device(place.device), clips=clips)
     except UserError as error:
         say(f"the page has no listening room: {error}")

@@ -95,7 +95,7 @@ class Origin:
     place: Place
 
     def pictures(self) -> store.Store:
-        """The data set's pictures, as the run saw them, without augmented ones."""
+        """The data set's pictures, as in the run's training, without augmented ones."""
         whole = clips.load(self.study.data, self.place.data)
         folder, bad = self.place.data / "pictures", self.study.on_bad_clip
         return store.open_store(whole, self.folder.run.picture, CLEAN, folder, on_bad_clip=bad)
@@ -148,6 +148,7 @@ def origin(folder: FinishedRun, study: Study, place: Place) -> Origin:
     """A run with its data set: the study's or, where that names none but the one by default, the one that the run kept."""
     if study.data == Study().data:
         study = _on(data_of(folder, place, study.on_bad_clip), folder, study.on_bad_clip)
+        say(f"the clips of run {folder.key}: {study.data}")
     dataset = usable(study, place)
     if dataset.digest != folder.run.data_digest:
         given = command.given([folder], "data_given") or folder.run.data

@@ -14,7 +14,7 @@ from tla.launch.material import Material
 from tla.options import Place
 from tla.runs.folder import RunFolder
 from tla.runs.run import Run
-from tla.sound.workers import begin, interrupt_held_back
+from tla.sound.workers import Worker, begin
 
 
 @dataclass(eq=False)
@@ -66,12 +66,10 @@ class Processes:
     def _hire(self) -> _Worker:
         taken = [worker.device for worker in self.workers]
         device = min(self.devices, key=lambda name: taken.count(name) / self.devices.count(name))
-        context = multiprocessing.get_context("spawn")
-        mine, its = context.Pipe()
+        mine, its = multiprocessing.Pipe()
         given = self.material.on(device, self.threads), self.threads, self.place.tensorboard
-        process = context.Process(target=_serve, args=(its, *given), daemon=False)
-        with interrupt_held_back():
-            process.start()
+        process = Worker(target=_serve, args=(its, *given), daemon=False)
+        process.start()
         its.close()  # so that its death closes the pipe
         self.workers.append(_Worker(process, mine, device))
         return self.workers[-1]

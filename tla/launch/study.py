@@ -18,7 +18,7 @@ from tla.launch.processes import Processes, deal
 from tla.options import RANDOM, Place, Study, Transfer
 from tla.runs import schedule
 from tla.runs.device import choose_device
-from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load, load_whole
+from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load
 from tla.runs.run import Run
 from tla.sound import clips, spectrograms, store
 
@@ -212,7 +212,11 @@ def _finished(runs: Sequence[Wanted]) -> dict[str, FinishedRun]:
         folder = wanted.folder
         try:
             if folder.finished:
-                finished[folder.key] = load_whole(folder.path)
+                run = load(folder.path)
+                if run.lost_weights:
+                    say(f"run {run.key} has lost its weights; it is trained again")
+                    continue
+                finished[folder.key] = run
                 if folder.checkpoint.is_file():  # it was killed in its very last step
                     with suppress(OSError):  # where that may not be written it may stay
                         folder.checkpoint.unlink(missing_ok=True)

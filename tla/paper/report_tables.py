@@ -216,8 +216,15 @@ def size(agreement: Verdict | None) -> str:
 
 def apart(findings: Sequence[Finding]) -> str:
     """What sets the runs apart from the paper's."""
-    reasons = dict.fromkeys(reason for finding in findings for reason in finding.apart)
-    return f"(*) Not the paper's setting: {', '.join(reasons)}." if reasons else ""
+    about = [finding for finding in findings if finding.apart]
+    if not about:
+        return ""
+    shared = [reason for reason in about[0].apart if all(reason in finding.apart for finding in findings)]
+    parts = [", ".join(shared)] if shared else []
+    for finding in about:
+        if own := [reason for reason in finding.apart if reason not in shared]:
+            parts.append(f"claim {finding.claim.number}: {', '.join(own)}")
+    return f"(*) Not the paper's setting: {'; '.join(parts)}."
 
 
 def _spaced(folds: object) -> str:
@@ -253,9 +260,11 @@ def show(report: Report) -> None:
                 print(f"   - {sentence(part)}")
         for missing in finding.missing:
             print(f"   missing: {missing}")
-    print(f"\n{apart(report.findings)}")
+    if note := apart(report.findings):
+        print(f"\n{note}")
     others = report.studies[~report.studies["used"]]
     if len(others):
         print("\nother studies, from which no number is taken (--study KEY takes one):")
-        names = ["study", "data", "backbone", "weights", "protocol", "epochs", "lr", "folds", "seeds", "runs"]
-        console.table(names, others[names].astype(str).itertuples(index=False))
+        names = ["study", "data", "backbone", "folds", "seeds", "runs", "differs_in"]
+        cells = others[names].astype(str).itertuples(index=False)
+        console.table([*names[:-1], "differs from the nearest one that is taken in"], cells)

@@ -197,8 +197,23 @@ def _length(recipe: Recipe) -> str:
     return f"{recipe.epochs or 'plateau'}{times}"
 
 
-def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
-    """One row per case: what it is, how much of it there is, whether numbers are taken from it."""
+def differences(case: Case, used: Sequence[Case]) -> list[str]:
+    """What sets a case apart from the one of these that is most like it."""
+
+    def apart(other: Case) -> list[str]:
+        mine, theirs = (replace(study(each), data=each.setting.data, folds=(), seeds=1) for each in (case, other))
+        found = command.differences(mine, theirs)
+        if mine.weights == theirs.weights and case.weights != other.weights:
+            found.append(f"weights {case.weights} instead of {other.weights}")
+        if mine.data == theirs.data and case.setting.digest != other.setting.digest:
+            found.append(f"other clips called {mine.data}")
+        return found
+
+    return min(map(apart, used), key=len, default=[])
+
+
+def table(candidates: Sequence[Case], chosen: Sequence[Case]) -> pd.DataFrame:
+    """One row per case: what it is, how much of it there is, whether numbers are taken from it, and if not, what is other."""
     taken = {case.key for case in chosen}
     rows = []
     for case in candidates:
@@ -220,6 +235,7 @@ def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
                 "runs": len(runs),
                 "finished": case.newest,
                 "used": case.key in taken,
+                "differs_in": "" if case.key in taken else "; ".join(differences(case, chosen)),
                 "not_as_in_the_paper": "; ".join(departures(case, CLAIMS[0])),
                 "command": command.command("train", study(case)),
             }

@@ -5,7 +5,7 @@ still give the run its key. Where the clips and the weights lay is no part of th
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,7 +74,9 @@ def donor(folder: FinishedRun) -> str | None:
     if kind != "file":
         return None
     beside = sorted(folder.path.parent.glob(f"*/{WEIGHTS}"))
-    return next((path.parent.name for path in beside if (manifest.noted(path) or "").startswith(content)), None)
+    return next(
+        (path.parent.name for path in beside if manifest.noted(path.parent).get(path.name, "").startswith(content)), None
+    )
 
 
 def _weights(runs: Sequence[FinishedRun]) -> str:
@@ -85,7 +87,7 @@ def _weights(runs: Sequence[FinishedRun]) -> str:
 
 def command(name: str, options: Study, more: str = "") -> str:
     """The command line that runs a study; what is as by default is left out."""
-    parts = [f"python -m tla.{name}", *_options("", options, Study()), more]
+    parts = [f"python -m tla.{name}", *_options(options, Study()), more]
     return " ".join(filter(None, parts))
 
 
@@ -98,18 +100,34 @@ def again(folder: FinishedRun) -> str:
     return command("train", alone(folder), " ".join(places))
 
 
-def _options(prefix: str, value: object, default: object) -> list[str]:
+def _options(options: Study, usual: Study) -> list[str]:
+    """The options in which a study differs from another, as on the command line."""
     parts = []
-    for name in vars(value):
-        mine, usual = getattr(value, name), getattr(default, name)
-        option = f"--{prefix}{name}".replace("_", "-")
-        if hasattr(mine, "__dataclass_fields__"):
-            parts += _options(f"{prefix}{name}.", mine, usual)
-        elif mine is True:
-            parts.append(option) if usual is not True else None
-        elif mine != usual:
-            text = (
-                ",".join(map(str, mine)) if isinstance(mine, tuple) else f"{mine:g}" if isinstance(mine, float) else str(mine)
-            )
-            parts.append(f"{option} {shlex.quote(text)}")
+    for name, mine, _ in _differing("", options, usual):
+        option = f"--{name}".replace("_", "-")
+        parts.append(option if mine is True else f"{option} {shlex.quote(_text(mine))}")
     return parts
+
+
+def differences(options: Study, other: Study) -> list[str]:
+    """What sets a study apart from another, in words."""
+    words = []
+    for name, mine, theirs in _differing("", options, other):
+        has, had = ("" if value is None else f"{name} {_text(value)}" for value in (mine, theirs))
+        words.append(f"{has} instead of {_text(theirs)}" if has and had else has or f"no {had}")
+    return words
+
+
+def _differing(prefix: str, value: object, other: object) -> Iterator[tuple[str, object, object]]:
+    for name in vars(value):
+        mine, theirs = getattr(value, name), getattr(other, name)
+        if hasattr(mine, "__dataclass_fields__"):
+            yield from _differing(f"{prefix}{name}.", mine, theirs)
+        elif mine != theirs:
+            yield f"{prefix}{name}", mine, theirs
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -15,7 +15,6 @@ from torch import Tensor
 from tla.options import Stage
 from tla.runs.run import Run
 from tla.runs.scores import balanced_weights
-from tla.sound.rows import Rows
 from tla.sound.store import Store
 
 EVALUATION_BATCH = 64
@@ -40,7 +39,7 @@ class Feed:
         self._standard = None if self.standard is None else tuple(torch.from_numpy(x).to(device) for x in self.standard)
         self._resident = self._on_gpu()
 
-    def behind(self, banks: list[Rows], after: Stage) -> "Feed":
+    def behind(self, banks: list[np.ndarray], after: Stage) -> "Feed":
         """The same feed of a stage's outputs in place of pictures."""
         other = copy.copy(self)
         other.banks, other.after = banks, after
@@ -148,7 +147,7 @@ def count_batches(run: Run, clips: int) -> int:
     return len(_cuts(clips * (1 + augmented(run)), run.recipe.batch))
 
 
-def standard_of(pictures: np.ndarray | Rows, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standard_of(pictures: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and spread (3, mels, 1) of each band of each channel over clips and frames."""
     total = square = np.zeros(())
     for start in range(0, len(rows), STATISTICS_CLIPS):

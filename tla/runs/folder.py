@@ -119,12 +119,13 @@ class FinishedRun:
     @property
     def lost_weights(self) -> bool:
         """Whether training wrote weights that are no longer there."""
-        return not self.weights.is_file() and manifest.noted(self.weights) is not None
+        return not self.weights.is_file() and WEIGHTS in manifest.noted(self.path)
 
     def trained_weights(self) -> Path:
         """The file of the weights, known to be what training wrote."""
         if self.lost_weights:
-            raise _lost(self)
+            again = f"the command that `python -m tla.runs {self.key}` prints makes them again"
+            raise Damaged(f"run {self.key} has lost its weights ({self.weights} is gone)", again)
         try:
             manifest.check(self.weights)
         except ValueError as error:
@@ -159,27 +160,13 @@ def intact(path: Path) -> FinishedRun | None:
         return None
 
 
-def load_whole(path: Path) -> FinishedRun:
-    """A finished run with its weights; `Damaged` also where these were written and are gone."""
-    run = load(path)
-    if run.lost_weights:
-        raise _lost(run)
-    return run
-
-
 def whole(path: Path) -> FinishedRun | None:
-    """The same; None for a run that is still to be trained, or to be trained again."""
+    """A finished run that has what training wrote, its weights too; None for one that is to be trained, or trained again."""
     try:
-        return load_whole(path) if RunFolder(path).finished else None
+        run = load(path) if RunFolder(path).finished else None
     except Damaged:
         return None  # a study that needs it reports that, and trains it again
-
-
-def _lost(run: FinishedRun) -> Damaged:
-    return Damaged(
-        f"run {run.key} has lost its weights ({run.weights} is gone)",
-        f"the command that `python -m tla.runs {run.key}` prints makes them again",
-    )
+    return None if run is None or run.lost_weights else run
 
 
 def _content(path: Path) -> bytes:
@@ -342,30 +329,28 @@ def folders(runs: Path) -> list[RunFolder]:
 
 
 def find(runs: Path, prefix: str) -> FinishedRun:
-    """The finished run whose key begins with `prefix`; a folder of another name is not taken for it."""
-    every = folders(runs)
-    found = [folder for folder in every if folder.key.startswith(prefix)]
-    named = [folder for folder in found if _recorded_key(folder) == folder.key]
-    if not named:
-        renamed = found or [folder for folder in every if (_recorded_key(folder) or "").startswith(prefix)]
-        if renamed:
-            renamed[0].description()  # raises, with what it is
-        known = ", ".join(folder.key for folder in every[:6]) or "none"
+    """The finished run whose key begins with `prefix`; the folder of a copy is not taken for it."""
+    keys = {folder: _recorded_key(folder) for folder in folders(runs)}
+    found = [folder for folder, key in keys.items() if key == folder.key and key.startswith(prefix)]
+    if len(found) > 1:
+        raise UserError(f"{prefix!r} fits {len(found)} runs: {', '.join(folder.key for folder in found)}; give more of the key")
+    if not found:
+        for folder, key in keys.items():
+            if folder.key.startswith(prefix) or key.startswith(prefix):
+                folder.description()  # raises, with what it is
+        known = ", ".join(folder.key for folder in list(keys)[:6]) or "none"
         raise UserError(
             f"no run in {runs} has a key that begins with {prefix!r}; there: {known} (`python -m tla.runs` lists them)"
         )
-    if len(named) > 1:
-        raise UserError(f"{prefix!r} fits {len(named)} runs: {', '.join(folder.key for folder in named)}; give more of the key")
-    (folder,) = named
-    if not folder.finished:
-        epochs = counted(folder.count_epochs(), "epoch")
-        raise UserError(f"run {folder.key} is not finished ({epochs} so far); repeat the command that began it")
-    return load(folder.path)
+    if not found[0].finished:
+        epochs = counted(found[0].count_epochs(), "epoch")
+        raise UserError(f"run {found[0].key} is not finished ({epochs} so far); repeat the command that began it")
+    return load(found[0].path)
 
 
-def _recorded_key(folder: RunFolder) -> str | None:
-    """The key under which a run was written; None where that cannot be read."""
+def _recorded_key(folder: RunFolder) -> str:
+    """The key under which a run was written; its folder's name where that cannot be read, which is then found out."""
     try:
         return _decoded(folder.path / RUN, (folder.path / RUN).read_bytes(), Description).key
     except Damaged:
-        return None
+        return folder.key

@@ -22,8 +22,9 @@ from tla.manifest import vouched
 from tla.reference import TABLE1
 from tla.runs.folder import FinishedRun, Predictions, intact
 from tla.runs.folder import folders as all_folders
+from tla.runs.run import Run
 from tla.statistics import Estimate, Fold, share
-from tla.tables import unfinished
+from tla.tables import start, unfinished
 
 WORDS = ["key", "run", "data", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted"]
 WORDS += ["target", "name", "taken_for"]  # columns that hold words also where they look like numbers
@@ -41,7 +42,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def load_runs(runs: str | Path = "runs") -> pd.DataFrame:
-    """One row per finished run: what was trained, and what it scored under each selection rule, as shares of clips.
+    """One row per finished run: every option, and what it scored under each selection rule, as shares of clips.
 
     tla.load_runs().query("data == 'esc10'").sort_values("last")
     """
@@ -97,6 +98,7 @@ def _row(folder: FinishedRun) -> dict[str, object]:
         "data": run.data,
         "backbone": run.backbone,
         "weights": run.weights,
+        "start": start(run.weights, run.transfer),
         **asdict(run.transfer),
         "protocol": run.protocol,
         "fold": run.fold,
@@ -114,10 +116,16 @@ def _row(folder: FinishedRun) -> dict[str, object]:
         "multiply_adds": result.multiply_adds,
         "seconds_per_epoch": result.seconds_per_epoch,
         "precision": run.precision,
-        "lr": run.recipe.lr,
-        "batch": run.recipe.batch,
-        "augment": run.augment.kind,
+        **_options(run),
     }
+
+
+def _options(run: Run) -> dict[str, object]:
+    """The options of recipe, augmentation and picture; `epochs_asked` are those of the recipe, not those that there were."""
+    recipe = asdict(run.recipe) | {"drops": None if run.recipe.drops is None else ",".join(map(str, run.recipe.drops))}
+    recipe = {"lr": recipe.pop("lr"), "batch": recipe.pop("batch"), "augment": run.augment.kind} | recipe
+    recipe["epochs_asked"] = recipe.pop("epochs")
+    return recipe | {"augment_length": run.augment.length} | {f"picture_{k}": v for k, v in asdict(run.picture).items()}
 
 
 def clips_table(folders: Iterable[FinishedRun]) -> pd.DataFrame:

@@ -29,7 +29,6 @@ from tla.similarity.moments import Moments
 from tla.similarity.stream import Couple, batches, forward, points
 from tla.similarity.tables import ALL, CLASS, FLOOR, FREQUENCY, SCORE, TIME
 from tla.sound import spectrograms
-from tla.sound.rows import Rows
 from tla.statistics import reach
 
 STILL = 1e-6  # variance per point and variate (1 on average) below which nothing varies but rounding
@@ -112,7 +111,7 @@ def resolve(
     after: Listener,
     couples: Sequence[Couple],
     sides: dict[str, tuple[Side, Side]],
-    pictures: np.ndarray | Rows,
+    pictures: np.ndarray,
     groups: Sequence[np.ndarray],
     labels: np.ndarray,
     *,

@@ -25,7 +25,6 @@ from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.runs.infer import Listener
 from tla.similarity.moments import Batch, Cross, Moments, fold
-from tla.sound.rows import Rows
 from tla.statistics import deal
 
 GROUPS = 10
@@ -204,7 +203,7 @@ def accumulate(
     before: Listener,
     after: Listener,
     couples: Sequence[Couple],
-    pictures: np.ndarray | Rows,
+    pictures: np.ndarray,
     groups: Sequence[np.ndarray],
     spool: Spool,
     *,

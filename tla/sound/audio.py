@@ -16,8 +16,8 @@ DECODED = frozenset(
     [".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"]
 )
 SUFFIXES = DECODED | {".m4a", ".aac", ".wma"}  # these cannot be decoded, so they are named as bad and not passed over
-STREAMED = (0x7FFFFFFF, 0xFFFFFFFF)  # what a header says whose writer did not know the length
-UNKNOWN = (1 << 63) - 1  # what libsndfile says where a file does not say how many samples it has
+STREAMED = (0x7FFFFFFF, 0xFFFFFFFF)  # what a header holds whose writer did not know the length
+UNKNOWN = (1 << 63) - 1  # what libsndfile gives where a file does not state how many samples it has
 OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the largest Ogg page
 MOST_SAMPLES = (
     1 << 28
@@ -28,7 +28,7 @@ _BLOCK = 1 << 22  # values decoded at a time
 
 
 class BadClip(UserError):
-    """A sound file that cannot be used; the message names it and says what is wrong."""
+    """A sound file that cannot be used; the message names it and what is wrong."""
 
     def __init__(self, path: Path, wrong: str) -> None:
         super().__init__(f"{printable(str(path))}: {wrong}")
@@ -65,7 +65,7 @@ def read(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
 
 
 def header(path: Path) -> tuple[int, float] | None:
-    """Rate and seconds of a sound file, as it says itself; None if it does not say, or cannot be opened."""
+    """Rate and seconds of a sound file, as its header states them; None if it does not, or cannot be opened."""
     import soundfile
 
     try:
@@ -117,7 +117,7 @@ def _mono(file: "SoundFile") -> np.ndarray:
 
 
 def _is_cut_off(path: Path, kind: str, about: str) -> bool:
-    """Whether a file ends before its own header or pages say it should; libsndfile passes over that."""
+    """Whether a file ends before the end that its own header or pages state; libsndfile passes over that."""
     sizes = re.search(r"^\s*(?:data|SSND|Data Size|riff)\s*:\s*(\d+) \(should be (\d+)\)", about, re.MULTILINE)
     if sizes and int(sizes[1]) not in STREAMED and int(sizes[1]) > int(sizes[2]):
         return True

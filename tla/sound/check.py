@@ -5,7 +5,6 @@ known when its numbers are read (sources in two folds, duplicates, odd lengths).
 """
 
 import hashlib
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,19 +16,13 @@ import numpy as np
 from tla import console
 from tla.sound import audio, layouts, spectrograms
 from tla.sound.clips import Dataset
-from tla.sound.layouts import Listing, Row
+from tla.sound.sets.listing import Listing, Row, sounds
 
 SILENT_PEAK = 1e-4  # full scale is 1; -80 dB
 SHORT_S = 0.05  # half of the paper's Fourier window, which a clip must fill for its ends to be mirrored
 OFF_NOMINAL_S = 0.001  # encoders add or drop a few samples
 EXAMPLES = 3
 
-OFFICIAL_CLIPS = {"esc50": 2000, "esc10": 400, "urbansound8k": 8732, "gtzan": 1000}
-OFFICIAL_FOLDS = {"esc50": range(1, 6), "urbansound8k": range(1, 11)}  # by layout
-_NAMES = {  # layout: what a file's name says
-    "esc50": re.compile(r"(?P<fold>\d+)-(?P<source>\d+)-[A-Z]+-(?P<number>\d+)"),
-    "urbansound8k": re.compile(r"(?P<source>\d+)-(?P<number>\d+)-\d+-\d+"),
-}
 _WRONG = {
     "there is no such file": "missing",
     "holds no samples": "empty",
@@ -83,8 +76,8 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Heard:
-    """What a file holds; `wrong` says why it cannot be used."""
+class _Decoded:
+    """What a file holds; `wrong` is why it cannot be used."""
 
     wrong: str = ""
     text: str = ""
@@ -101,19 +94,19 @@ class _Heard:
 def check(what: Dataset | Path, name: str | None = None) -> Report:
     """Check a data set, or what lies at a path (as the named set, if a name is given), however broken its list may be."""
     listing = _listing(what) if isinstance(what, Dataset) else layouts.read(what, name)
-    heard = _listen(listing)
+    decoded = _decode_all(listing)
     findings = [
         *_list_findings(listing),
         *_name_findings(listing),
-        *_file_findings(listing, heard),
-        *_copy_findings(listing, heard),
+        *_file_findings(listing, decoded),
+        *_copy_findings(listing, decoded),
         *_fold_findings(listing),
         *([] if name in _PARTS else _unlisted_findings(listing)),
     ]
     found = (finding for finding in findings if finding.count)
     return Report(
         name=listing.name,
-        facts=tuple(_facts(listing, [h for h in heard if not h.wrong])),
+        facts=tuple(_facts(listing, [one for one in decoded if not one.wrong])),
         findings=tuple(sorted(found, key=lambda finding: not finding.error)),
     )
 
@@ -125,21 +118,21 @@ def _listing(dataset: Dataset) -> Listing:
     return Listing(name=dataset.name, layout=dataset.layout, root=dataset.root, rows=tuple(rows))
 
 
-def _listen(listing: Listing) -> list[_Heard]:
-    with console.progress("listening", len(listing.rows)) as bar, ThreadPoolExecutor(_READERS) as pool:
-        heard = []
-        for one in pool.map(_hear, [row.path for row in listing.rows]):
-            heard.append(one)
+def _decode_all(listing: Listing) -> list[_Decoded]:
+    with console.progress("decoding", len(listing.rows)) as bar, ThreadPoolExecutor(_READERS) as pool:
+        decoded = []
+        for one in pool.map(_decode, [row.path for row in listing.rows]):
+            decoded.append(one)
             bar.advance()
-    return heard
+    return decoded
 
 
-def _hear(path: Path) -> _Heard:
+def _decode(path: Path) -> _Decoded:
     try:
         samples, rate = audio.read(path)
     except audio.BadClip as error:
-        return _Heard(wrong=_WRONG.get(error.wrong, "unreadable"), text=error.wrong)
-    return _Heard(
+        return _Decoded(wrong=_WRONG.get(error.wrong, "unreadable"), text=error.wrong)
+    return _Decoded(
         seconds=len(samples) / rate,
         rate=rate,
         peak=float(np.abs(samples).max()),
@@ -152,13 +145,13 @@ def _finding(what: str, examples: Sequence[str], error: bool = False, count: int
 
 
 def _list_findings(listing: Listing) -> Iterator[Finding]:
-    """What the list itself says wrong; files that are not there are found by listening."""
+    """What is wrong with the list itself; files that are not there are found by decoding."""
     for what in dict.fromkeys(problem.what for problem in listing.problems):
         texts = [problem.text for problem in listing.problems if problem.what == what]
         if what != "missing file" or listing.name == "gtzan-filtered":
             yield _finding(what, texts, error=True)
-    expected = OFFICIAL_CLIPS.get(listing.name)
-    if expected is not None and len(listing.rows) != expected:
+    known = layouts.SETS.get(listing.name)
+    if known and (expected := known.clips) is not None and len(listing.rows) != expected:
         text = f"{len(listing.rows)} of {expected}: numbers do not compare with published ones"
         yield _finding("clips too few or too many", [text], count=abs(expected - len(listing.rows)))
     counts = Counter(row.label for row in listing.rows)
@@ -170,26 +163,28 @@ def _unlisted_findings(listing: Listing) -> Iterator[Finding]:
     """Sound files beside the listed ones: the list may be cut off."""
     if listing.layout in ("esc50", "urbansound8k", "toy"):
         listed = {row.path for row in listing.rows}
-        names = [_short(listing, path) for path in layouts.sounds(listing.root) if path not in listed]
+        names = [_short(listing, path) for path in sounds(listing.root) if path not in listed]
         yield _finding("sound file not listed", names)
 
 
 def _name_findings(listing: Listing) -> Iterator[Finding]:
-    """Folds that the set does not have, and rows that contradict what the file's name says."""
-    folds = OFFICIAL_FOLDS.get(listing.layout)
-    if folds is not None:
+    """Folds that the set does not have, and rows that contradict the file's name."""
+    known = layouts.SETS.get(listing.layout)
+    if known is None:
+        return
+    if (folds := known.folds) is not None:
         out = [f"{listing.name_of(row)}: fold {row.fold}" for row in listing.rows if row.fold not in folds]
         yield _finding("fold out of range", out, error=True)
-    if listing.layout not in _NAMES:
+    if known.names is None:
         return
     against: dict[str, list[str]] = {"number": [], "fold": [], "source": []}
     odd = []
     for row in listing.rows:
-        said = _NAMES[listing.layout].fullmatch(row.path.stem)
-        if said is None:
+        found = known.names.fullmatch(row.path.stem)
+        if found is None:
             odd.append(listing.name_of(row))
             continue
-        for part, value in said.groupdict().items():
+        for part, value in found.groupdict().items():
             listed = getattr(row, part)
             if str(listed) != value and listed != -1:
                 against[part].append(f"{listing.name_of(row)}: listed as {listed}")
@@ -198,9 +193,9 @@ def _name_findings(listing: Listing) -> Iterator[Finding]:
         yield _finding(f"{what} contradicts the file name", against[part], error=True)
 
 
-def _file_findings(listing: Listing, heard: Sequence[_Heard]) -> Iterator[Finding]:
+def _file_findings(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[Finding]:
     """What is wrong with single files."""
-    pairs = list(zip(listing.rows, heard, strict=True))
+    pairs = list(zip(listing.rows, decoded, strict=True))
     for wrong in ("missing", "unreadable", "empty", "not finite"):
         texts = [f"{listing.name_of(row)}: {one.text}" for row, one in pairs if one.wrong == wrong]
         yield _finding(wrong, texts, error=True)
@@ -217,10 +212,10 @@ def _file_findings(listing: Listing, heard: Sequence[_Heard]) -> Iterator[Findin
         yield _finding(f"not {nominal:g} s long", off)
 
 
-def _copy_findings(listing: Listing, heard: Sequence[_Heard]) -> Iterator[Finding]:
+def _copy_findings(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[Finding]:
     """The same sound more than once, worst first: under two labels, in two folds, or just twice."""
     same: dict[str, list[Row]] = defaultdict(list)
-    for row, one in zip(listing.rows, heard, strict=True):
+    for row, one in zip(listing.rows, decoded, strict=True):
         if not one.wrong and not one.silent:
             same[one.content].append(row)
     groups: dict[str, list[str]] = {"with different labels": [], "across folds": [], "": []}
@@ -249,7 +244,7 @@ def _fold_findings(listing: Listing) -> Iterator[Finding]:
     yield _finding("class in one fold only", sorted(label for label, folds in homes.items() if len(folds) == 1))
 
 
-def _facts(listing: Listing, heard: Sequence[_Heard]) -> Iterator[tuple[str, str]]:
+def _facts(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[tuple[str, str]]:
     counts = Counter(row.label for row in listing.rows).values()
     folds = Counter(row.fold for row in listing.rows if row.fold is not None)
     yield "clips", str(len(listing.rows))
@@ -257,11 +252,11 @@ def _facts(listing: Listing, heard: Sequence[_Heard]) -> Iterator[tuple[str, str
         yield "classes", f"{len(counts)}, of {min(counts)} to {max(counts)} clips"
     yield "folds", ", ".join(f"{fold}: {folds[fold]}" for fold in sorted(folds)) or "none given; they are made from a seed"
     yield "sources", str(len({row.source for row in listing.rows if row.source}) or "none given")
-    if heard:
-        seconds = np.array([one.seconds for one in heard])
+    if decoded:
+        seconds = np.array([one.seconds for one in decoded])
         lengths = f"{seconds.min():.2f} / {np.median(seconds):.2f} / {seconds.max():.2f} s"
         yield "shortest / median / longest", f"{lengths}; {seconds.sum() / 3600:.2f} h in all"
-        rates = Counter(one.rate for one in heard).most_common()
+        rates = Counter(one.rate for one in decoded).most_common()
         yield "sampling rates", ", ".join(f"{rate} Hz: {count}" for rate, count in rates)
 
 

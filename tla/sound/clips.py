@@ -6,49 +6,31 @@ Official folds are used as they are. Protocols: `paper` trains on all folds but 
 
 import csv
 import difflib
-import errno
 import hashlib
 import io
 import json
 import os
-import stat
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 import numpy as np
 
-from tla import console, manifest
 from tla.errors import UserError
 from tla.files import write_text
 from tla.options import Protocol
 from tla.sound import audio, layouts
 from tla.sound import folds as make
+from tla.sound.digests import digests
+from tla.sound.sets.listing import Listing
 
 NAMES = tuple(layouts.SHAPES)
-FOLDERS = {  # where a named set may lie below the data root; the first is where a download puts it
-    "esc50": ("ESC-50", "ESC-50-master", "esc50"),
-    "esc10": ("ESC-10", "ESC-10-master", "esc10", "ESC-50", "ESC-50-master", "esc50"),
-    "urbansound8k": ("UrbanSound8K", "urbansound8k"),
-    "gtzan": ("genres", "gtzan", "GTZAN"),
-    "gtzan-filtered": ("genres", "gtzan", "GTZAN"),
-}
 RATE = 44100  # own data: brought to this rate, or to the commonest one of the clips if that is lower
 COLUMNS_PER_SECOND, FEWEST_COLUMNS, MOST_COLUMNS = 50, 250, 1500  # the paper's 250 for 5 s and 1500 for 30 s
 MEASURED = 500  # own data: clips whose length and rate are looked at, evenly spread
-
-_READERS = 8
-_READ_AT_ONCE = 1024  # files
-_SAVE_EVERY_S = 300.0
-SETTLED_NS = 3_000_000_000  # two changes within a tick of a file system's clock, 2 s on the coarsest, look like one
-
-Known = tuple[int, int, int, str]  # of a file: its size, its times of change (of content, of anything), and its digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +74,7 @@ class Dataset:
     folds_are: Literal["given", "made", "fixed"] = "given"
     """given with the clips; made from a seed; or fixed: one split, test clips in fold 1, validation in 2, training in 3."""
     synthetic: bool = False
-    """Its sounds are computed, not recorded: a score on them says nothing about the world."""
+    """Its sounds are computed, not recorded: a score on them means nothing for the world."""
     memory: Path | None = field(default=None, compare=False)
     """A JSON file that remembers the digests of files, so that unchanged ones are not read again."""
 
@@ -135,7 +117,7 @@ class Dataset:
     @cached_property
     def contents(self) -> tuple[str, ...]:
         """A digest of each clip's bytes."""
-        return _digests([clip.path for clip in self.clips], self.memory)
+        return digests([clip.path for clip in self.clips], self.memory, most=audio.MOST_BYTES)
 
     @cached_property
     def digest(self) -> str:
@@ -177,8 +159,8 @@ def find(data: str, data_root: Path) -> tuple[Path, str | None]:
         from tla.sound import toy
 
         return toy.ensure(data_root / "toy"), data
-    if data in FOLDERS:
-        for folder in FOLDERS[data]:
+    if data in layouts.SETS:
+        for folder in layouts.SETS[data].folders:
             if (data_root / folder).is_dir():
                 return data_root / folder, data
         raise UserError(_missing(data, data_root))
@@ -195,7 +177,7 @@ def find(data: str, data_root: Path) -> tuple[Path, str | None]:
 
 
 def _missing(name: str, data_root: Path) -> str:
-    looked = ", ".join(dict.fromkeys(FOLDERS[name]))
+    looked = ", ".join(layouts.SETS[name].folders)
     root = "" if data_root == Path("data") else f" --data-root {data_root}"
     return (
         f"{name} is not in {data_root} (looked for a folder {looked})\n"
@@ -205,7 +187,7 @@ def _missing(name: str, data_root: Path) -> str:
     )
 
 
-def _judged(listing: layouts.Listing, memory: Path) -> Dataset:
+def _judged(listing: Listing, memory: Path) -> Dataset:
     """The data set of a sound listing, with folds and a shape."""
     rows, classes = listing.rows, listing.classes
     names = [listing.name_of(row) for row in rows]
@@ -231,7 +213,7 @@ def _judged(listing: layouts.Listing, memory: Path) -> Dataset:
     )
 
 
-def _folds(listing: layouts.Listing, sources: Sequence[str]) -> tuple[Literal["given", "made", "fixed"], list[int]]:
+def _folds(listing: Listing, sources: Sequence[str]) -> tuple[Literal["given", "made", "fixed"], list[int]]:
     """Each clip's fold, or what makes it impossible to hold clips out."""
     labels = [row.label for row in listing.rows]
     counts = Counter(labels)
@@ -252,7 +234,7 @@ def _folds(listing: layouts.Listing, sources: Sequence[str]) -> tuple[Literal["g
 
 
 def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
-    """Own data: rate, length and picture width from the files' headers; files that cannot be opened have no say."""
+    """Own data: rate, length and picture width from the files' headers; files that cannot be opened do not count."""
     headers = list(filter(None, map(audio.header, paths[:: -(-len(paths) // MEASURED)])))
     if not headers:
         raise UserError(
@@ -263,64 +245,6 @@ def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
     frames = min(MOST_COLUMNS, max(FEWEST_COLUMNS, round(seconds * COLUMNS_PER_SECOND)))
     commonest = max(Counter(rates).items(), key=lambda item: (item[1], item[0]))[0]
     return min(RATE, commonest), seconds, frames
-
-
-def _digests(paths: Sequence[Path], memory: Path | None) -> tuple[str, ...]:
-    """A digest of each file's bytes, from memory where size and times of change are those of last time."""
-    known, digests, unsaved, saved = _recall(memory), [], 0, time.monotonic()
-    settled = time.time_ns() - SETTLED_NS
-    fresh: set[str] = set()  # keys of files that may yet be changed without a sign of it: they are not remembered
-    try:
-        with console.progress("reading clips", len(paths)) as bar, ThreadPoolExecutor(_READERS) as pool:
-            for start in range(0, len(paths), _READ_AT_ONCE):
-                some = paths[start : start + _READ_AT_ONCE]
-                marks = [(found.st_size, found.st_mtime_ns, found.st_ctime_ns) for found in map(_stat, some)]
-                keys = [str(path.absolute()) for path in some]
-                new = [i for i, key in enumerate(keys) if key not in known or known[key][:3] != marks[i]]
-                for i, digest in zip(new, pool.map(digest_of, [some[i] for i in new]), strict=True):
-                    known[keys[i]] = (*marks[i], digest)
-                digests += [known[key][3] for key in keys]
-                bar.advance(len(some))
-                fresh |= {keys[i] for i in new if max(marks[i][1:]) > settled}
-                unsaved += sum(keys[i] not in fresh for i in new)
-                if unsaved and memory is not None and time.monotonic() - saved > _SAVE_EVERY_S:
-                    _remember(known, fresh, memory)  # reading a million files takes hours, and may be interrupted
-                    unsaved, saved = 0, time.monotonic()
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    if unsaved and memory is not None:
-        _remember(known, fresh, memory)
-    return tuple(digests)
-
-
-def _stat(path: Path) -> os.stat_result:
-    """Of a file that can be read to its end: a pipe would be waited at, and a device read, for ever."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size > audio.MOST_BYTES:
-        wrong = "is too large for a clip" if stat.S_ISREG(found.st_mode) else "is not a file"
-        raise OSError(errno.EINVAL, wrong, str(path))
-    return found
-
-
-def digest_of(path: Path) -> str:
-    """What tells a file's bytes apart from all others."""
-    return manifest.digest_of(path)[:32]
-
-
-def _recall(memory: Path | None) -> dict[str, Known]:
-    if memory is None or not memory.is_file():
-        return {}
-    try:
-        return msgspec.json.decode(memory.read_bytes(), type=dict[str, Known])
-    except (OSError, msgspec.MsgspecError, ValueError):  # it only saves work: a broken one is made anew
-        return {}
-
-
-def _remember(known: dict[str, Known], fresh: set[str], memory: Path) -> None:
-    try:
-        write_text(memory, json.dumps({key: entry for key, entry in known.items() if key not in fresh}) + "\n")
-    except OSError as error:
-        console.say(f"{memory} cannot be written ({error.strerror}), so the clips will be read again next time")
 
 
 def write_folds(dataset: Dataset, path: Path) -> None:

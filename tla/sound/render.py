@@ -19,7 +19,7 @@ BLOCK_FRAMES = 2000  # inverted at a time, so that a long clip's spectrum need n
 
 
 def strength(attribution: np.ndarray) -> np.ndarray:
-    """How strongly an attribution (windows, mels, columns) speaks for its target around each cell (mels, columns).
+    """How strongly an attribution (windows, mels, columns) supports its target around each cell (mels, columns).
 
     What is positive of its sum over the windows, smoothed, as a multiple of the level above which three tenths of it lie.
     Positive first, then smoothed: signs alternate from cell to cell, and a smoothed sum is spots that sound like nothing.
@@ -47,14 +47,14 @@ def split(
     The mask's columns lie evenly between the samples of `span`, by default the whole clip; what lies outside it is rest.
     """
     samples = np.asarray(samples, np.float32)
-    heard = _through(samples, mask, options, span or (0, len(samples)))
-    return heard, samples - heard
+    passed = _through(samples, mask, options, span or (0, len(samples)))
+    return passed, samples - passed
 
 
 def gains(mask: np.ndarray, options: Picture) -> np.ndarray:
-    """The mask at each of the FFT's frequencies (bins, columns): the mean of the bands that hear it, by how well they do."""
+    """The mask at each of the FFT's frequencies (bins, columns): the mean of the bands that cover it, weighted."""
     bank = filterbank(resolved(options)[0], options.mels).copy()
-    bank[0, 0] = bank[-1, -1] = 1  # the two ends, which no band hears, go with the band beside them
+    bank[0, 0] = bank[-1, -1] = 1  # the two ends, which no band covers, go with the band beside them
     return bank / bank.sum(axis=1, keepdims=True) @ mask
 
 
@@ -65,7 +65,7 @@ def _through(samples: np.ndarray, mask: np.ndarray, options: Picture, span: tupl
     (window, hop), n_fft = window_and_hop(rate, WINDOW_S, HOP_S), fft_length(rate)
     sizes: dict[str, Any] = {"n_fft": n_fft, "win_length": window, "hop_length": hop}
     margin = -(-n_fft // hop) * hop  # frames further away than this do not reach into a block
-    heard = np.empty_like(samples)
+    passed = np.empty_like(samples)
     for start in range(0, len(samples), BLOCK_FRAMES * hop):
         first, stop = max(0, start - margin), min(len(samples), start + BLOCK_FRAMES * hop)
         part = samples[first : stop + margin].astype(np.float64)
@@ -73,8 +73,8 @@ def _through(samples: np.ndarray, mask: np.ndarray, options: Picture, span: tupl
         spectrum = librosa.stft(part, pad_mode="constant", **sizes)
         centres = np.minimum(first + hop * np.arange(spectrum.shape[1]), len(samples))
         spectrum *= _at(by_bin, centres, span)
-        heard[start:stop] = librosa.istft(spectrum, length=len(part), **sizes)[start - first : stop - first]
-    return heard
+        passed[start:stop] = librosa.istft(spectrum, length=len(part), **sizes)[start - first : stop - first]
+    return passed
 
 
 def _at(columns: np.ndarray, places: np.ndarray, span: tuple[int, int]) -> np.ndarray:

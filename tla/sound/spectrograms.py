@@ -23,7 +23,7 @@ FFT_S = 0.100  # length of the FFT, for all three windows
 FLOOR = 1e-6  # added to the power before the log
 SILENCE = math.log(FLOOR)  # what a silent cell holds: -13.8155
 BEYOND = 1.5  # times full scale; above, a sound is not within the range of a recording, and a shortcut is no longer exact
-LOWEST_RATE = 1000  # hertz; below, the shortest window is a few samples and says nothing
+LOWEST_RATE = 1000  # hertz; below, the shortest window is a few samples, which is no spectrum
 
 _BLOCK = 16  # frames transformed at a time, so that their spectra stay in the cache
 _BANDS = 16  # mel bands that share a matrix product; a product over all of them would mostly multiply zeros
@@ -151,7 +151,7 @@ class _Analysis:
     frame: int  # samples in a frame, of which the window is the middle
     hop: int
     taper: np.ndarray  # (window,)
-    n_fft: int  # of the FFT that is computed: the frame's length, or a smaller one that says the same
+    n_fft: int  # of the FFT that is computed: the frame's length, or a smaller one with the same result
     bank: tuple[tuple[slice, slice, np.ndarray], ...]  # parts of the map (bins, mels): which bins, which bands, weights
 
 
@@ -197,12 +197,12 @@ def _smaller_bank(bank: np.ndarray, window: int, frame: int, n_fft: int) -> np.n
 
 
 def _parts(bank: np.ndarray) -> tuple[tuple[slice, slice, np.ndarray], ...]:
-    """The map (bins, mels) cut into groups of neighbouring bands, each with the bins that it hears."""
+    """The map (bins, mels) cut into groups of neighbouring bands, each with the bins that it covers."""
     parts = []
     for first in range(0, bank.shape[1], _BANDS):
         bands = slice(first, min(first + _BANDS, bank.shape[1]))
-        heard = np.flatnonzero(bank[:, bands].any(axis=1))
-        bins = slice(heard[0], heard[-1] + 1)
+        covered = np.flatnonzero(bank[:, bands].any(axis=1))
+        bins = slice(covered[0], covered[-1] + 1)
         parts.append((bins, bands, np.ascontiguousarray(bank[bins, bands])))
     return tuple(parts)
 

@@ -2,8 +2,8 @@
 
 One folder per contents of the clips and picture options. In it lie `clean.npy` and one file per augmented variant, each
 (clips, 3, mels, frames), and `store.json`, which describes them. Variant k of a clip is drawn from k and the clip's own
-content: it is the same in whatever data set, order or run it is made, and a bigger bank adds to a smaller one. A picture that
-was damaged is made again when it is read.
+content: it is the same in whatever data set, order or run it is made, and a bigger bank adds to a smaller one. A file that is
+not as `SHA256SUMS` has it is made again when the store is opened.
 """
 
 import hashlib
@@ -19,7 +19,9 @@ import numpy as np
 
 from tla.errors import UserError
 from tla.files import held
+from tla.manifest import SUMS
 from tla.options import Augment, Picture
+from tla.sound.arrays import opened, writing_to
 from tla.sound.augment import draw, parse_kind
 from tla.sound.build import (
     CLEAN,
@@ -28,15 +30,12 @@ from tla.sound.build import (
     Build,
     Elsewhere,
     Job,
-    Shard,
     generator,
     pictures,
-    send_shard,
     stop,
     variant_file,
 )
 from tla.sound.clips import Dataset
-from tla.sound.rows import Rows, writing_to
 from tla.sound.workers import AHEAD, cores, ordered, standing_crew
 
 _LIVE_AHEAD = 64  # live pictures computed ahead of their use, at least: two batches
@@ -62,36 +61,24 @@ class Store:
 
     @property
     def files(self) -> list[Path]:
-        """What it consists of on disk, its description first: pictures without one mean nothing."""
+        """What it consists of on disk: pictures, their description, and the manifest without which they mean nothing."""
         names = [variant_file(self.augment.length, k) for k in range(self.variants)]
-        return [self.folder / name for name in (DESCRIPTION, CLEAN, *names)]
+        return [self.folder / name for name in (DESCRIPTION, CLEAN, *names, SUMS)]
 
-    @property
-    def clean(self) -> Rows:
+    @cached_property
+    def clean(self) -> np.ndarray:
         """float16 (clips, 3, mels, frames), on disk."""
-        return self._rows(CLEAN, None)
+        return opened(self.folder / CLEAN)
 
-    def variant(self, k: int) -> Rows:
+    @cached_property
+    def _variants(self) -> list[np.ndarray]:
+        return [opened(self.folder / variant_file(self.augment.length, k)) for k in range(self.variants)]
+
+    def variant(self, k: int) -> np.ndarray:
         """The k-th augmented variant of every clip, float16 (clips, 3, mels, frames), on disk."""
         if not 0 <= k < self.variants:
             raise IndexError(f"there is no variant {k}; the store was opened with {self.variants}")
-        return self._rows(variant_file(self.augment.length, k), k)
-
-    def _rows(self, name: str, variant: int | None) -> Rows:
-        """A file, opened once, as it remembers which of its rows have been checked."""
-        if name not in self._opened:
-            self._opened[name] = Rows(self.folder / name, partial(self._again, variant))
-        return self._opened[name]
-
-    @cached_property
-    def _opened(self) -> dict[str, Rows]:
-        return {}
-
-    def _again(self, variant: int | None, row: int) -> np.ndarray | None:
-        """A picture made once more; None if its clip is not here, or another one is."""
-        shard = Shard(row, ((self.dataset.clips[row].path, self.dataset.contents[row]),), (variant,))
-        sent = send_shard(shard, self.picture, self.augment.length)
-        return None if sent is None else sent[1][0][0]
+        return self._variants[k]
 
     def live(self, indices: Iterable[int], *, seed: int, epoch: int) -> Iterator[np.ndarray]:
         """New augmented float16 pictures (3, mels, frames), in order, computed ahead of use by worker processes.

@@ -2,7 +2,7 @@
 
 Clips of a class differ in pitch, time, number, level, colour and background noise. Classes come in pairs that share their mean
 spectrum and differ in how it moves (rising and falling chirps, regular clicks and irregular crackle, steady rain and
-swelling waves, slow siren and fast trill), so that a mean over time does not tell them apart.
+swelling waves, slow siren and fast trill), so that a mean over time does not separate them.
 """
 
 import csv
@@ -49,7 +49,7 @@ def _is_current(folder: Path) -> bool:
 
 
 def make(folder: Path, seed: int = 0, clips_per_class: int = 40) -> None:
-    """Make the toy set: sound files, their list `toy.csv`, and `toy.json`, which says that it is synthetic."""
+    """Make the toy set: sound files, their list `toy.csv`, and `toy.json`, which marks it as synthetic."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch(folder.parent, ".toy-") as made:
         new = made / "new"

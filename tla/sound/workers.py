@@ -1,21 +1,26 @@
 """Work on clips in processes of their own: results in the order of the items, computed some way ahead of their use.
 
 Processes are spawned, never forked (the parent may hold the threads of torch), use one thread each, and end with their parent.
+They do not import the main module of the program that starts them: a script needs no `if __name__ == "__main__"`.
 """
 
 import functools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
 
 from tla.errors import UserError
+from tla.interrupts import held_back
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,7 +69,7 @@ def ordered(pool: Pool, work: Callable[[Item], Result], items: Iterable[Item], a
     begun: deque[Promise[Result]] = deque()
     try:
         for item in items:
-            with interrupt_held_back():
+            with held_back():  # also by the pool's own threads
                 begun.append(pool.submit(work, item))
             if len(begun) >= ahead:
                 yield begun.popleft().result()
@@ -72,34 +77,45 @@ def ordered(pool: Pool, work: Callable[[Item], Result], items: Iterable[Item], a
             yield begun.popleft().result()
     except BrokenProcessPool:
         standing_crew.cache_clear()
-        raise UserError(
-            "a worker process died, most likely for lack of memory; "
-            "free some (a script of your own also needs `if __name__ == '__main__':` around what it does)"
-        ) from None
+        raise UserError("a worker process died, most likely for lack of memory; free some") from None
     finally:
         for future in begun:
             future.cancel()
 
 
-@contextmanager
-def interrupt_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the block ends. A process that is started in it never hears of it: the parent ends its workers."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+class Worker(SpawnProcess):
+    """A process that does not import the main module of this one, and does not get Ctrl-C."""
+
+    def start(self) -> None:
+        with _STARTING, held_back():
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")  # else its file would be run once more, from the top
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+
+
+class _OfCrew(Worker):
+    """One that is ended when this process ends."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more, daemon=True)
+
+
+class _Context(SpawnContext):
+    Process = _OfCrew
+
+
+_STARTING = threading.Lock()
 
 
 def _hire(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin)
+    return ProcessPoolExecutor(workers, mp_context=_Context(), initializer=begin)
 
 
 def begin() -> None:
-    """How a worker process starts: one thread, deaf to Ctrl-C, and not outliving its parent."""
+    """How a worker process starts: one thread, Ctrl-C ignored, and not outliving its parent."""
     import numpy as np  # noqa: F401  loads the library whose threads are limited here
     from threadpoolctl import threadpool_limits
 
@@ -109,7 +125,7 @@ def begin() -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot say goodbye, and its workers would wait for it for ever."""
+    """A killed parent cannot end its workers, and they would wait for it for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

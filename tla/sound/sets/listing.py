@@ -1,0 +1,159 @@
+"""What a list of clips holds, before any judgement.
+
+A `Listing` holds every clip that is named, in order of name, and beside them what is wrong with the list itself: rows that
+cannot be understood, files that are not there. Loading stops at the first such problem, checking shows them all.
+Only what leaves nothing to list (no such columns, no sound files) is an error here.
+"""
+
+import csv
+import io
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tla.console import UNPRINTABLE
+from tla.errors import UserError
+from tla.sound.audio import SUFFIXES
+
+_CSV_FORM = "path,label[,fold][,source]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One clip as it is listed."""
+
+    path: Path
+    label: str
+    number: int = -1  # the class's number in the set, which orders the classes; -1 where labels order themselves
+    fold: int | None = None
+    source: str = ""  # the recording it was cut from; its own where none is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something wrong with a list: what kind of thing, and one sentence that names the place."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """All clips that a folder or a CSV names, and what is wrong with the list."""
+
+    name: str
+    layout: str  # esc50, urbansound8k, gtzan, toy, csv, folder
+    root: Path
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def name_of(self, row: Row) -> str:
+        """The clip's path below the root, with forward slashes."""
+        return Path(os.path.relpath(row.path, self.root)).as_posix()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In order of the set's class numbers; else labels that are all numbers by value, else by name."""
+        numbers = {row.label: row.number for row in self.rows}
+        as_numbers = all(label.isdecimal() for label in numbers)
+        return tuple(sorted(numbers, key=lambda label: (numbers[label], int(label) if as_numbers else 0, label)))
+
+
+def sounds(folder: Path) -> list[Path]:
+    """The sound files below a folder, by name; hidden ones (such as the `._*` litter of some archives) are no clips."""
+    found = []
+    for where, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(where, name) for name in files if not name.startswith(".")]
+    for path in found:
+        must_be_printable(folder, path.name)
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+
+
+def must_be_printable(folder: Path, name: str) -> None:
+    if UNPRINTABLE.search(name):
+        why = "is not UTF-8" if name != name.encode(errors="replace").decode() else "holds control characters"
+        raise UserError(f"{folder}: the file name {name!a} {why}, and cannot be used; rename it")
+
+
+def table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str], Problem | None]]:
+    """Line number, cells by column, and what is wrong with the row's form, for each row of a CSV with a header."""
+    try:
+        reader = csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
+        header = [cell.strip() for cell in next(reader, [])]
+        used = (*needed, "fold", "source")
+        twice = [column for column in used if header.count(column) > 1]
+        if twice:
+            raise UserError(f"{path}: has the column {twice[0]} more than once")
+        lacking = [column for column in needed if column not in header]
+        if lacking:
+            has = ",".join(header) or "no header"
+            raise UserError(
+                f"{path}: lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}; "
+                f"it has {has}, and needs {_CSV_FORM if 'path' in needed else ','.join(needed)}, separated by commas"
+            )
+        for cells in reader:
+            if len(cells) == len(header):
+                row = dict(zip(header, map(str.strip, cells), strict=True))
+                odd = any(UNPRINTABLE.search(row.get(column, "")) for column in used)  # as in names of files
+                wrong = bad_row(path, reader.line_num, "holds control characters") if odd else None
+                yield reader.line_num, {} if wrong else row, wrong
+            elif any(map(str.strip, cells)):
+                yield reader.line_num, {}, bad_row(path, reader.line_num, f"has {len(cells)} cells, the header {len(header)}")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 text (at byte {error.start}); save it as CSV in UTF-8") from None
+    except (csv.Error, OSError) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error})") from None
+
+
+def bad_row(table: Path, line: int, text: str) -> Problem:
+    return Problem(what="bad row", text=f"{table} line {line}: {text}")
+
+
+def whole(cell: str | None) -> int | None:
+    return int(cell) if cell is not None and re.fullmatch(r"[+-]?\d{1,9}", cell) else None
+
+
+def ordered(
+    name: str, layout: str, root: Path, table: Path, lined: Sequence[tuple[int, Row]], problems: list[Problem]
+) -> Listing:
+    """The listing of a CSV's rows, with the problems that show only when they are seen together, or on the disk."""
+    if not lined and not problems:
+        raise UserError(f"{table}: lists no clips")
+    first: dict[Path, int] = {}
+    classes: dict[tuple[str, int], int] = {}
+    for line, row in lined:
+        if row.path in first:
+            text = f"{table} line {line}: {row.path} is listed already in line {first[row.path]}"
+            problems.append(Problem(what="listed twice", text=text))
+        elif not _is_file(row.path):
+            problems.append(Problem(what="missing file", text=f"{table} line {line}: there is no file {row.path}"))
+        first.setdefault(row.path, line)
+        classes.setdefault((row.label, row.number), line)
+    problems += _contradictions(table, classes)
+    rows = tuple(sorted((row for _, row in lined), key=lambda row: row.path))
+    return Listing(name=name, layout=layout, root=root, rows=rows, problems=tuple(problems))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long to be one, a folder that may not be looked into
+        return False
+
+
+def _contradictions(table: Path, classes: dict[tuple[str, int], int]) -> Iterator[Problem]:
+    """Class names with several numbers, and numbers with several names; `classes` gives the first line of each pair."""
+    names = Counter(label for label, _ in classes)
+    numbers = Counter(number for _, number in classes if number != -1)
+    for (label, number), line in classes.items():
+        if names[label] > 1 or numbers[number] > 1:
+            yield bad_row(table, line, f"class {number} is called {label} here, and other lines of the list contradict it")
+
+
+def named(listing: Listing, name: str, classes: int) -> Listing:
+    """Only with all its classes does a folder in a set's layout bear the set's name."""
+    return replace(listing, name=name if len(listing.classes) == classes else listing.root.name)
