@@ -17,6 +17,7 @@ from typing import Literal
 
 FOLDERS = ("data_root", "runs", "figures")  # the options of a command that name folders
 TAKES = {"data": ("data_root",), "runs": ("runs",), "predict": ("runs",)}  # of those that do not have all
+FIRST = "--data toy --backbone efficientnet_lite0 --recipe.lr 1e-3"  # options of a study that works everywhere
 _PLACES: ContextVar[Mapping[str, str]] = ContextVar("places", default=MappingProxyType({}))
 PIPE_WIDTH = 200  # characters in a line that goes to a file or pipe
 PLAIN_EVERY_S = 20.0  # seconds between two lines of progress in a log file

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tla import cli
-from tla.errors import UserError
+from tla.errors import Damaged, UserError
 from tla.options import Place, Study
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def main(
     starts = _starts(baseline, folder, study, place)
     listener = infer.load(folder, device)
     made = explained.explain(listener, files, wanted, baseline, starts, tolerance=tolerance, memory=memory)
-    name = _name(paths, classes, target, baseline) + variant
+    name = _free(figures, _name(paths, classes, target, baseline) + variant, paths)
     draw.publish(made, figures, name)
     if listen:
         draw.publish_listening(explained.listen(listener, made, figures / name), figures, name)
@@ -113,6 +113,25 @@ def _name(clip: Sequence[Path], classes: Sequence[str], target: str | None, base
         shown = f"clip_{shown}"
     words = [NAME, shown, plain(target or ""), "" if baseline == SILENCE else plain(baseline)]
     return "_".join(word for word in words if word)
+
+
+def _free(folder: Path, name: str, clip: Sequence[Path]) -> str:
+    """The name, with a number behind it where other clips of that name have been explained in a folder."""
+    number, numbered = 1, name
+    while clip and not _shows(folder / f"{numbered}.csv", clip):
+        number += 1
+        numbered = f"{name}_{number}"
+    return numbered
+
+
+def _shows(table: Path, clip: Sequence[Path]) -> bool:
+    """Whether a table is about these clips, or none, or cannot be read."""
+    from tla.runs import tables
+
+    try:
+        return not table.is_file() or set(tables.read(table)["file"]) == set(map(str, clip))
+    except Damaged:
+        return True
 
 
 def redraw(place: Place, study: Study) -> None:

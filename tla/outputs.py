@@ -214,12 +214,11 @@ def stems(begin: str, end: str, *, whole: bool = False) -> Callable[[Path], list
 # Files at other places
 
 
-def refuse_to_replace(path: Path, new: str, *, overwrite: bool) -> None:
-    """`UserError` where a CSV or JSON file is, unless it holds the same columns, so that the same command can be repeated."""
-    if overwrite or not path.exists():
-        return
-    if _columns(path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "") != _columns(new):
-        raise UserError(f"{path} is there, and is not a table of this command: --overwrite replaces it, or name another file")
+def write_over(path: Path, text: str, *, overwrite: bool) -> None:
+    """Write a CSV or JSON file. In place of one that is there only if that has the same columns, or if it may be replaced."""
+    if path.is_file() and not overwrite and _columns(path.read_text(encoding="utf-8", errors="replace")) != _columns(text):
+        raise UserError(f"{path} is there, and holds no such table: --overwrite replaces it, or name another file")
+    write_text(path, text)
 
 
 def _columns(text: str) -> list[str]:

@@ -20,6 +20,7 @@ def main(
     top: int = 3,
     csv: str | None = None,
     json: str | None = None,
+    overwrite: bool = False,
     runs: str = "runs",
     device: str = "auto",
 ) -> None:
@@ -31,14 +32,15 @@ def main(
         top: How many classes to name.
         csv: Write every class's probability for every file to this file.
         json: The same as JSON.
+        overwrite: Replace these files even if they are not such tables.
         runs: Folder for runs.
         device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
     """
     if not files or not run:
-        raise UserError("give sound files or folders, and --run KEY (`python -m tla.runs` lists the runs)")
+        raise UserError(f"give sound files or folders, and --run KEY (`{console.command('runs')}` lists the runs)")
     if top < 1:
         raise UserError(f"--top is {top}; at least one class is named")
-    from tla.files import write_text
+    from tla.outputs import write_over
     from tla.runs.device import choose_device
     from tla.runs.folder import find
     from tla.runs.infer import classify
@@ -51,9 +53,9 @@ def main(
     rows = [[file, *(f"{name} {100 * p:.1f} %" for name, p in items)] for file, items in best.items()]
     console.table(["file", *(f"{place}." for place in range(1, min(top, predicted.shape[1] - 1) + 1))], rows)
     if csv:
-        write_text(Path(csv), predicted.to_csv(index=False))
+        write_over(Path(csv), predicted.to_csv(index=False), overwrite=overwrite)
     if json:
-        write_text(Path(json), predicted.to_json(orient="records", indent=2))
+        write_over(Path(json), predicted.to_json(orient="records", indent=2), overwrite=overwrite)
     for file, reason in wrong.items():
         console.say(f"error: {file}: {reason}")
     if wrong:

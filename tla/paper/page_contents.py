@@ -31,6 +31,8 @@ FIGURES = {  # how a figure's file begins -> its title, in the order of the page
     "fig2b_fusion_controls": "Which stages need pretrained weights? With controls",
     "fig2c_freeze": "Which stages must be free to move? (Fig. 2c)",
     "cutoff": "Which stages are needed at all? (section IV-B)",
+    "train_confusion": "What is taken for what?",
+    "train_compared_confusion": "What is taken for what, from pretrained and from random weights?",
     "table2_ensemble": "Do several runs beat one? (Table II)",
     "fig3_ig": "Where does the network look? (Fig. 3)",
     "fig3_ig_audit": "Is it the energy and its borders?",

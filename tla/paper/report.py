@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tla import outputs
+from tla import console, outputs
 from tla.console import counted
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
@@ -122,7 +122,7 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
             found.setdefault(place, []).append(case)
     if not found:
         what = f"on {only.data or 'any data'} with {only.backbone or 'any backbone'}"
-        raise UserError(f"no finished run in {runs} is {what}; `python -m tla.runs` lists those that there are")
+        raise UserError(f"no finished run in {runs} is {what}; `{console.command('runs')}` lists those that there are")
     for prefix in only.studies:
         fitting = {
             place: [case for case in cases if any(folder.key.startswith(prefix) for folder in case.folders)]
@@ -132,7 +132,7 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
         if len(places) != 1 or len(fitting[places[0]]) != 1:
             fits = counted(sum(map(len, fitting.values())), "study", "studies") if places else "no study"
             raise UserError(
-                f"--study {prefix} fits {fits}: give the beginning of a run's key (`python -m tla.runs` lists them)"
+                f"--study {prefix} fits {fits}: give the beginning of a run's key (`{console.command('runs')}` lists them)"
             )
         found[places[0]] = fitting[places[0]]
     return found
