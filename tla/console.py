@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -58,6 +59,15 @@ def command(name: str, more: str = "") -> str:
     taken = TAKES.get(name, FOLDERS)
     given = [f"--{place.replace('_', '-')} {shlex.quote(value)}" for place, value in _PLACES.get().items() if place in taken]
     return " ".join(filter(None, [f"python -m tla.{name}", more, *given]))
+
+
+def written(paths: Iterable[Path]) -> None:
+    """Print which files were written: their folders, and below each their names."""
+    folders: dict[Path, list[str]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path.name)
+    for folder, names in folders.items():
+        print(f"\n{folder}/\n  {'  '.join(names)}")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

@@ -19,7 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from tla.console import say
+from tla.console import say, written
 from tla.errors import UserError
 from tla.files import held, write_text
 from tla.options import Place, Study
@@ -199,7 +199,7 @@ def redraw(
     if not there:
         what = f"{place.figures} holds no tables of this command's figures (of the study that is asked for)"
         raise UserError(f"--redraw: {what}; without --redraw it makes them")
-    print("  ".join(str(path) for path, stem in there for path in draw(path, stem)))
+    written([path for path, stem in there for path in draw(path, stem)])
 
 
 def stems(begin: str, end: str, *, whole: bool = False) -> Callable[[Path], list[str]]:

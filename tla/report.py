@@ -80,7 +80,7 @@ def main(
 
         room = make_page_clips.of(report.runs, folder, place, where, clips=clips) if clips else None
         paths.append(page_contents.publish(report, folder, room))
-    print("\n" + "  ".join(str(path) for path in paths))
+    console.written(paths)
     return None
 
 

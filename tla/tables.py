@@ -44,7 +44,8 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     if "best" in runs:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
     note += f"; {MACRO}" + (", is the same number here" if same_macro(summary) else "")
-    print(f"\n{note}\n{path}  {summary_path}")
+    print(f"\n{note}")
+    console.written([path, summary_path])
     if line := warning(runs):
         console.say(line)
 

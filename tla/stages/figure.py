@@ -56,7 +56,7 @@ def publish(sweep: Sweep, folder: Path, name: str) -> None:
     """Write a sweep's tables, draw its figures, and print what it found."""
     paths = sweep.write(folder, name) + draw(folder, name)
     show(sweep, kind_of(name))
-    print("\n" + "  ".join(str(path) for path in paths))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:
