@@ -32,9 +32,9 @@ def test_train_lists_predicts(words: list[str], few_sounds: Path, tmp_path: Path
     printed = capsys.readouterr().out
     assert "95 % interval" in printed
     assert "over 2 seeds" in printed
-    runs = pd.read_csv(next((tmp_path / "figures").glob("train_*_densenet_tiny.csv")))
+    runs = pd.read_csv(next((tmp_path / "figures").glob("*/train.csv")))
     assert len(runs) == 4
-    summary = pd.read_csv(next((tmp_path / "figures").glob("*_summary.csv")))
+    summary = pd.read_csv(next((tmp_path / "figures").glob("*/train_summary.csv")))
     assert set(summary["rule"]) == {"best", "last"}
 
     cli.run(listing.main, ["--runs", str(tmp_path / "runs"), "--csv", str(tmp_path / "runs.csv")], positional="keys")

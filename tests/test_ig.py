@@ -65,8 +65,14 @@ def noise(tmp_path: Path) -> Callable[..., str]:
     return write
 
 
-def table(place: Place, name: str = "fig3_ig") -> pd.DataFrame:
-    return pd.read_csv(Path(place.figures) / f"{name}.csv", keep_default_na=False)
+def file(place: Place, end: str = ".npz") -> Path:
+    """The one file of a figure that ends so."""
+    (found,) = Path(place.figures).glob(f"*/*{end}")
+    return found
+
+
+def table(place: Place, end: str = "") -> pd.DataFrame:
+    return pd.read_csv(file(place, f"{end}.csv") if end else file(place).with_suffix(".csv"), keep_default_na=False)
 
 
 def held_out(folder: FinishedRun, root: str) -> Path:
@@ -86,12 +92,12 @@ def test_a_clip_of_the_data_set_is_explained(folder: FinishedRun, study: Study, 
     assert row["probability"] == pytest.approx(odds.max(), abs=1e-3)
     assert row["value"] == pytest.approx(said.logits["last"][0].max(), abs=2e-3)
     assert row["error"] <= 0.01
-    (shown,) = explained.read(Path(place.figures), "fig3_ig").shown
+    (shown,) = explained.read(file(place).parent, file(place).stem).shown
     assert shown.attribution.sum() == pytest.approx(row["value"] - row["baseline_value"], rel=0.0101 + 1e-4)
     pictures = windowed.pictures(clip, folder.run.picture)
     np.testing.assert_array_equal(shown.picture, pictures[0])
     for suffix in ("pdf", "png", "npz"):
-        assert (Path(place.figures) / f"fig3_ig.{suffix}").stat().st_size > 2000
+        assert file(place, f"_{clip.stem}_{folder.key}.{suffix}").stat().st_size > 2000
 
 
 @pytest.mark.parametrize(
@@ -102,7 +108,7 @@ def test_any_format_and_length(
 ) -> None:
     ig.main(study, place, clip=(noise(name, seconds),), run=folder.key, tolerance=ROUGH)
     rows = table(place)
-    (shown,) = explained.read(Path(place.figures), "fig3_ig").shown
+    (shown,) = explained.read(file(place).parent, file(place).stem).shown
     assert len(rows) == windows
     assert set(rows["true"]) == {""}
     assert shown.seconds == pytest.approx((0, seconds), abs=0.06)  # mp3 pads
@@ -119,8 +125,8 @@ def test_a_silent_clip_has_nothing_to_attribute(
     (row,) = table(place).to_dict("records")
     assert row["value"] == pytest.approx(row["baseline_value"], abs=1e-4)
     assert row["error"] == 0
-    assert not explained.read(Path(place.figures), "fig3_ig").shown[0].attribution.any()
-    assert set(table(place, "fig3_ig_listen")["energy"]) == {0.0}
+    assert not explained.read(file(place).parent, file(place).stem).shown[0].attribution.any()
+    assert set(table(place, "_listen")["energy"]) == {0.0}
 
 
 def test_a_contrast_of_two_classes(folder: FinishedRun, study: Study, place: Place) -> None:
@@ -162,7 +168,7 @@ def test_the_papers_figure(
     assert set(rows["file"]) <= set(names)
     assert folder.key in capsys.readouterr().err
     ig.main(study, place, classes=(some[-1], some[0]), tolerance=ROUGH)
-    assert table(place)["true"].tolist() == [some[-1], some[0]]
+    assert table(place, "_and_1_more")["true"].tolist() == [some[-1], some[0]]
     never = sorted(set(folder.classes) - set(some))
     with pytest.raises(UserError, match="classified no held-out clip of"):
         ig.main(study, place, classes=(never[0],))
@@ -173,7 +179,7 @@ def test_the_papers_figure(
 def test_what_was_listened_to_and_the_rest_add_up(folder: FinishedRun, study: Study, place: Place) -> None:
     clip = held_out(folder, study.data)
     ig.main(study, place, clip=(str(clip),), run=folder.key, listen=True, tolerance=ROUGH)
-    rows = table(place, "fig3_ig_listen").set_index("part")
+    rows = table(place, "_listen").set_index("part")
     rate = folder.run.picture.rate
     sounds = {part: soundfile.read(rows["file"][part], dtype="float32") for part in ("clip", "heard", "rest")}
     assert {found for _, found in sounds.values()} == {rate}
@@ -201,10 +207,10 @@ def test_the_audit(
     material = prepare(replace(study, seeds=2), place)
     ensure(list_runs(material), material, place)
     ig.main(study, place, run=folder.key, audit=True, clips=2, tolerance=ROUGH)
-    summary = table(place, "fig3_ig_audit_summary")
+    summary = table(place, "_summary")
     assert {"energy", "tiles", "stages", "baselines", "runs", "position", "strength"} == set(summary["part"])
     assert {"seed 0 / seed 1", "before / after"} <= set(summary["variant"])
-    assert table(place, "fig3_ig_audit")["clip"].nunique() == 2
+    assert table(place, f"_2_clips_{folder.key}")["clip"].nunique() == 2
     assert "2 clips of held-out fold 1" in capsys.readouterr().out
 
 

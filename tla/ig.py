@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tla import cli
-from tla.errors import UserError
+from tla.errors import Damaged, UserError
 from tla.options import Place, Study
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from tla.runs.folder import FinishedRun
 
 CLASSES = 5  # in the paper's figure, where none are named
-NAME, SILENCE = "fig3_ig", "silence"
+RESERVED = {"audit", "class", "clip", "listen", "windows"}  # words in the names of other files
+NAME, AUDIT, SILENCE = "fig3_ig", "fig3_ig_audit", "silence"
 _NEEDS = "takes the training pictures of the run (silence and zero need none)"
 
 
+@cli.takes_study_at_hand
 def main(
     study: Study,
     place: Place,
@@ -65,13 +67,11 @@ def main(
         audit: Numbers over all held-out clips: energy and borders, deletion and insertion, randomised stages, agreement.
         clips: With --audit, only so many held-out clips, evenly spread.
     """
-    from tla import plots
-    from tla.attribution import audit_figure
+    from tla import outputs
     from tla.attribution import figure as draw
 
     if place.redraw:
-        drawers = {NAME: draw.draw, f"{NAME}_audit": audit_figure.draw}
-        plots.redraw(Path(place.figures), drawers, lambda folder, name: drawers[name](folder, name))
+        redraw(place, study)
         return None
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
@@ -79,7 +79,7 @@ def main(
     from tla.attribution import measure as explained
     from tla.launch import find_run
     from tla.launch.plan import Plan
-    from tla.runs import infer
+    from tla.runs import command, infer, packaged
     from tla.runs.device import choose_device
 
     integrated_gradients.clips_of(baseline)  # a wrong one is refused before anything is trained
@@ -90,21 +90,72 @@ def main(
     if place.dry_run:
         return Plan() if folder else find_run.plan(study, place)
     folder = folder or find_run.trained(study, place)
+    named = bool(run) or packaged.is_packaged(folder)
+    figures = outputs.folder(command.study([folder]) if named else study, place, folder.run.data_digest)
+    variant = f"_{folder.key}" * named
     if audit:
-        _audit(find_run.origin(folder, study, place), Path(place.figures), clips, tolerance, memory, device)
+        name = f"{AUDIT}_{clips}_clips{variant}" if clips else AUDIT + variant
+        _audit(find_run.origin(folder, study, place), figures, name, clips, tolerance, memory, device)
         return None
     files = _named(paths, folder, study, place) if paths else _right(classes, find_run.origin(folder, study, place))
     starts = _starts(baseline, folder, study, place)
     listener = infer.load(folder, device)
     made = explained.explain(listener, files, wanted, baseline, starts, tolerance=tolerance, memory=memory)
-    figures = Path(place.figures)
-    draw.publish(made, figures, NAME)
+    name = _free(figures, _name(paths, classes, target, baseline) + variant, paths)
+    draw.publish(made, figures, name)
     if listen:
-        draw.publish_listening(explained.listen(listener, made, figures / "listen"), figures, NAME)
+        draw.publish_listening(explained.listen(listener, made, figures / name), figures, name)
     return None
 
 
-def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float, memory: float, device: "torch.device") -> None:
+def _name(clip: Sequence[Path], classes: Sequence[str], target: str | None, baseline: str) -> str:
+    """What the files are called after: the clips, the classes, and what else was asked for."""
+    from tla.outputs import plain, several
+
+    shown = several([path.stem for path in clip]) if clip else f"class_{several(classes)}" if classes else ""
+    if clip and RESERVED & set(shown.split("_")):
+        shown = f"clip_{shown}"
+    words = [NAME, shown, plain(target or ""), "" if baseline == SILENCE else plain(baseline)]
+    return "_".join(word for word in words if word)
+
+
+def _free(folder: Path, name: str, clip: Sequence[Path]) -> str:
+    """The name, with a number behind it where other clips of that name have been explained in a folder."""
+    number, numbered = 1, name
+    while clip and not _shows(folder / f"{numbered}.csv", clip):
+        number += 1
+        numbered = f"{name}_{number}"
+    return numbered
+
+
+def _shows(table: Path, clip: Sequence[Path]) -> bool:
+    """Whether a table is about these clips, or none, or cannot be read."""
+    from tla.runs import tables
+
+    try:
+        return not table.is_file() or set(tables.read(table)["file"]) == set(map(str, clip))
+    except Damaged:
+        return True
+
+
+def redraw(place: Place, study: Study) -> None:
+    """Draw again all figures whose tables lie below --figures."""
+    from tla import outputs
+    from tla.attribution import audit_figure
+    from tla.attribution import figure as draw
+
+    shown, audits = outputs.stems(NAME, ".npz"), outputs.stems(AUDIT, "_maps.csv")
+    outputs.redraw(
+        place,
+        outputs.folders(Path(place.figures), study),
+        lambda folder: [*shown(folder), *audits(folder)],
+        lambda folder, name: (audit_figure if name.startswith(AUDIT) else draw).draw(folder, name),
+    )
+
+
+def _audit(
+    origin: "Origin", figures: Path, name: str, clips: int | None, tolerance: float, memory: float, device: "torch.device"
+) -> None:
     """The audit of a run, beside its finished siblings of other seeds and the network that its training began with."""
     from tla.attribution import audit_figure as draw
     from tla.attribution.audit import audit
@@ -114,7 +165,7 @@ def _audit(origin: "Origin", figures: Path, clips: int | None, tolerance: float,
     run, store = origin.folder, origin.pictures()
     others, before = find_run.siblings(run), find_run.beginning(run)
     found = audit(run, store, others=others, before=before, clips=clips, tolerance=tolerance, memory=memory, device=device)
-    draw.publish(found, figures, f"{NAME}_audit", tables.runs_table([run]))
+    draw.publish(found, figures, name, tables.runs_table([run]))
 
 
 def _refuse(
@@ -157,11 +208,11 @@ def _readable(names: Sequence[str]) -> list[Path]:
 
 
 def _finished(study: Study, place: Place, run: str | None, paths: Sequence[Path]) -> "FinishedRun | None":
-    """The run that is named or fits the options; for files without either, the best at hand. None: one is to be trained."""
+    """The run that is named or fits the options; for files, where there is none yet, the packaged one. None: train one."""
     from tla.launch import find_run
     from tla.runs import packaged
 
-    if run is None and paths and study == Study():
+    if run is None and paths and study == Study() and find_run.newest_study(Path(place.runs)) is None:
         return find_run.newest_or_packaged(Path(place.runs))
     found = find_run.finished(study, place, run)
     if found and not paths and packaged.is_packaged(found):

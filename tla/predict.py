@@ -23,6 +23,7 @@ def main(
     top: int = 3,
     csv: str | None = None,
     json: str | None = None,
+    overwrite: bool = False,
     runs: str = "runs",
     device: str = "auto",
     threads: int | None = None,
@@ -35,6 +36,7 @@ def main(
         top: How many classes to name.
         csv: Write every class's probability for every file to this file.
         json: The same as JSON.
+        overwrite: Replace these files even if they are not such tables.
         runs: Folder for runs.
         device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
         threads: CPU threads, some of them in processes that make pictures; by default all.
@@ -45,8 +47,8 @@ def main(
         raise UserError(f"--top is {top}; at least one class is named")
     if threads is not None and threads < 1:
         raise UserError(f"--threads is {threads}; at least 1 is needed")
-    from tla.files import write_text
     from tla.launch import find_run
+    from tla.outputs import write_over
     from tla.runs import packaged
     from tla.runs.device import choose_device
     from tla.runs.infer import classify
@@ -59,9 +61,9 @@ def main(
     rows = [[file, *(f"{name} {100 * p:.1f} %" for name, p in items)] for file, items in best.items()]
     console.table(["file", *(f"{place}." for place in range(1, min(top, predicted.shape[1] - 1) + 1))], rows)
     if csv:
-        write_text(Path(csv), predicted.to_csv(index=False))
+        write_over(Path(csv), predicted.to_csv(index=False), overwrite=overwrite)
     if json:
-        write_text(Path(json), predicted.to_json(orient="records", indent=2))
+        write_over(Path(json), predicted.to_json(orient="records", indent=2), overwrite=overwrite)
     for file, reason in wrong.items():
         console.say(f"error: {file}: {reason}")
     if wrong:

@@ -32,7 +32,7 @@ def publish(explained: Explained, folder: Path, name: str) -> None:
     """Write the table and the arrays, draw the figures from them, and print the prediction for each clip."""
     paths = explained.write(folder, name) + draw(folder, name)
     show(measured.read(folder, name).table)
-    print("\n" + "  ".join(str(path) for path in paths))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:

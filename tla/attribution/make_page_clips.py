@@ -39,8 +39,8 @@ CLIPPED = 0.998  # of the attributions lie inside the scale
 SECRET = ("gtzan",)  # sets without a licence, whose clips are not passed on
 
 
-def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS) -> Room | None:
-    """The clips of the best of a table's runs, kept beside the figures; None, and the reason is printed, where there are none.
+def of(runs: pd.DataFrame, keep_in: Path, place: Place, data: str | None, *, clips: int = CLIPS) -> Room | None:
+    """The clips of the best of a table's runs, kept in a folder; None, and the reason is printed, where there are none.
 
     `data`: where the clips lie, if not in the data folder.
     """
@@ -49,7 +49,7 @@ def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS
 
     try:
         folder = best(runs, Path(place.runs))
-        path = Path(place.figures) / "listening.npz"
+        path = keep_in / "listening.npz"
         there = kept(path)
         if there and there.run == folder.key and [clip.name for clip in there.clips] == choose(folder, clips):
             return there

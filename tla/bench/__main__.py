@@ -57,8 +57,8 @@ def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> N
 
 def _publish(names: "tuple[str, ...] | list[str]", study: Study, place: Place, batches: int) -> None:
     from tla.bench.rows import summary
-    from tla.files import write_text
     from tla.launch.study import prepare
+    from tla.manifest import write_text
 
     material, rows = prepare(study, place), []
     for name in names:
