@@ -90,9 +90,10 @@ def main(
     if place.dry_run:
         return Plan() if folder else find_run.plan(study, place)
     folder = folder or find_run.trained(study, place)
-    named = bool(run) or packaged.is_packaged(folder)
-    figures = outputs.folder(command.study([folder]) if named else study, place, folder.run.data_digest)
-    variant = f"_{folder.key}" * named
+    shipped = packaged.NAME if packaged.is_packaged(folder) else None
+    looked_into = command.study([folder]) if run or shipped else study
+    figures = outputs.folder(looked_into, place, folder.run.data_digest, called=shipped)
+    variant = f"_{folder.key}" if run and not shipped else ""
     if audit:
         name = f"{AUDIT}_{clips}_clips{variant}" if clips else AUDIT + variant
         _audit(find_run.origin(folder, study, place), figures, name, clips, tolerance, memory, device)

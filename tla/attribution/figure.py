@@ -44,7 +44,7 @@ def draw(folder: Path, name: str) -> list[Path]:
 
 def show(table: pd.DataFrame) -> None:
     """One line per clip."""
-    headings = ["clip", "class", "predicted", "probability %", "target", "F", "F at baseline", "error %", "steps"]
+    headings = ["clip", "class", "predicted", "probability %", "target", "output", "output at baseline", "error %", "steps"]
     rows = []
     for name, clip in table.groupby("clip", sort=False):
         first, error = clip.iloc[0], 100 * clip["error"].max()
