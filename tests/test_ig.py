@@ -181,14 +181,14 @@ def test_what_was_listened_to_and_the_rest_add_up(folder: FinishedRun, study: St
     ig.main(study, place, clip=(str(clip),), run=folder.key, listen=True, tolerance=ROUGH)
     rows = table(place, "_listen").set_index("part")
     rate = folder.run.picture.rate
-    sounds = {part: soundfile.read(rows["file"][part], dtype="float32") for part in ("clip", "heard", "rest")}
+    sounds = {part: soundfile.read(rows["file"][part], dtype="float32") for part in ("clip", "attended", "rest")}
     assert {found for _, found in sounds.values()} == {rate}
     original, _ = audio.read(clip, rate)
     np.testing.assert_allclose(sounds["clip"][0], original, atol=1e-7)
-    np.testing.assert_allclose(sounds["heard"][0] + sounds["rest"][0], original, atol=1e-4)
-    assert 0.02 < rows["energy"]["heard"] < 0.999
+    np.testing.assert_allclose(sounds["attended"][0] + sounds["rest"][0], original, atol=1e-4)
+    assert 0.02 < rows["energy"]["attended"] < 0.999
     listener = infer.load(folder, torch.device("cpu"))
-    for part in ("clip", "heard", "rest"):
+    for part in ("clip", "attended", "rest"):
         odds = listener.probabilities(windowed.pictures(Path(rows["file"][part]), folder.run.picture))
         assert rows["predicted"][part] == folder.classes[odds.argmax()]
         assert rows["target_probability"][part] == pytest.approx(odds[folder.classes.index(rows["target"][part])], abs=1e-6)

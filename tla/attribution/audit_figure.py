@@ -58,7 +58,7 @@ def about(numbers: pd.DataFrame, maps: pd.DataFrame, runs: pd.DataFrame) -> str:
         f"{run['data']}, {run['backbone']}, run {run['key']}, {console.counted(clips, 'clip')} of held-out fold {run['fold']}"
         + (f" ({out} more are the same everywhere)." if out else "."),
         f"The run was {UNTRAINED}." if run["training"] != CONVERGED else "",
-        "Integrated Gradients of the logit of the class that the run hears, from silence, summed over the three windows;",
+        "Integrated Gradients of the logit of the class that the run predicts, from silence, summed over the three windows;",
         f"completeness error: median {error.median():.2f} %, 95th percentile {error.quantile(0.95):.2f} %.",
         "Randomised down to none: the same network with fewer steps, the most that maps can agree. Grey: other recordings.",
         f"Hollow: {STRENGTH}, whatever its sign.",

@@ -113,7 +113,12 @@ def make(
     with progress("predicting from the attended parts", len(names), "clips") as watch:
         for name, rows, shown in zip(names, windows, found.shown, strict=True):
             row = rows.iloc[0]
-            about = {"name": name, "label": labels[name], "said": row["predicted"], "probability": float(row["probability"])}
+            about = {
+                "name": name,
+                "label": labels[name],
+                "predicted": row["predicted"],
+                "probability": float(row["probability"]),
+            }
             about |= {"credit": credit(name), "error": float(rows["error"].max())}
             clip = _clip(listener, sound(paths[name], run.picture), shown, about)
             made.append(replace(clip, samples=None) if secret else clip)
@@ -126,7 +131,7 @@ def _clip(listener: "Listener", sound: "Sound", shown: "Shown", about: Mapping[s
     total = shown.attribution.sum(axis=0)
     limit = float(np.quantile(np.abs(total), CLIPPED)) or 1.0
     strength = quantised(render.strength(shown.attribution))
-    predicted = listener.classes.index(about["said"])
+    predicted = listener.classes.index(about["predicted"])
     return Clip(
         **about,
         samples=np.round(sound.samples.clip(-1, 1) * 32767).astype(np.int16),

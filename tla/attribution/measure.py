@@ -154,7 +154,7 @@ def listen(listener: "Listener", explained: Explained, folder: Path) -> pd.DataF
             wanted = target(clip["target"].iloc[0], listener.classes)
             span = made.spans[0][0], made.spans[-1][1]
             attended, rest = render.split(made.samples, render.mask(shown.attribution), listener.run.picture, span)
-            for part, samples in {"clip": made.samples, "heard": attended, "rest": rest}.items():
+            for part, samples in {"clip": made.samples, "attended": attended, "rest": rest}.items():
                 path = folder / f"{name}_{part}.wav"
                 _write_sound(path, samples, listener)
                 about = {"clip": name, "part": part, "file": str(path), **_levels(samples, made.samples)}

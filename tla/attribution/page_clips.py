@@ -33,10 +33,10 @@ class Clip:
 
     name: str
     label: str
-    said: str
+    predicted: str
     """The class that the run predicts."""
     probability: float
-    """Of the class in `said`, on the whole clip."""
+    """Of the class in `predicted`, on the whole clip."""
     credit: str
     """Whose sound it is."""
     samples: np.ndarray | None
@@ -50,7 +50,7 @@ class Clip:
     error: float
     """Of the attribution's completeness."""
     answers: np.ndarray
-    """(shares, 2): the probability of the class in `said`, on the attended part alone and on the rest alone."""
+    """(shares, 2): the probability of the class in `predicted`, on the attended part alone and on the rest alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -252,7 +252,7 @@ def _data(room: Room) -> dict[str, Any]:
 def _clip(clip: Clip, rate: int) -> dict[str, Any]:
     return {
         "label": clip.label,
-        "said": clip.said,
+        "predicted": clip.predicted,
         "probability": round(clip.probability, 4),
         "credit": f"{clip.name}. {clip.credit}" if clip.credit else clip.name,
         "seconds": (clip.span[1] if clip.samples is None else len(clip.samples)) / rate,

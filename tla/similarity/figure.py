@@ -100,7 +100,7 @@ def about(change: Change) -> str:
             f"Bars: 95 % interval for {covers}; over clips, from leaving out "
             f"each of {_span(folds['groups'])} groups of recordings (jackknife"
             f"{'; SVCCA keeps its directions' if SVCCA in set(scored['measure']) else ''})."
-            f" Floor, dashed: one of the two hears another clip."
+            f" Floor, dashed: one of the two gets another clip."
         )
         forced = scored[scored["forced"] > 0]
         if not forced.empty:
