@@ -347,6 +347,12 @@ def only_text(root: Path) -> None:
     (root / "dog" / "a.txt").write_text("woof")
 
 
+def no_decoder(root: Path) -> None:
+    for label, i in itertools.product("ab", range(2)):
+        (root / label).mkdir(exist_ok=True)
+        (root / label / f"{i}.m4a").write_bytes(b"no sound")
+
+
 BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda root: None, "has nothing in it; a data set needs one sub-folder of sound files per class"),
     "no sub-folders": (lambda root: write_sound(root / "a.wav"), "has sound files but no sub-folders"),
@@ -358,7 +364,11 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
         "class 'b' has one clip",
     ),
     "parts": (lambda root: [write_sound(root / part / "a" / "0.wav") for part in ("train", "test")], "are parts of a split"),
-    "undecodable": (lambda root: write_gtzan(root, ["a.0", "a.1", "b.0", "b.1"]), "none of the 4 sound files .* can be opened"),
+    "undecodable": (
+        lambda root: write_gtzan(root, ["a.0", "a.1", "b.0", "b.1"]),
+        r"none of the 4 sound files can be opened.*a\.0\.wav: cannot be decoded",
+    ),
+    "another format": (no_decoder, r"0\.m4a: cannot be decoded .* convert it first: ffmpeg -i NAME\.m4a NAME\.wav"),
 }
 
 

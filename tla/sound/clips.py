@@ -235,11 +235,14 @@ def _folds(listing: Listing, sources: Sequence[str]) -> tuple[Literal["given", "
 
 def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
     """Own data: rate, length and picture width from the files' headers; files that cannot be opened do not count."""
-    headers = list(filter(None, map(audio.header, paths[:: -(-len(paths) // MEASURED)])))
+    headers, bad = [], []
+    for path in paths[:: -(-len(paths) // MEASURED)]:
+        try:
+            headers.append(audio.header(path))
+        except audio.BadClip as error:
+            bad.append(error)
     if not headers:
-        raise UserError(
-            f"none of the {len(paths)} sound files ({paths[0]}, ...) can be opened; they need to be wav, flac, ogg or mp3"
-        )
+        raise UserError(f"none of the {len(paths)} sound files can be opened; they need to be wav, flac, ogg or mp3. {bad[0]}")
     rates = [rate for rate, _ in headers]
     seconds = max(0.1, round(float(np.median([length for _, length in headers])), 2))
     frames = min(MOST_COLUMNS, max(FEWEST_COLUMNS, round(seconds * COLUMNS_PER_SECOND)))
