@@ -21,6 +21,7 @@ from tla.paper.report import Report
 from tla.paper.report_tables import NAMES, typeset
 from tla.runs.tables import parsed
 from tla.statistics import Estimate, between
+from tla.tables import shared
 
 TITLE = "What a network trained on photographs brings to sound"
 FIGURES = {  # how a figure's file begins -> its title, in the order of the page
@@ -59,7 +60,7 @@ def page(report: Report, folder: Path, room: Room | None) -> Page:
         title=TITLE,
         about=_about(report),
         found=_found(report),
-        warning=SYNTHETIC if "toy" in set(report.data["data"]) else "",
+        warning=" ".join([*([SYNTHETIC] if "toy" in set(report.data["data"]) else []), *shared(report.runs)]),
         setting=_setting(*_shared(report.findings)),
         claims=[_claim(finding, *_shared(report.findings)) for finding in report.findings],
         tables=_tables(tables),

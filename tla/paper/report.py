@@ -9,7 +9,7 @@ import pandas as pd
 
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
-from tla.options import RANDOM
+from tla.options import LEAKS, RANDOM
 from tla.paper import claims, evidence_from_runs, measured, studies
 from tla.paper.claims import Finding
 from tla.paper.evidence_from_runs import Arm, Clips
@@ -230,6 +230,7 @@ def _runs(used: Sequence[Case]) -> pd.DataFrame:
     """The runs of the studies that numbers are taken from, and how each was made."""
     folders = {folder.key: folder for case in used for folder in case.folders}.values()
     made = pd.DataFrame([{"key": folder.key, **folder.made, "finished": folder.result.finished} for folder in folders])
+    made = made.drop(columns=LEAKS, errors="ignore")  # the runs' own column
     study = pd.DataFrame([{"key": folder.key, "study": case.key} for case in used for folder in case.folders])
     return study.drop_duplicates("key").merge(tables.runs_table(folders), on="key").merge(made, on="key")
 

@@ -191,7 +191,7 @@ def _judged(listing: Listing, memory: Path) -> Dataset:
     """The data set of a sound listing, with folds and a shape."""
     rows, classes = listing.rows, listing.classes
     names = [listing.name_of(row) for row in rows]
-    sources = [row.source or name for row, name in zip(rows, names, strict=True)]
+    sources = _sources(listing)
     folds_are, folds = _folds(listing, sources)
     rate, seconds, frames = layouts.SHAPES.get(listing.layout) or _shape([row.path for row in rows])
     clips = (
@@ -231,6 +231,18 @@ def _folds(listing: Listing, sources: Sequence[str]) -> tuple[Literal["given", "
     if len(set(given)) < 2:
         raise UserError(f"{listing.root}: all clips are in fold {given[0]}; leave the column fold out, and folds are made")
     return ("fixed" if listing.name == "gtzan-filtered" else "given"), given
+
+
+def folds_or_none(listing: Listing) -> list[int | None]:
+    """Each clip's fold, given or made; None where the list is too poor for folds to be made."""
+    try:
+        return list(_folds(listing, _sources(listing))[1])
+    except UserError:
+        return [row.fold for row in listing.rows]
+
+
+def _sources(listing: Listing) -> list[str]:
+    return [row.source or listing.name_of(row) for row in listing.rows]
 
 
 def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
