@@ -95,7 +95,7 @@ class _Decoded:
 
 def check(what: Dataset | Path, name: str | None = None) -> Report:
     """Check a data set, or what lies at a path (as the named set, if a name is given), however broken its list may be."""
-    listing = _listing(what) if isinstance(what, Dataset) else layouts.read(what, name)
+    listing = what.listing if isinstance(what, Dataset) else layouts.read(what, name)
     decoded, folds = _decode_all(listing), folds_or_none(listing)
     findings = [
         *_list_findings(listing),
@@ -111,13 +111,6 @@ def check(what: Dataset | Path, name: str | None = None) -> Report:
         facts=tuple(_facts(listing, [one for one in decoded if not one.wrong])),
         findings=tuple(sorted(found, key=lambda finding: not finding.error)),
     )
-
-
-def _listing(dataset: Dataset) -> Listing:
-    rows = (
-        Row(path=clip.path, label=dataset.classes[clip.label], fold=clip.fold, source=clip.source) for clip in dataset.clips
-    )
-    return Listing(name=dataset.name, layout=dataset.layout, root=dataset.root, rows=tuple(rows))
 
 
 def _decode_all(listing: Listing) -> list[_Decoded]:

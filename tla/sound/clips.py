@@ -4,12 +4,9 @@ Official folds are used as they are. Protocols: `paper` trains on all folds but 
 `nested` keeps one more fold back, the next one in turn, to choose the epoch on, so that the held-out fold is scored once.
 """
 
-import csv
 import difflib
 import hashlib
-import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,12 +17,11 @@ from typing import Literal
 import numpy as np
 
 from tla.errors import UserError
-from tla.files import write_text
 from tla.options import Protocol
 from tla.sound import audio, layouts
 from tla.sound import folds as make
 from tla.sound.digests import digests
-from tla.sound.sets.listing import Listing
+from tla.sound.sets.listing import Listing, Row
 
 NAMES = tuple(layouts.SHAPES)
 RATE = 44100  # own data: brought to this rate, or to the commonest one of the clips if that is lower
@@ -127,6 +123,12 @@ class Dataset:
             for clip, content in zip(self.clips, self.contents, strict=True)
         ]
         return hashlib.sha256(json.dumps([self.classes, self.folds_are == "fixed", rows]).encode()).hexdigest()[:32]
+
+    @property
+    def listing(self) -> Listing:
+        """Its clips as a list."""
+        rows = (Row(path=clip.path, label=self.classes[clip.label], fold=clip.fold, source=clip.source) for clip in self.clips)
+        return Listing(name=self.name, layout=self.layout, root=self.root, rows=tuple(rows))
 
     def without(self, names: Iterable[str]) -> "Dataset":
         """The data set less some clips."""
@@ -260,17 +262,3 @@ def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
     frames = min(MOST_COLUMNS, max(FEWEST_COLUMNS, round(seconds * COLUMNS_PER_SECOND)))
     commonest = max(Counter(rates).items(), key=lambda item: (item[1], item[0]))[0]
     return min(RATE, commonest), seconds, frames
-
-
-def write_folds(dataset: Dataset, path: Path) -> None:
-    """Write the data set as a CSV (path,label,fold,source) that loads back to the same data set."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "label", "fold", "source"))
-    for clip in dataset.clips:
-        place = Path(os.path.relpath(clip.path, path.parent.resolve())).as_posix()
-        table.writerow((place, dataset.classes[clip.label], clip.fold, clip.source))
-    try:
-        write_text(path, text.getvalue())
-    except OSError as error:
-        raise UserError(f"{path}: the folds cannot be written there ({error.strerror})") from None
