@@ -38,6 +38,26 @@ def test_a_worker_that_dies_is_reported() -> None:
         list(workers.ordered(pool, die, range(3), ahead=2))
 
 
+def work_until_given_up(begun: str) -> None:
+    Path(begun).touch()
+    while True:
+        workers.stop_if_given_up()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("moment", ["before it begins", "in the midst of it"])
+def test_interrupted_work_is_not_waited_for(tmp_path: Path, moment: str) -> None:
+    def interrupted() -> None:
+        with workers.crew(2) as pool:
+            pool.submit(work_until_given_up, str(tmp_path / "begun"))
+            while moment != "before it begins" and not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+
 def test_results_are_in_order_and_a_broken_off_loop_leaves_no_work() -> None:
     with workers.crew(2) as pool:
         assert list(workers.ordered(pool, abs, range(-20, 0), ahead=5)) == list(range(20, 0, -1))
