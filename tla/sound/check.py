@@ -7,7 +7,7 @@ here raises for a bad clip.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from tla import console
 from tla.sound import audio, layouts, leaks, spectrograms
 from tla.sound.clips import Dataset, folds_or_none
-from tla.sound.sets.listing import Listing, Row, sounds
+from tla.sound.sets.listing import Listing, sounds
 
 SILENT_PEAK = 1e-4  # full scale is 1; -80 dB
 SHORT_S = 0.05  # half of the paper's Fourier window, which a clip must fill for its ends to be mirrored
@@ -155,7 +155,7 @@ def _unlisted_findings(listing: Listing) -> Iterator[Finding]:
     """Sound files beside the listed ones: the list may be cut off."""
     if listing.layout in ("esc50", "urbansound8k", "toy"):
         listed = {row.path for row in listing.rows}
-        names = [_short(listing, path) for path in sounds(listing.root) if path not in listed]
+        names = [listing.name_of(path) for path in sounds(listing.root) if path not in listed]
         yield _finding("sound file not listed", names)
 
 
@@ -165,7 +165,7 @@ def _name_findings(listing: Listing) -> Iterator[Finding]:
     if known is None:
         return
     if (folds := known.folds) is not None:
-        out = [f"{listing.name_of(row)}: fold {row.fold}" for row in listing.rows if row.fold not in folds]
+        out = [f"{listing.name_of(row.path)}: fold {row.fold}" for row in listing.rows if row.fold not in folds]
         yield _finding("fold out of range", out, error=True)
     if known.names is None:
         return
@@ -174,12 +174,12 @@ def _name_findings(listing: Listing) -> Iterator[Finding]:
     for row in listing.rows:
         found = known.names.fullmatch(row.path.stem)
         if found is None:
-            odd.append(listing.name_of(row))
+            odd.append(listing.name_of(row.path))
             continue
         for part, value in found.groupdict().items():
             listed = getattr(row, part)
             if str(listed) != value and listed != -1:
-                against[part].append(f"{listing.name_of(row)}: listed as {listed}")
+                against[part].append(f"{listing.name_of(row.path)}: listed as {listed}")
     yield _finding("file name not of the set's form", odd)
     for part, what in (("number", "label"), ("fold", "fold"), ("source", "source")):
         yield _finding(f"{what} contradicts the file name", against[part], error=True)
@@ -189,9 +189,9 @@ def _file_findings(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[Fi
     """What is wrong with single files."""
     pairs = list(zip(listing.rows, decoded, strict=True))
     for wrong in ("missing", "unreadable", "empty", "not finite"):
-        texts = [f"{listing.name_of(row)}: {one.text}" for row, one in pairs if one.wrong == wrong]
+        texts = [f"{listing.name_of(row.path)}: {one.text}" for row, one in pairs if one.wrong == wrong]
         yield _finding(wrong, texts, error=True)
-    good = [(listing.name_of(row), one) for row, one in pairs if not one.wrong]
+    good = [(listing.name_of(row.path), one) for row, one in pairs if not one.wrong]
     yield _finding("silent", [name for name, one in good if one.silent])
     far = [f"{name}: peak {one.peak:.3g} in place of 1" for name, one in good if one.peak > spectrograms.BEYOND]
     yield _finding("far beyond full scale", far)
@@ -209,12 +209,10 @@ def _shared_findings(listing: Listing, decoded: Sequence[_Decoded], folds: Seque
     rows = listing.rows
     found = leaks.shared([row.label for row in rows], folds, [row.source for row in rows], [one.content for one in decoded])
     for what, groups in found.items():
+        texts = [" = ".join(listing.name_of(rows[row].path) for row in group) for group in groups]
         if what == leaks.RECORDINGS:
-            texts = [
-                f"{rows[group[0]].source} (folds {_words(sorted({folds[row] or 0 for row in group}))})" for group in groups
-            ]
-        else:
-            texts = [" = ".join(listing.name_of(rows[row]) for row in group) for group in groups]
+            places = [", ".join(map(str, sorted({folds[row] or 0 for row in group}))) for group in groups]
+            texts = [f"{rows[group[0]].source} (folds {where})" for group, where in zip(groups, places, strict=True)]
         yield _finding(what, sorted(texts), error=what != leaks.TWICE and not leaks.is_public(listing.layout))
 
 
@@ -252,11 +250,3 @@ def _facts(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[tuple[str,
         yield "shortest / median / longest", f"{lengths}; {seconds.sum() / 3600:.2f} h in all"
         rates = Counter(one.rate for one in decoded).most_common()
         yield "sampling rates", ", ".join(f"{rate} Hz: {count}" for rate, count in rates)
-
-
-def _short(listing: Listing, path: Path) -> str:
-    return listing.name_of(Row(path=path, label=""))
-
-
-def _words(values: Iterable[object]) -> str:
-    return ", ".join(map(str, values))

@@ -192,7 +192,7 @@ def _missing(name: str, data_root: Path) -> str:
 def _judged(listing: Listing, memory: Path) -> Dataset:
     """The data set of a sound listing, with folds and a shape."""
     rows, classes = listing.rows, listing.classes
-    names = [listing.name_of(row) for row in rows]
+    names = [listing.name_of(row.path) for row in rows]
     sources = _sources(listing)
     folds_are, folds = _folds(listing, sources)
     rate, seconds, frames = layouts.SHAPES.get(listing.layout) or _shape([row.path for row in rows])
@@ -244,7 +244,7 @@ def folds_or_none(listing: Listing) -> list[int | None]:
 
 
 def _sources(listing: Listing) -> list[str]:
-    return [row.source or listing.name_of(row) for row in listing.rows]
+    return [row.source or listing.name_of(row.path) for row in listing.rows]
 
 
 def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:

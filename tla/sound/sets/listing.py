@@ -10,7 +10,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,9 +53,9 @@ class Listing:
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...] = ()
 
-    def name_of(self, row: Row) -> str:
-        """The clip's path below the root, with forward slashes."""
-        return Path(os.path.relpath(row.path, self.root)).as_posix()
+    def name_of(self, path: Path) -> str:
+        """A clip's path below the root, with forward slashes."""
+        return Path(os.path.relpath(path, self.root)).as_posix()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -129,17 +129,27 @@ def _separated(path: Path, separator: str, used: Sequence[str]) -> Table:
     return Table(path=path, separator=separator, header=header, columns=columns, lines=lines[1:])
 
 
-def table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str], Problem | None]]:
-    """Line number, cells by column, and what is wrong with the row's form, for each row of a CSV with a header."""
-    read = read_cells(path, needed)
-    for line, cells in read.lines:
-        row = dict(zip(read.columns, cells, strict=False))
-        if len(cells) != len(read.columns):
-            yield line, {}, bad_row(path, line, f"has {len(cells)} cells, the header {len(read.columns)}")
-        elif any(UNPRINTABLE.search(row.get(column, "")) for column in (*needed, "fold", "source")):  # as in names of files
-            yield line, {}, bad_row(path, line, "holds control characters")
+def read_rows(
+    path: Path, needed: Sequence[str], parse: Callable[[dict[str, str]], Row | str | None]
+) -> tuple[list[tuple[int, Row]], list[Problem]]:
+    """The lines of a CSV with their numbers, and what is wrong with some.
+
+    parse: of a line's cells by column, makes the clip, or what is wrong with them, or None where the clip is not of the set.
+    """
+    table, rows, problems = read_cells(path, needed), [], []
+    for line, cells in table.lines:
+        by_column = dict(zip(table.columns, cells, strict=False))
+        if len(cells) != len(table.columns):
+            found: Row | str | None = f"has {len(cells)} cells, the header {len(table.columns)}"
+        elif any(UNPRINTABLE.search(by_column.get(column, "")) for column in (*needed, "fold", "source")):
+            found = "holds control characters"  # as in names of files
         else:
-            yield line, row, None
+            found = parse(by_column)
+        if isinstance(found, str):
+            problems.append(bad_row(path, line, found))
+        elif found is not None:
+            rows.append((line, found))
+    return rows, problems
 
 
 def bad_row(table: Path, line: int, text: str) -> Problem:

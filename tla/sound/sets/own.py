@@ -8,28 +8,24 @@ from pathlib import Path
 from tla.errors import UserError
 from tla.files import write_text
 from tla.sound.audio import SUFFIXES
-from tla.sound.sets.listing import Listing, Row, bad_row, must_be_printable, ordered, read_cells, sounds, table, whole
+from tla.sound.sets.listing import Listing, Row, must_be_printable, ordered, read_cells, read_rows, sounds, whole
 
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
-_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def read_table(path: Path) -> Listing:
     """A CSV (`path,label[,fold][,source]`)."""
     base = path.parent
-    rows, problems = [], []
-    for line, cells, problem in table(path, ("path", "label")):
+
+    def parse(cells: dict[str, str]) -> Row | str:
         fold = whole(cells.get("fold"))
-        if problem is None and not (cells["path"] and cells["label"]):
-            problem = bad_row(path, line, "path and label must not be empty")
-        if problem is None and "fold" in cells and fold is None:
-            problem = bad_row(path, line, f"fold must be a whole number, not {cells['fold']!r}")
-        if problem is not None:
-            problems.append(problem)
-        else:
-            rows.append(
-                (line, Row(path=_place(base, cells["path"]), label=cells["label"], fold=fold, source=cells.get("source", "")))
-            )
+        if not (cells["path"] and cells["label"]):
+            return "path and label must not be empty"
+        if "fold" in cells and fold is None:
+            return f"fold must be a whole number, not {cells['fold']!r}"
+        return Row(path=_place(base, cells["path"]), label=cells["label"], fold=fold, source=cells.get("source", ""))
+
+    rows, problems = read_rows(path, ("path", "label"), parse)
     # The root is the deepest folder that holds all clips, so that a set is the same wherever its list lies.
     root = Path(os.path.commonpath([row.path.parent for _, row in rows])) if rows else base
     return ordered(path.stem, "csv", root, path, rows, problems)
