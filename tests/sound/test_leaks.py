@@ -55,7 +55,7 @@ def two_labels(folder: Path, rows: Rows) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Path, Rows], None], str, str]] = {
-    leaks.RECORDINGS: (one_recording, "a10.wav .fold 1, a. and a20.wav .fold 2, a", "1 recording in training and held-out"),
+    leaks.RECORDINGS: (one_recording, "r2: a10.wav .fold 1, a. and a20.wav .fold 2, a", "1 recording in training and held-out"),
     leaks.EQUAL: (one_sound, "a10.wav .fold 1, a. and a20.wav .fold 2, a", "1 sound twice, in training and held-out"),
     leaks.LABELS: (two_labels, "a10.wav .fold 1, a. and b10.wav .fold 1, b", "1 sound under two labels"),
 }

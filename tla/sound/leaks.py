@@ -67,7 +67,7 @@ def refuse(data: Dataset) -> None:
             two = " and ".join(f"{clip.name} (fold {clip.fold}, {data.classes[clip.label]})" for clip in (clips[0], other))
             more = f", and {len(groups) - 1} more" if len(groups) > 1 else ""
             raise UserError(
-                f"{data.root}: {what}: {two}{more}. A network can be right about such clips without having learned their "
+                f"{data.root}: {what}: {f'{clips[0].source}: ' if what == RECORDINGS else ''}{two}{more}. A network can be right about such clips without having learned their "
                 "classes. Delete copies, give all clips of a recording one fold and a sound one label (python -m tla.data "
                 "--check lists them all), or go on with --allow-leaks: tables and captions then note it"
             )
