@@ -1,8 +1,11 @@
 """What every test may use."""
 
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +19,43 @@ if TYPE_CHECKING:
     from tla.runs.folder import FinishedRun
     from tla.runs.run import Run
 
+LARGE = 100_000  # weights of a layer: more than any of the toy network has
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would all that the tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick", action="store_true", help="skip what trains a network or starts a process, when it comes to that"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With --quick, a test is skipped once it is to train, make a large network, write a figure or start a process."""
+    if not request.config.getoption("quick"):
+        yield
+        return
+    import torch
+    from matplotlib.figure import Figure
+
+    def skip(*_: object, **__: object) -> None:
+        pytest.skip("not with --quick: it trains, makes a large network, writes a figure or starts a process")
+
+    def initialise(
+        weights: torch.Tensor, *given: object, real: Callable = torch.nn.init.kaiming_uniform_, **more: object
+    ) -> object:
+        return skip() if weights.numel() > LARGE else real(weights, *given, **more)
+
+    slow = [(torch.optim.Optimizer, "__init__"), (Figure, "savefig"), (subprocess.Popen, "__init__"), (BaseProcess, "start")]
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, method in slow:
+            patch.setattr(owner, method, skip)
+        patch.setattr(torch.nn.init, "kaiming_uniform_", initialise)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -88,12 +127,19 @@ def written() -> "Callable[[Path, Run, list[int]], FinishedRun]":
     from tla.runs.schedule import Training
     from tla.runs.scores import accuracy, macro_accuracy
 
-    def write(runs: Path, run: "Run", right: list[int], training: str = "converged") -> "FinishedRun":
+    def write(
+        runs: Path,
+        run: "Run",
+        right: list[int],
+        training: str = "converged",
+        made: Mapping[str, str] | None = None,
+        when: str = "",
+    ) -> "FinishedRun":
         folder = RunFolder(runs / run.key)
         labels = np.arange(len(right)) % 2
         logits = np.eye(run.classes, dtype=np.float32)[np.where(right, labels, 1 - labels)]
         names = np.array([f"{run.fold}-{i}" for i in range(len(right))])
-        folder.describe(run, ["a", "b", *map(str, range(2, run.classes))], {})
+        folder.describe(run, ["a", "b", *map(str, range(2, run.classes))], dict(made or {}))
         folder.write_log([{"epoch": 1, "loss": 1.0, "accuracy": accuracy(logits, labels)}])
         folder.write_predictions(Predictions(names, labels, names, {"best": logits, "last": logits}))
         if run.recipe.standardise:
@@ -102,7 +148,7 @@ def written() -> "Callable[[Path, Run, list[int]], FinishedRun]":
         counts = {"best_epoch": 1, "epochs": 1, "clips": len(right), "trainable": 1, "parameters": 1}
         costs = {"multiply_adds": 10**9 * (1 + len(set(right))), "seconds_per_epoch": 1.0}
         judged = Training(training, 0.01, 0.01, 0.0)
-        folder.finish(Result(scores={"best": score, "last": score}, training=judged, **counts, **costs))
+        folder.finish(Result(scores={"best": score, "last": score}, training=judged, finished=when, **counts, **costs))
         return load(folder.path)
 
     return write

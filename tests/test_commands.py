@@ -37,7 +37,7 @@ def test_train_lists_predicts(words: list[str], few_sounds: Path, tmp_path: Path
     summary = pd.read_csv(next((tmp_path / "figures").glob("*_summary.csv")))
     assert set(summary["rule"]) == {"best", "last"}
 
-    cli.run(listing.main, ["--runs", str(tmp_path / "runs"), "--csv", str(tmp_path / "runs.csv")])
+    cli.run(listing.main, ["--runs", str(tmp_path / "runs"), "--csv", str(tmp_path / "runs.csv")], positional="keys")
     assert runs["key"][0] in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "runs.csv")) == 4
 
@@ -129,7 +129,7 @@ def test_nothing_to_do_is_said() -> None:
     with pytest.raises(UserError, match="--run KEY"):
         predict.main(["x.wav"])
     with pytest.raises(UserError, match="no folder"):
-        listing.main(runs="absent")
+        listing.main([], runs="absent")
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)

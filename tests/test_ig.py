@@ -296,7 +296,7 @@ def test_a_run_and_clips_that_do_not_belong_together(
         (sounds / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
         Path(noise(f"{i}.wav", 1.0)).rename(sounds / f"c{i % 2}" / f"{i}.wav")
     other, clip = replace(study, data=str(sounds)), str(held_out(folder, study.data))
-    with pytest.raises(UserError, match="holds other clips: give the --data"):
+    with pytest.raises(UserError, match="holds other clips: give --data"):
         ig.main(other, place, run=folder.key)
     with pytest.raises(UserError, match="holds other clips"):
         ig.main(other, place, run=folder.key, clip=(clip,), baseline="mean")

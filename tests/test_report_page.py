@@ -19,7 +19,8 @@ TINY += ["--picture.mels", "32", "--picture.frames", "40", "--recipe.epochs", "1
 def words(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Where one run lies, and a figure with its table."""
     room = tmp_path_factory.mktemp("page")
-    places = ["--data-root", str(room / "data"), "--runs", str(room / "runs"), "--figures", str(room / "figures")]
+    pictures = tmp_path_factory.getbasetemp() / "data"  # shared by the tests of a session
+    places = ["--data-root", str(pictures), "--runs", str(room / "runs"), "--figures", str(room / "figures")]
     cli.run(train.main, ["--data", str(few_sounds), *TINY, *places, "--weights", "random"])
     figure = Figure(figsize=(3, 2))
     figure.subplots().plot([1, 2], [3, 4])
@@ -76,9 +77,11 @@ def test_a_page_can_do_without_a_room_and_a_report_without_a_page(words: list[st
 
 
 @pytest.mark.usefixtures("no_tables")
-def test_why_there_is_no_room_is_said(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    cli.run(report.main, words[:6])  # where the clips lie is not said
-    assert "the page has no listening room: " in capsys.readouterr().err
+def test_clips_are_found_where_they_lay_and_why_there_is_no_room_is_printed(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.run(report.main, [*words[:6], "--clips", "2"])  # without --data
+    assert "with 2 clips to listen to" in capsys.readouterr().err
     assert 'id="claims"' in written(words)
     for weights in Path(words[3]).glob("*/weights.safetensors"):
         weights.rename(weights.with_suffix(".away"))

@@ -171,6 +171,36 @@ def test_the_same_clips_give_the_same_interval_in_any_order() -> None:
     assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-12)
 
 
+def test_weights_are_what_clips_count_for_and_equal_ones_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    values, recordings = (rng.random((2, 60)) < 0.8).astype(float), np.arange(60) // 2
+    plain, alike = [Fold(values, recordings)], [Fold(values, recordings, np.full(60, 0.25))]
+    assert share(alike) == share(plain)
+    other = [Fold(values[::-1] * np.resize([0, 1], 60), recordings, np.full(60, 0.25))]
+    assert difference(alike, other) == difference(plain, [fold._replace(weights=None) for fold in other])
+    weights = np.where(np.arange(60) < 50, 1 / 50, 1 / 10)  # two classes, of 50 clips and of 10
+    macro = share([Fold(values, recordings, weights)])
+    assert macro.mean == pytest.approx((values[:, :50].mean() + values[:, 50:].mean()) / 2)
+    assert macro.high - macro.low > share(plain).high - share(plain).low
+    few = [Fold(values, recordings, np.where(np.arange(60) < 6, 1.0, 1e-9))]  # three recordings are all that counts
+    assert np.isnan(share(few).low)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "accuracies"),
+    [([100] * 9 + [5], [0.98] * 9 + [0.5]), ([100, 10], [0.95, 0.6]), ([60, 40, 30, 20, 20, 10, 10], [0.85] * 7)],
+)
+def test_macro_accuracy_covers_what_it_says(sizes: list[int], accuracies: list[float]) -> None:
+    """Also where the rare classes are the hard ones, whose few clips then decide."""
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
+    held = 0
+    for _ in range(300):
+        right = (rng.random(len(labels)) < np.array(accuracies)[labels]).astype(float)
+        estimate = share([Fold(right[None], np.arange(len(labels)), 1 / np.array(sizes)[labels])])
+        held += estimate.low <= np.mean(accuracies) <= estimate.high
+    assert 0.92 <= held / 300 <= 0.995
+
+
 def test_zero_is_seen() -> None:
     assert Estimate(1.0, 0.1, 2.0).excludes_zero
     assert Estimate(-1.0, -2.0, -0.1).excludes_zero

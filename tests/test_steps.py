@@ -19,7 +19,7 @@ from tla.stages.sweep import selffer
 
 NEITHER_TRAIN_NOR_DRAW = {"demo", "reproduce", "predict", "runs", "data", "bench"}  # or have others do it
 TRAIN = [command for command in listing.COMMANDS if command not in NEITHER_TRAIN_NOR_DRAW]
-MORE = {  # what a command is told beside the study, so that it trains all kinds of runs that it knows
+MORE = {  # options of a command beside the study's, so that it trains all kinds of runs that it has
     "train": ["--compare", "random"],
     "fusion": ["--upto", "none,block2", "--controls"],
     "freeze": ["--upto", "block2", "--controls"],
@@ -45,7 +45,7 @@ assert "torch" not in sys.modules
 def redrawn(command: str, figures: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """The command with --redraw, in a process that may not import torch."""
     words = [sys.executable, "-c", REDRAW, f"tla.{command}", "--figures", str(figures), "--redraw", *more]
-    return subprocess.run(words, capture_output=True, text=True, timeout=100)
+    return subprocess.run(words, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def finished(place: Place) -> set[str]:
 
 def test_every_command_plans_what_it_trains_or_trains_nothing() -> None:
     assert set(listing.COMMANDS) >= NEITHER_TRAIN_NOR_DRAW
-    assert MORE.keys() == set(TRAIN)
+    assert MORE.keys() <= set(TRAIN)
     for command in TRAIN:
         hints = get_type_hints(importlib.import_module(f"tla.{command}").main)
         assert hints["place"] is Place, command
@@ -99,7 +99,7 @@ def test_a_dry_run_counts_and_writes_nothing_and_a_redraw_is_byte_equal_without_
 ) -> None:
     main = importlib.import_module(f"tla.{command}").main
     words += [] if command == "report" else STUDY
-    words += MORE[command]
+    words += MORE.get(command, [])
     if command == "ig":
         words += ["--clip", str(next(few_sounds.rglob("*.wav")))]
     if command == "report":  # which needs a study of which something is missing
@@ -111,7 +111,7 @@ def test_a_dry_run_counts_and_writes_nothing_and_a_redraw_is_byte_equal_without_
     plan.show()
     printed = capsys.readouterr().out
     assert files(place) == before
-    missing = len(plan.missing)
+    missing = len(plan.missing())
     assert printed.startswith(f"{len(plan)} runs, {len(plan) - missing} finished, {missing} to train: ")
 
     had = finished(place)
@@ -121,10 +121,6 @@ def test_a_dry_run_counts_and_writes_nothing_and_a_redraw_is_byte_equal_without_
     for path in drawn:
         path.unlink()
     done = redrawn(command, Path(place.figures))
-    if command == "train":
-        assert (drawn, done.returncode) == ({}, 2)
-        assert "draws no figure" in done.stderr
-        return
     assert done.returncode == 0, done.stderr
     assert pictures(place) == drawn != {}
 
@@ -135,7 +131,7 @@ def test_a_grid_on_ray_is_planned_without_a_cluster(words: list[str], place: Pla
     monkeypatch.setattr(on_ray, "Cluster", lambda *_: pytest.fail("a cluster was asked for"))
     main = importlib.import_module("tla.tune").main
     plan = main(**cli.parse(main, [*words, *STUDY, *MORE["tune"], "--launch", "ray", "--dry-run"]))
-    assert len(plan.missing) == 2
+    assert len(plan.missing()) == 2
     assert not Path(place.runs).exists()
 
 
@@ -147,13 +143,13 @@ def test_plans_add_up_and_a_shared_run_counts_once(study: Study, place: Place) -
     assert one + Plan() == one == Plan() + one
     assert str(both) == "2 runs: 0 finished, 0 to continue, 2 to train"
     ensure(list_runs(material), material, place)
-    assert (len(one.missing), len((one + both).missing)) == (0, 1)
+    assert (len(one.missing()), len((one + both).missing())) == (0, 1)
 
 
 def test_a_run_whose_donor_is_not_trained_is_counted_and_forecast(study: Study, place: Place, donor: Path) -> None:
     material = prepare(replace(study, folds=(1, 2), weights=str(donor)), place)
     plan = selffer(material, {"block1": replace(study.transfer, pretrained_upto="block1")}, ["block1"], place).plan
-    assert len(plan) == len(plan.missing) == 4
+    assert len(plan) == len(plan.missing()) == 4
     assert [wanted.donor for wanted in plan.wanted.values()][:2] == [None, None]
     assert all(isinstance(wanted.donor, RunFolder) for wanted in list(plan.wanted.values())[2:])
     told = plan.forecast()

@@ -113,7 +113,8 @@ def make_pictures(data: str, pictures: Pictures, root: Path, launch: str, worker
     for name, wrong in store.skipped.items():
         console.say(f"left out: {name} ({wrong})")
     size = sum(path.stat().st_size for path in store.files)
-    print(f"{store.folder}: {len(store.clean)} clips, {1 + store.variants} pictures of each, {size / 1e6:.0f} MB")
+    each = console.counted(1 + store.variants, "picture")
+    print(f"{store.folder}: {len(store.clean)} clips, {each} of each, {size / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ RANDOM = "random"  # `weights` of a network that starts from none
 Protocol = Literal["paper", "nested"]
 Arithmetic = Literal["fp32", "bf16", "mixed"]
 
+Rest = Literal["random", "meanvar"]  # what stages that are not pretrained start from
+Parts = Literal["all", "conv", "norm"]  # what is taken in those that are
+
 State = Literal["converged", "still falling", "stuck"]  # of a run's training, at its end
 CONVERGED: State = "converged"
 LEAKS = "leaks"  # of a run and a table: what training and held-out clips share
@@ -75,9 +78,9 @@ class Transfer:
     """The last stage that exists; the network is cut behind it and gets a fresh norm and head."""
     frozen_norm: Literal["inference", "live"] = "inference"
     """Batch norm in frozen stages: its stored statistics, unmoved, or those of each batch (the stored ones then move)."""
-    rest: Literal["random", "meanvar"] = "random"
+    rest: Rest = "random"
     """Stages that are not pretrained: fresh, or normal with each pretrained tensor's own mean and variance."""
-    parts: Literal["all", "conv", "norm"] = "all"
+    parts: Parts = "all"
     """What is taken in the pretrained stages: everything, all but batch norm, or batch norm only."""
 
 
@@ -112,6 +115,9 @@ class Recipe:
     """The optimizer; sgd uses Nesterov momentum 0.9."""
     standardise: bool = False
     """Bring each mel band of each channel to mean 0 and spread 1 over the training clips."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a clip's loss is multiplied by N / (classes x clips of its class), N the training clips, so that each class
+    weighs the same however few clips it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +148,8 @@ class Grid:
     """As in adam,sgd."""
     standardise: tuple[bool, ...] = ()
     """As in false,true."""
+    class_weights: tuple[Literal["none", "balanced"], ...] = ()
+    """As in none,balanced."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from matplotlib import rc_context, rc_params_from_file
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+from tla.console import counted
 from tla.errors import UserError
 from tla.manifest import vouching
 from tla.tables import cautions, trained
@@ -124,7 +125,7 @@ def caption(figure: Figure, text: str) -> None:
 def basis(runs: pd.DataFrame) -> str:
     """What runs of one study have in common, in a sentence."""
     first, folds, seeds = runs.iloc[0], sorted(runs["fold"].unique()), runs["seed"].nunique()
-    held_out = f"held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, {seeds} seed{'s' * (seeds > 1)}"
+    held_out = f"held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, {counted(seeds, 'seed')}"
     recipe = f"{trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}"
     return f"{cautions(runs)} {first['data']}, {first['backbone']}, {held_out}, {recipe}.".lstrip()
 

@@ -61,7 +61,9 @@ def main(
     from tla.sound.clips import load
 
     where = data if data and Path(data).exists() else None
-    only = Only(data=load(where, place.data).name if where else data, backbone=backbone, studies=study)
+    dataset = load(where, place.data) if where else None
+    name, digest = (dataset.name, dataset.digest) if dataset else (data, None)
+    only = Only(data=name, digest=digest, backbone=backbone, studies=study)
     contexts = contexts_of(Path(place.runs), only).values() if complete else []
     needed = sum((missing(candidates, place, where, weights) for candidates in contexts), Plan())
     if place.dry_run:
@@ -85,7 +87,8 @@ def missing(candidates: "Sequence[Case]", place: Place, where: str | None, weigh
     from tla.launch.plan import Plan
     from tla.launch.study import list_runs, prepare
     from tla.paper.evidence_from_runs import lacking, must_fit
-    from tla.paper.studies import FILE, PLANS, words
+    from tla.paper.studies import PLANS, words
+    from tla.runs.command import FILE
 
     needed = Plan()
     for case, options, arms in lacking(candidates, where):

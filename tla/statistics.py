@@ -4,7 +4,8 @@ Clips cut from one recording are not independent, and a plan trained again gives
 random, and so are runs where there are two seeds or more; runs and recordings of a fold are crossed: each run of the fold is
 scored on all of them. The variance of a mean is then that between recordings, plus that between runs, less what both of them
 count (Cameron, Gelbach and Miller 2011); its degrees of freedom are Satterthwaite's (1946). A clip's value is its mean over
-runs, and every clip counts alike, whatever its fold.
+runs, and every clip counts alike, whatever its fold, or as its weight has it: with 1 / (clips of its class) the mean is macro
+accuracy.
 
 - `share`: a share of clips, in [0, 1]. Wilson's interval (1927) on the number of clips over the design effect of recordings,
   cut for the degrees of freedom (Korn and Graubard 1998, Dean and Pagano 2015).
@@ -12,9 +13,9 @@ runs, and every clip counts alike, whatever its fold.
 - `mean`: of anything else, with Student's t.
 - `jackknife`, `reach`: of a number that is no mean, from what it is without each of some groups of recordings.
 
-No interval of a share or a difference has width 0: where clips agree, it holds what their number cannot exclude. The design
-effect is drawn to that of a correlation of `PRIOR` within a recording, since few recordings, or few clips that differ, do not
-determine it. Where nothing is right there is no interval and no p-value (NaN, an empty cell): with recordings that count for
+No interval of a share or a difference has width 0: where all clips agree, it holds the values that so many clips cannot
+exclude. The design effect is drawn to that of a correlation of `PRIOR` within a recording, since few recordings, or few clips
+that differ, do not determine it. There is no interval and no p-value (NaN, an empty cell) where the recordings count for
 fewer than `FEWEST` of one size. What an interval covers in simulation is in docs/statistics.md.
 """
 
@@ -58,10 +59,19 @@ class Estimate:
 
 
 class Fold(NamedTuple):
-    """The runs of one fold on the clips that it holds out: values (runs, clips), and each clip's recording (clips,)."""
+    """The runs of one fold on the clips that it holds out: values (runs, clips), and each clip's recording (clips,).
+
+    `weights` (clips,) is what each clip counts for in the mean over all folds, up to a factor; None: alike.
+    """
 
     values: np.ndarray
     recordings: np.ndarray
+    weights: np.ndarray | None = None
+
+    @property
+    def counts(self) -> np.ndarray:
+        """The weights (clips,)."""
+        return np.ones(self.values.shape[1]) if self.weights is None else self.weights
 
 
 def between(low: float, high: float, form: str) -> str:
@@ -92,7 +102,7 @@ def share(folds: Sequence[Fold]) -> Estimate:
 def difference(first: Sequence[Fold], second: Sequence[Fold], others: Sequence[Sequence[Fold]] = ()) -> Estimate:
     """The mean of values in [0, 1], less that of other runs on the same clips, fold by fold; its p-value is that of none.
 
-    How far runs differ is taken to be the same in both arms, and in the others (of a sweep, say), and is learned from all.
+    How far runs differ is taken to be the same in both arms, and in the others (as in a sweep), and is estimated from all.
     """
     return _gain(_Clips(less(first, second)), _between_runs([first, second], others))
 
@@ -115,7 +125,7 @@ def mean(folds: Sequence[Fold], others: Sequence[Fold] | None = None) -> Estimat
 def less(first: Sequence[Fold], second: Sequence[Fold]) -> list[Fold]:
     """Clip by clip, the mean over the runs of one arm less that of another."""
     pairs = zip(first, second, strict=True)
-    return [Fold(a.values.mean(axis=0, keepdims=True) - b.values.mean(axis=0), a.recordings) for a, b in pairs]
+    return [Fold(a.values.mean(axis=0, keepdims=True) - b.values.mean(axis=0), a.recordings, a.weights) for a, b in pairs]
 
 
 class _Clips:
@@ -123,28 +133,36 @@ class _Clips:
 
     def __init__(self, folds: Sequence[Fold]) -> None:
         self.values = np.concatenate([np.mean(fold.values, axis=0, dtype=np.float64) for fold in folds])
+        clips, counts = len(self.values), np.concatenate([fold.counts for fold in folds])
+        self.weights = counts / counts.mean()
         _, index = np.unique(np.concatenate([fold.recordings for fold in folds]), return_inverse=True)
-        self.sums, self.sizes = np.bincount(index, weights=self.values), np.bincount(index).astype(float)  # (recordings,)
-        self.mean = float(self.values.mean())
-        clips = len(self.values)
+        self.sums, self.sizes = (np.bincount(index, weights=w) for w in (self.weights * self.values, self.weights))
+        self.mean = self.over(self.values)  # sums and sizes: (recordings,)
+        self.alike = clips / self.over(self.weights)  # clips of one weight that are worth as much (Kish 1965)
         self.effective = clips**2 / float((self.sizes**2).sum())  # recordings of one size that are worth as much
         # unbiased where the clips of a recording go together; for recordings of one size it is K / (K - 1) times the plain one
         weights = np.maximum(1 - 2 * self.sizes / clips + 1 / self.effective, ROUNDING)
         self.variance = float((((self.sums - self.mean * self.sizes) ** 2) / weights).sum()) / clips**2
 
+    def over(self, values: np.ndarray) -> float:
+        """The mean of values (clips,)."""
+        return float((self.weights * values).mean())
+
     def count(self, single: float, informative: int) -> float:
         """How many independent values of this variance the clips are worth; `informative`: how many recordings show any of it.
 
         Clips of one recording are worth between one and all of them; the design effect is the geometric mean of what is seen,
-        and of what `PRIOR` makes it. Means over several runs vary less than single values, which is taken likewise.
+        and of what `PRIOR` makes it. Means over several runs vary less than single values, which is taken likewise. Weights
+        that differ make the mean vary by more if it is the heavy clips whose values vary.
         """
-        size = len(self.values) / self.effective
+        size = self.alike / self.effective
+        most = size * float(self.weights.max()) / self.over(self.weights)
         known = min(float(informative), self.effective)
-        among = float(self.values.var())
-        seen = min(max(self.variance * len(self.values) / among, 1.0), size) if among > ROUNDING else 1.0
+        among = self.over((self.values - self.mean) ** 2)
+        seen = min(max(self.variance * self.alike / among, 1.0), most) if among > ROUNDING else 1.0
         effect = math.exp((known * math.log(seen) + KNOWN * math.log(1 + (size - 1) * PRIOR)) / (known + KNOWN))
         narrower = min(among / single, 1.0) if single > ROUNDING else 1.0
-        return len(self.values) / effect / ((known * narrower + KNOWN) / (known + KNOWN))
+        return self.alike / effect / ((known * narrower + KNOWN) / (known + KNOWN))
 
 
 class _Runs(NamedTuple):
@@ -167,26 +185,27 @@ def _between_runs(arms: Sequence[Sequence[Fold]], others: Sequence[Sequence[Fold
         return _Runs(0.0, 0.0, 0)
     runs = 0.0  # how much of one run's variance is left in the mean
     for arm in arms:
-        clips = sum(fold.values.shape[1] for fold in arm)
-        runs += sum((fold.values.shape[1] / clips) ** 2 / len(fold.values) for fold in arm)
+        clips = sum(fold.counts.sum() for fold in arm)
+        runs += sum(float(fold.counts.sum() / clips) ** 2 / len(fold.values) for fold in arm)
     return _Runs(runs * max(0.0, squares - chance) / df, runs * squares / df, df)
 
 
 def _crossed(fold: Fold) -> tuple[float, float]:
     """Sums of squares between a fold's runs, and what of them comes from run and recording together: two-way ANOVA."""
-    runs = fold.values.mean(axis=1)
+    counts = fold.counts / fold.counts.mean()
+    runs = (counts * fold.values).mean(axis=1)
     apart = float(((runs - runs.mean()) ** 2).sum())
     rest = fold.values - runs[:, None] - fold.values.mean(axis=0) + runs.mean()
     _, index = np.unique(fold.recordings, return_inverse=True)
     count = int(index.max()) + 1
     if count < 2:
         return apart, 0.0
-    sums = np.stack([np.bincount(index, weights=row) for row in rest])  # (runs, recordings)
+    sums = np.stack([np.bincount(index, weights=row) for row in counts * rest])  # (runs, recordings)
     return apart, float((sums**2).sum()) / (1 - 1 / count) / fold.values.shape[1] ** 2
 
 
 def _gain(clips: _Clips, runs: _Runs) -> Estimate:
-    up, down = (float(np.maximum(sign * clips.values, 0).mean()) for sign in (1, -1))
+    up, down = (clips.over(np.maximum(sign * clips.values, 0)) for sign in (1, -1))
     count = clips.count(up + down - clips.mean**2, (clips.sums != 0).sum())
     found = _estimate(clips, lambda t: _tango(up, down, count * (Z / t) ** 2), runs, (-1.0, 1.0))
     if math.isnan(found.low):

@@ -1,16 +1,36 @@
 """Tables that people read, in the terminal."""
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from tla import console
 from tla.manifest import write_table
-from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED
+from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
+BARE = ("data", "backbone", "start")  # options whose value needs no name in front of it
+LEAST = ("s/epoch", "loss", "macro accuracy %", "epochs")  # columns that make room in a narrow terminal, in this order
+OPTIONS = {  # options that are shown where runs differ in them or all have another value than this, the usual one
+    "batch": Recipe().batch,
+    "weight_decay": Recipe().weight_decay,
+    "drop_factor": Recipe().drop_factor,
+    "standardise": Recipe().standardise,
+    "class_weights": Recipe().class_weights,
+    "head_lr": None,  # None: where runs on the same data differ in them
+    "drops": None,
+    "cap": None,
+    "augment": Augment().kind,
+    "augment_length": Augment().length,
+    **{f"picture_{name}": value for name, value in asdict(Picture()).items()},
+    "precision": None,
+}
+ABOUT = ("data", "backbone", "start", "protocol", "fold", "seed", "length", "lr", "optimizer", *OPTIONS, "training")
+SAME = 1e-9  # of percent: up to this two numbers are one
+MACRO = "macro accuracy, the mean of the classes' own accuracies"
 
 
 def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
@@ -24,9 +44,15 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     note = f"interval for {covered(summary)}{hint(summary)}"
     if "best" in runs:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
+    note += f"; {MACRO}" + (", is the same number here" if same_macro(summary) else "")
     print(f"\n{note}\n{path}  {summary_path}")
     if line := warning(runs):
         console.say(line)
+
+
+def same_macro(table: pd.DataFrame, accuracy: str = "accuracy", macro: str = "macro_accuracy") -> bool:
+    """Whether macro accuracy is the same number as accuracy in each row, as it is where all classes have as many clips."""
+    return bool(((table[macro] - table[accuracy]).abs().fillna(0) <= SAME).all())
 
 
 def covered(table: pd.DataFrame) -> str:
@@ -64,9 +90,9 @@ def unfinished(runs: pd.DataFrame) -> int:
 def trained(runs: pd.DataFrame, mark: str = "") -> str:
     """How long runs were trained, for a caption, and how many of them not to their end; `mark` is how these are drawn."""
     first, last = int(runs["epochs"].min()), int(runs["epochs"].max())
-    words = f"{first} epoch{'s' * (first != 1)}" if first == last else f"{first} to {last} epochs"
+    words = console.counted(first, "epoch") if first == last else f"{first} to {last} epochs"
     count = unfinished(runs)
-    return f"{words} ({UNTRAINED}{mark}: {count} of {runs['key'].nunique()} runs)" if count else words
+    return f"{words} ({UNTRAINED}{mark}: {count} of {console.counted(runs['key'].nunique(), 'run')})" if count else words
 
 
 def cautions(runs: pd.DataFrame) -> str:
@@ -83,7 +109,7 @@ def warning(runs: pd.DataFrame) -> str | None:
     """Lines on what clips share, and on the runs that were not trained to their end, and what to do; None if there are none."""
     lines, count = shared(runs), unfinished(runs)
     if count:
-        which = f"{count} of {runs['key'].nunique()} runs"
+        which = f"{count} of {console.counted(runs['key'].nunique(), 'run')}"
         advice = "--recipe.until plateau trains them to the end (docs/training.md)"
         lines.append(f"{UNTRAINED}: {which}, so their numbers are about the budget and there is no verdict on them; {advice}")
     return "\n".join(lines) or None
@@ -94,30 +120,93 @@ def file_name(what: str, runs: pd.DataFrame) -> str:
     return f"{what}_{runs['data'][0]}_{runs['backbone'][0]}.csv".replace(":", "_").replace("/", "_")
 
 
+def start(weights: str, plan: Transfer) -> str:
+    """What a run starts from, and the rest of its transfer plan: pretrained, frozen up to block3."""
+    kind, _, content = weights.partition(":")
+    words = [RANDOM if plan.pretrained_upto == "none" else "pretrained"]
+    if plan.pretrained_upto not in ("none", plan.kept_upto):
+        words[0] += f" up to {plan.pretrained_upto}"
+    words[0] += f" (file {content[:8]})" * (kind == "file")
+    words += {"all": [], "conv": ["convolutions only"], "norm": ["batch norm only"]}[plan.parts]
+    words += ["rest: mean and variance"] * (plan.rest == "meanvar")
+    if plan.frozen_upto != "none":
+        words.append(f"frozen up to {plan.frozen_upto}{' with live norm' * (plan.frozen_norm == 'live')}")
+    words += [f"cut behind {plan.kept_upto}"] * (plan.kept_upto != Transfer().kept_upto)
+    return ", ".join(words)
+
+
 def show_runs(runs: pd.DataFrame) -> None:
-    """One line per run."""
+    """One line per run; what all runs share, and is not as by default, stands once above."""
+    cells = _run_cells(runs)
+    same = {heading: column[0] for heading, column in cells.items() if len(set(column)) == 1 and heading in ABOUT}
+    shared = [value if heading in BARE else f"{heading} {value}" for heading, value in same.items() if value]
+    print(f"{console.counted(len(runs), 'run')}: {', '.join(shared)}\n")
+    table = {heading: column for heading, column in cells.items() if heading not in same}
+    left_out = []
+    for heading in (heading for heading in LEAST if heading in table):
+        if _width(table) > console.page_width():
+            left_out.append(heading)
+            del table[heading]
+    if _width(table) > console.page_width() and "start" in table:
+        table["start"] = table.pop("start")  # to the end, where a column gives way
+    console.table(list(table), list(zip(*table.values(), strict=True)))
+    if left_out:
+        console.say(f"left out, for want of room: {', '.join(left_out)}")
+
+
+def _run_cells(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """The cells of the runs by heading; of the options that have no heading of their own those that differ, or are unusual."""
     rules = [rule for rule in RULES if rule in runs]
-    headings = ["key", "data", "backbone", "start", "protocol", "fold", "seed", *(f"{rule} %" for rule in rules), "macro %"]
-    rows = []
-    for row in runs.to_dict("records"):
-        mine = [rule for rule in rules if not math.isnan(row[rule])]
-        scores = [f"{100 * row[rule]:.1f}" if rule in mine else "" for rule in rules]
-        start = f"{row['weights'].partition(':')[0]} up to {row['pretrained_upto']}" if row["weights"] != RANDOM else RANDOM
-        about = [row["key"], row["data"], row["backbone"], start, row["protocol"], row["fold"], row["seed"]]
-        training = f"{row['training']} ({row['training_loss']:.2g})"
-        cost = [row["epochs"], training, f"{row['lr']:g}", f"{row['seconds_per_epoch']:.1f}"]
-        rows.append([*about, *scores, f"{100 * row[mine[-1] + '_macro']:.1f}", *cost])
-    console.table([*headings, "epochs", "training (loss)", "lr", "s/epoch"], rows)
+    rows = runs.to_dict("records")
+    cells = {heading: [str(row[heading]) for row in rows] for heading in ("key", *ABOUT[: ABOUT.index("length")])}
+    cells["length"] = [_length(row) for row in rows]
+    cells |= {"lr": [f"{row['lr']:g}" for row in rows], "optimizer": [row["optimizer"] for row in rows]}
+    for name, usual in OPTIONS.items():
+        values = ["" if pd.isna(row[name]) else _plain(row[name]) for row in rows]
+        by_data = {(row["data"] if usual is None else "", value) for row, value in zip(rows, values, strict=True) if value}
+        if len(by_data) > len({data for data, _ in by_data}) or (usual is not None and values[0] != _plain(usual)):
+            cells[name] = values
+    cells |= {f"{rule} %": [_percent(row[rule]) for row in rows] for rule in rules}
+    if not all(same_macro(runs, rule, f"{rule}_macro") for rule in rules):
+        macros = [[rule for rule in rules if not math.isnan(row[rule])][-1] + "_macro" for row in rows]
+        cells["macro accuracy %"] = [_percent(row[macro]) for row, macro in zip(rows, macros, strict=True)]
+    cells |= {"epochs": [str(row["epochs"]) for row in rows], "training": [row["training"] for row in rows]}
+    cells["loss"] = [f"{row['training_loss']:.2g}" for row in rows]
+    cells["s/epoch"] = [f"{row['seconds_per_epoch']:.1f}" for row in rows]
+    return cells
+
+
+def _percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _length(row: dict) -> str:
+    """How long a run is trained."""
+    length = console.counted(int(row["epochs_asked"]), "epoch") if row["until"] == "epochs" else "plateau"
+    return length if row["times"] == 1 else f"{length} x {row['times']:g}"
+
+
+def _width(table: dict[str, list[str]]) -> int:
+    """Characters that a line of a table takes."""
+    return sum(2 + max(len(heading), *map(len, column)) for heading, column in table.items()) - 2
 
 
 def show_summary(summary: pd.DataFrame) -> None:
     """One line per reported number, with its interval, spread and the paper's number."""
     has_paper = "paper" in summary and summary["paper"].notna().any()
-    headings = ["", "rule", "runs", "accuracy %", "95 % interval", "spread", *(["paper %"] if has_paper else [])]
+    has_macro = not same_macro(summary)
+    macro_headings = ["macro accuracy %", "95 % interval"] if has_macro else []
+    headings = ["", "rule", "runs", "accuracy %", "95 % interval", *macro_headings, "spread"]
+    headings += ["paper %"] if has_paper else []
     rows = []
     for row in summary.to_dict("records"):
         spread = "" if math.isnan(row["spread"]) else f"±{row['spread']:.1f} over {row['spread_over']}"
         interval = between(row["low"], row["high"], ".1f")
         paper = [f"{row['paper']:.1f}" if not math.isnan(row["paper"]) else ""] if has_paper else []
-        rows.append([row["arm"], row["rule"], row["runs"], f"{row['accuracy']:.1f}", interval, spread, *paper])
+        macro = [f"{row['macro_accuracy']:.1f}", between(row["macro_low"], row["macro_high"], ".1f")] if has_macro else []
+        rows.append([row["arm"], row["rule"], row["runs"], f"{row['accuracy']:.1f}", interval, *macro, spread, *paper])
     console.table(headings, rows)

@@ -5,6 +5,7 @@
     python -m tla.train --data esc50 --compare random        does pretraining help? both starts and their difference
     python -m tla.train --backbone densenet201 --describe    the network's stages
 
+Beside the runs' table lie those of the classes: the accuracy of each, what its clips were taken for, and a figure of both.
 Runs are kept in --runs by a key made of everything that decides their outcome: the same command again trains nothing
 twice, and one that was stopped goes on after the last whole epoch.
 """
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 from tla import cli, console
-from tla.errors import UserError
 from tla.options import RANDOM, Place, Study
 
 
@@ -25,19 +25,24 @@ def main(study: Study, place: Place, *, compare: Literal["random"] | None = None
         describe: Print the network's stages with shapes, parameters and multiply-adds, and stop.
     """
     if place.redraw:
-        raise UserError("tla.train draws no figure, so there is none to draw again: leave --redraw out")
+        from tla.runs import classes_figure
+
+        classes_figure.redraw(Path(place.figures))
+        return None
     if describe:
         show_stages(study)
         return None
     from tla import tables as draw
     from tla.launch.study import by_start, plan_by_start
-    from tla.runs import tables
+    from tla.runs import classes, classes_figure, tables
 
     if place.dry_run:
         return plan_by_start(study, place, compare=compare == RANDOM)
     arms = by_start(study, place, compare=compare == RANDOM)
     runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
-    draw.study(runs, tables.summary(arms), Path(place.figures) / draw.file_name("train", runs))
+    path = Path(place.figures) / draw.file_name("train", runs)
+    draw.study(runs, tables.summary(arms), path)
+    classes_figure.publish(classes.measure(arms), path.parent, path.stem)
     return None
 
 

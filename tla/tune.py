@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tla import cli
+from tla.console import counted
 from tla.options import Place, Search, Study
 
 
@@ -56,7 +57,7 @@ def write_best(path: Path, study: Study, options: dict[str, Any], row: Any) -> N
     asked["recipe"] |= options
     head = (
         f"# Chosen by tla.tune: {row['accuracy']:.1f} % {bracketed(row['low'], row['high'], '.1f')} on the validation fold "
-        f"(nested protocol, {row['runs']} runs per combination).\n"
+        f"(nested protocol, {counted(row['runs'], 'run')} per combination).\n"
     )
     write_text(path, head + yaml.safe_dump(_plain(asked), sort_keys=False))
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import TRAIN, Home, Undisturbed
+from commands import TRAIN, Home, Undisturbed
 from warm import trap
 
 from tla.sound import clips, digests

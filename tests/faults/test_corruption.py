@@ -19,7 +19,7 @@ from tla.errors import Damaged, UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.nets import transfer, weights
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
-from tla.paper import page_contents, table_evidence
+from tla.paper import evidence_from_tables, page_contents
 from tla.runs import fit, infer, prefix
 from tla.runs.feed import Feed
 from tla.runs.folder import FinishedRun, RunFolder, load
@@ -274,7 +274,10 @@ def kinds(
     table = pd.DataFrame({"run": ["a", "b"], "value": [0.125, 2.5]})
     manifest.write_table(figures / "table.csv", table)
     for name in ("table.csv", manifest.SUMS):
-        yield name, Kind((figures / name,), figures, lambda: table_evidence._read(figures / "table.csv", ("run", "value")))
+        yield (
+            name,
+            Kind((figures / name,), figures, lambda: evidence_from_tables._read(figures / "table.csv", ("run", "value"))),
+        )
     with manifest.vouching(figures / "plot.svg") as new:
         new.write_text("<svg>" + "<use x='12.5'/>" * 99 + "</svg>")
     yield "plot.svg", Kind((figures / "plot.svg",), figures, lambda: page_contents._plate(figures, "plot") or "left out")
@@ -424,7 +427,7 @@ def test_a_study_trains_a_damaged_run_again_and_says_so(
     assert again.result.scores == run.result.scores
     assert again.weights.read_bytes() == run.weights.read_bytes()
     ensure(list_runs(material), material, place)
-    assert "1 runs: 1 finished" in capsys.readouterr().err
+    assert "1 run: 1 finished" in capsys.readouterr().err
 
 
 def test_runs_beside_a_study_that_are_damaged_are_passed_over(
@@ -455,7 +458,7 @@ def test_a_run_does_not_start_from_damaged_weights(mine: tuple[Study, Place], ru
 def test_a_run_under_another_ones_name_is_none(mine: tuple[Study, Place], run: FinishedRun) -> None:
     other = Path(mine[1].runs) / ("0" * 12)
     shutil.copytree(run.path, other)
-    with pytest.raises(Damaged, match=f"its options are those of run {run.key}"):
+    with pytest.raises(Damaged, match=f"is run {run.key} under another name; rename it to"):
         load(other)
 
 

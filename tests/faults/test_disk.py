@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import AS_ANYBODY, FREEZE, Home, Survived, Undisturbed, one_line
+from commands import AS_ANYBODY, FREEZE, Home, Survived, Undisturbed, one_line
 from warm import trap
 
 pytestmark = pytest.mark.xdist_group("warm")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FREEZE, TRAIN, WITH_WORKERS, Home, Survived, Undisturbed, one_line
+from commands import FREEZE, TRAIN, WITH_WORKERS, Home, Survived, Undisturbed, one_line
 from warm import Command, trap
 
 from tla.files import replacing, scratch, write_text

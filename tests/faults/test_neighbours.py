@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import TRAIN, WITH_WORKERS, Home, Undisturbed
+from commands import TRAIN, WITH_WORKERS, Home, Undisturbed
 from warm import Command, trap
 
 pytestmark = pytest.mark.xdist_group("warm")
@@ -38,8 +38,8 @@ def test_two_at_once(home: Home, undisturbed: Undisturbed) -> None:
 
 MOMENTS = {  # what is written when the first stands still: what the second says
     ".journal.jsonl": "another process is making these pictures; waiting for it",
-    ".1.npy": "are being trained by another study",
-    ".checkpoint.safetensors": "are being trained by another study",
+    ".1.npy": "in training by another study",
+    ".checkpoint.safetensors": "in training by another study",
 }
 
 

@@ -24,7 +24,10 @@ KEPT = """
     window.blobs = {};
     const make = URL.createObjectURL;
     URL.createObjectURL = blob => { const url = make.call(URL, blob); window.blobs[url] = blob; return url; };
-"""  # so that a test can look into what the page plays
+    document.addEventListener('DOMContentLoaded', () => {
+        for (const sound of document.querySelectorAll('audio')) sound.defaultPlaybackRate = 0;
+    });
+"""  # so that a test can look into what the page plays, and a sound stands still until the test lets it go on
 SAMPLES = """async id => {
     const bytes = await window.blobs[document.getElementById(id).src].arrayBuffer();
     const sound = await new OfflineAudioContext(1, 1, 22050).decodeAudioData(bytes);
@@ -98,7 +101,7 @@ class Opened:
         if how.get("java_script_enabled", True):
             self.ready()
 
-    def until(self, true: str, seconds: float = 8.0) -> None:
+    def until(self, true: str, seconds: float = 120.0) -> None:
         """Wait until an expression is true. (Playwright's own way to wait is an eval, which the page's policy forbids.)"""
         end = time.monotonic() + seconds
         while not self.page.evaluate(true):
@@ -174,9 +177,10 @@ def test_the_parts_sound_as_they_are_rendered_and_add_up(opened: Opened, room: R
     samples = clip.samples / np.float32(32768)
     np.testing.assert_allclose(opened.samples("clip"), samples, atol=2 / 32768)
     for share in (0.1, 0.5):
+        before = opened.page.evaluate("document.getElementById('audio-attended').src")
         opened.slide(share)
         opened.page.check("input[name=part][value=attended]", force=True)
-        opened.page.wait_for_timeout(250)  # the sound waits for the slider to rest
+        opened.until(f"document.getElementById('audio-attended').src !== {before!r}")  # once the slider has come to rest
         heard, rest = render.split(samples, page_clips.masks(clip.strength)[SHARES.index(share)], room.picture, clip.span)
         np.testing.assert_allclose(opened.samples("attended"), heard, atol=2 / 32768)
         np.testing.assert_allclose(opened.samples("rest"), rest, atol=2 / 32768)
@@ -226,6 +230,7 @@ def test_everything_can_be_done_by_keyboard(opened: Opened) -> None:
         opened.until("document.getElementById('audio-clip').paused")
     page.focus("#play")
     page.keyboard.press("Enter")
+    page.evaluate("document.getElementById('audio-clip').playbackRate = 1")
     opened.until("document.getElementById('audio-clip').currentTime > 0.05")
 
 
@@ -239,13 +244,14 @@ def test_the_playhead_follows_the_sound_and_a_click_seeks(opened: Opened) -> Non
     head = page.locator(".frame i").first.bounding_box()
     assert head["x"] + 1 == pytest.approx(box["x"] + 0.75 * box["width"], abs=4)
     page.click("#play")
-    page.wait_for_timeout(200)
-    assert page.locator(".frame i").first.bounding_box()["x"] > head["x"] + 3
+    page.evaluate("document.getElementById('audio-clip').currentTime += 0.1")
+    opened.until(f"document.querySelector('.frame i').getBoundingClientRect().x > {head['x'] + 3}")
     moment = page.evaluate("document.getElementById('audio-clip').currentTime")
     page.check("input[name=part][value=attended]", force=True)  # the parts are compared at the same moment
     assert page.evaluate("document.getElementById('audio-clip').paused")
     opened.until("!document.getElementById('audio-attended').paused")
     assert page.evaluate("document.getElementById('audio-attended').currentTime") >= moment - 0.05
+    page.evaluate("document.getElementById('audio-attended').playbackRate = 1")
     opened.until("document.getElementById('audio-attended').ended")
     opened.until("document.getElementById('play').getAttribute('aria-label') === 'Play'")
 

@@ -17,6 +17,7 @@ from tla.paper import studies
 from tla.paper.report import Only, gather
 from tla.paper.studies import PLANS, Case, cases, choose, departures
 from tla.reference import CLAIMS
+from tla.runs import command
 from tla.runs.folder import FinishedRun, Predictions, RunFolder, load
 from tla.runs.run import Run
 
@@ -84,6 +85,13 @@ def test_another_name_of_the_same_clips_changes_nothing(written, base: Run, tmp_
     assert len(only(cases(runs)).arm("pretrained")) == 2
 
 
+def test_a_report_calls_the_clips_as_they_are_called_now(written, base: Run, tmp_path: Path) -> None:
+    for seed, name in enumerate(("esc50", "copy")):
+        rewritten(written(tmp_path, replace(base, data=name, seed=seed), MANY), finished=f"2026-0{seed + 1}")
+    for asked, shown in ((Only(), "copy"), (Only(data="esc50"), "esc50"), (Only(data="new", digest=base.data_digest), "new")):
+        assert set(gather(tmp_path, tmp_path, asked).runs["data"]) == {shown}
+
+
 def test_the_papers_networks_from_scratch_are_trained_longer_and_stand_against_the_pretrained(
     written, base: Run, tmp_path: Path
 ) -> None:
@@ -138,9 +146,7 @@ def test_the_papers_setting_is_recognised_and_departures_are_named(written, base
         "standardised pictures",
         "protocol nested",
     ]
-    assert apart(replace(base, picture=Picture(rate=44100, seconds=5.0, frames=100))) == [
-        "pictures with windows three, 128 mels"
-    ]
+    assert apart(replace(base, picture=Picture(rate=44100, seconds=5.0, frames=100))) == ["picture frames 100 instead of 250"]
 
 
 @pytest.mark.parametrize(
@@ -154,12 +160,12 @@ def test_the_papers_setting_is_recognised_and_departures_are_named(written, base
         {"data": "my sounds"},
     ],
 )
-def test_the_command_that_is_told_names_the_study(written, base: Run, tmp_path: Path, change: dict) -> None:
+def test_the_command_that_is_printed_names_the_study(written, base: Run, tmp_path: Path, change: dict) -> None:
     run = replace(base, **change)
     case = only(cases([written(tmp_path, replace(run, fold=fold, seed=1), MANY) for fold in (1, 3)]))
-    told = studies.command("train", studies.study(case), "--compare random")
-    assert told.startswith("python -m tla.train ")
-    parsed = cli.parse(train.main, shlex.split(told)[3:])
+    printed = command.command("train", studies.study(case), "--compare random")
+    assert printed.startswith("python -m tla.train ")
+    parsed = cli.parse(train.main, shlex.split(printed)[3:])
     assert parsed["study"] == studies.study(case)
     assert parsed["compare"] == "random"
     assert (parsed["study"].folds, parsed["study"].seeds) == ((1, 3), 2)
@@ -167,7 +173,7 @@ def test_the_command_that_is_told_names_the_study(written, base: Run, tmp_path: 
 
 def test_the_papers_own_study_needs_few_words(written, base: Run, tmp_path: Path) -> None:
     case = only(cases([written(tmp_path, replace(base, augment=Augment()), MANY)]))
-    assert studies.command("train", studies.study(case)) == "python -m tla.train --folds 1 --precision fp32"
+    assert command.command("train", studies.study(case)) == "python -m tla.train --folds 1 --precision fp32"
 
 
 def test_an_ensemble_takes_the_largest_rectangle_of_folds_and_seeds(written, base: Run, tmp_path: Path) -> None:
@@ -204,7 +210,7 @@ def test_a_report_in_the_papers_setting(written, base: Run, tmp_path: Path) -> N
     sound_study(written, base, runs)
     report = gather(runs, figures)
     verdicts = {finding.claim.number: (finding.verdict, finding.size) for finding in report.findings}
-    assert verdicts[1] == ("holds", "does not hold")  # +40 points, and the paper says 18.66
+    assert verdicts[1] == ("holds", "does not hold")  # +40 points, the paper has 18.66
     assert verdicts[2] == ("holds", "not enough evidence")  # 90 % is stated to a few points, and these are 160 clips
     assert verdicts[3] == ("holds", "does not hold")
     assert verdicts[4] == ("holds", "does not hold")

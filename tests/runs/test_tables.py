@@ -10,6 +10,7 @@ from tla.options import Transfer
 from tla.runs import tables
 from tla.runs.run import Run
 from tla.runs.scores import accuracy, macro_accuracy
+from tla.tables import same_macro, study
 
 
 def scratch(run: Run) -> Run:
@@ -59,3 +60,27 @@ def test_macro_accuracy_weighs_classes_alike() -> None:
     labels = np.array([0, 0, 0, 1])
     assert accuracy(logits, labels) == 0.75
     assert macro_accuracy(logits, labels) == 0.5
+
+
+def test_a_summary_has_macro_accuracy_with_an_interval(written, run: Run, tmp_path: Path) -> None:
+    """Of classes a, with 15 clips, and b, with 14."""
+    right = [1, 0] * 14 + [1]
+    arms = {"pretrained": [written(tmp_path, run, right)], "random": [written(tmp_path, scratch(run), [0] * 29)]}
+    summary = tables.summary(arms).set_index(["arm", "rule"])
+    row, gap = (summary.loc[(arm, "last")] for arm in ("pretrained", "pretrained - random"))
+    assert (row["accuracy"], row["macro_accuracy"]) == (pytest.approx(100 * 15 / 29), pytest.approx(50))
+    assert row["macro_low"] < 50 < row["macro_high"]
+    assert gap["macro_accuracy"] == pytest.approx(50)
+    assert not same_macro(summary)
+    assert same_macro(summary, "accuracy", "accuracy")
+
+
+def test_the_printed_tables_leave_macro_accuracy_out_where_it_is_the_same(
+    written, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for right, shown in (([1, 0, 1, 1] * 5, False), ([1, 0, 1] * 5, True)):
+        arms = {"pretrained": [written(tmp_path / str(shown), run, right)]}
+        study(tables.runs_table(arms["pretrained"]), tables.summary(arms), tmp_path / "train.csv")
+        printed = capsys.readouterr().out
+        assert ("macro accuracy %" in printed) is shown
+        assert ("is the same number here" in printed) is not shown

@@ -82,11 +82,11 @@ def test_contrasts_are_paired() -> None:
     common = dict(enumerate([0.0, *np.linspace(-0.05, 0.05, 10)]))  # what a group takes from all layers alike
     scores["score"] += scores["group"].map(common)
     table = contrasts(runs, over_clips(scores)).set_index(["contrast", "curve"])
-    early = table.loc[(EARLY_LATE, PRETRAINED)]
+    early = table.loc[[(EARLY_LATE, PRETRAINED)]].iloc[0]
     assert (early["early"], early["late"]) == ("stem, block1", "block3, block4")
     assert early["difference"] == pytest.approx(0.25)
     assert early["high"] - early["low"] == pytest.approx(0, abs=1e-9)
-    assert table.loc[(EARLY_LATE_ABOVE, PRETRAINED)]["difference"] == pytest.approx(0.25 + 0.2)
+    assert table.loc[[(EARLY_LATE_ABOVE, PRETRAINED)]]["difference"].item() == pytest.approx(0.25 + 0.2)
     gaps = table.loc[(STARTS, RANDOM)].set_index("layer")["difference"]
     assert dict(gaps) == pytest.approx({"stem": 0.3, "block1": 0.4, "block3": 0.2, "block4": 0.0})
     assert (STARTS, SEEDS) not in table.index

@@ -6,7 +6,7 @@ Fewer data sets than the table of docs/statistics.md has, so that it takes three
 import numpy as np
 import pytest
 
-from tla.bench.coverage import SETTINGS, SWEEPS, Setting, measured
+from tla.bench.coverage import SETTINGS, SWEEPS, Setting, arms_of, measured
 from tla.statistics import FEWEST, NONE
 
 SETS = 300
@@ -34,14 +34,12 @@ def test_sweeps_without_an_effect_name_few_steps(setting: Setting) -> None:
 
 
 def test_simulated_clips_are_right_as_often_and_as_correlated_as_is_said() -> None:
-    from tla.bench.coverage import _arms
-
     setting = Setting(what="difference", clips=4000, recordings=1000, accuracy=0.8, to=0.7, within=0.3, seeds=2, noise=0.0)
-    first, second = (arm[0] for arm in _arms(setting, 2, np.random.default_rng(0)))
+    first, second = (arm[0] for arm in arms_of(setting, 2, np.random.default_rng(0)))
     assert first.values.mean() == pytest.approx(0.8, abs=0.02)
     assert second.values.mean() == pytest.approx(0.7, abs=0.02)
     by_recording = np.stack([first.values[0][first.recordings == k] for k in range(1000)])
     assert np.corrcoef(by_recording[:, 0], by_recording[:, 1])[0, 1] == pytest.approx(0.3, abs=0.08)
     noisy = Setting(what="accuracy", clips=4000, recordings=4000, accuracy=0.8, within=0.0, seeds=400, noise=0.03)
-    (runs,) = (arm[0].values.mean(axis=1) for arm in _arms(noisy, 1, np.random.default_rng(1)))
+    (runs,) = (arm[0].values.mean(axis=1) for arm in arms_of(noisy, 1, np.random.default_rng(1)))
     assert runs.std() == pytest.approx(0.03, abs=0.005)

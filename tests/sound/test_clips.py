@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tla.errors import UserError
-from tla.sound import clips, digests, folds
+from tla.sound import clips, digests, folds, layouts
 from tla.sound.clips import load
 from tla.sound.sets import gtzan
 from tla.sound.sets.esc50 import TARGETS_OF_ESC10
@@ -452,7 +452,7 @@ def test_bad_folders(tmp_path: Path, case: str) -> None:
 def test_unknown_and_missing_sets(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown data set 'ESC-50': did you mean esc50"):
         load("ESC-50", tmp_path)
-    with pytest.raises(UserError, match="there is esc50, esc10, urbansound8k, gtzan, gtzan-filtered, toy, or the path"):
+    with pytest.raises(UserError, match=f"there is {', '.join((*layouts.SETS, 'toy'))}, or the path"):
         load("nonsense", tmp_path)
     with pytest.raises(UserError, match="there is no folder or file /no/such/place"):
         load("/no/such/place", tmp_path)

@@ -15,6 +15,7 @@ from tla import plots, tables
 from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Place, Study
+from tla.runs.command import again
 from tla.runs.tables import runs_table
 from tla.sound import leaks
 from tla.sound.check import check
@@ -55,7 +56,11 @@ def two_labels(folder: Path, rows: Rows) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Path, Rows], None], str, str]] = {
-    leaks.RECORDINGS: (one_recording, "r2: a10.wav .fold 1, a. and a20.wav .fold 2, a", "1 recording in training and held-out"),
+    leaks.RECORDINGS: (
+        one_recording,
+        "r2, in a10.wav .fold 1, a. and a20.wav .fold 2, a",
+        "1 recording in training and held-out",
+    ),
     leaks.EQUAL: (one_sound, "a10.wav .fold 1, a. and a20.wav .fold 2, a", "1 sound twice, in training and held-out"),
     leaks.LABELS: (two_labels, "a10.wav .fold 1, a. and b10.wav .fold 1, b", "1 sound under two labels"),
 }
@@ -121,7 +126,9 @@ def test_a_study_stops_or_its_tables_and_captions_note_it(study: Study, place: P
     with pytest.raises(UserError, match="source in several folds"):
         prepare(leaky, place)
     material = prepare(replace(leaky, allow_leaks=True), place)
-    runs = runs_table(ensure(list_runs(material), material, place))
+    finished = ensure(list_runs(material), material, place)
+    assert "--allow-leaks" in again(finished[0])
+    runs = runs_table(finished)
     assert plots.basis(runs).startswith("LEAKS: 1 recording in training and held-out clips. list, densenet_tiny")
     assert "LEAKS" in str(tables.warning(runs))
     clean = prepare(study, place)

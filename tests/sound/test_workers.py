@@ -58,12 +58,11 @@ def test_interrupted_work_is_not_waited_for(tmp_path: Path, moment: str) -> None
         interrupted()
 
 
-def test_results_are_in_order_and_a_broken_off_loop_leaves_no_work() -> None:
+def test_results_are_in_order_and_a_broken_off_loop_leaves_no_work(tmp_path: Path) -> None:
     with workers.crew(2) as pool:
         assert list(workers.ordered(pool, abs, range(-20, 0), ahead=5)) == list(range(20, 0, -1))
-        results = workers.ordered(pool, time.sleep, [0.0, *[0.5] * 100], ahead=3)
+        results = workers.ordered(pool, Path.touch, [tmp_path / str(i) for i in range(100)], ahead=3)
         next(results)
-        start = time.monotonic()
         results.close()
-    assert time.monotonic() - start < 5
+    assert 1 <= len(list(tmp_path.iterdir())) <= 4
     assert workers.cores() >= 1

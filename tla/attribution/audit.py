@@ -3,9 +3,9 @@
 What is explained of a clip is the class that the run predicts; its map is the one from silence, summed over the windows.
 
     energy     share of |map| on the loudest 20 % of the cells, on the borders of these regions, and on either. Beside it: the
-               map shifted in time, which knows the bands and not the moments; its cells permuted; x - b, the factor that every
-               map contains: what a gradient that is the same everywhere would give; and the map of a random network. A gap is
-               how much more of the map there is than of one of these
+               map shifted in time, which keeps its frequencies but has other times; its cells permuted; x - b, the factor that
+               every map contains: the map of a gradient that is the same everywhere; and the map of a random network. A gap is
+               how much larger the share of the map is than that of one of these
     tiles      the class's probability as tiles of the picture are silenced (deletion), or come back into silence (insertion),
                in the order of the map, of loudness, or at random: the area under it, and how much better than random that is
     stages     rank correlation with the map of the network randomised from the head down to a stage
@@ -15,11 +15,11 @@ What is explained of a clip is the class that the run predicts; its map is the o
     position   the same with the maps of other recordings: what maps share by the place of their cells alone
     strength   all these once more, of |map|: where it is strong, whatever its sign
 
-Shifts and permutations are averaged over all there are, which has a closed form. A cell at the log floor never counts as loud,
-however few others there are: there a map from silence is zero by definition. A randomised stage is drawn as for training from
-scratch, by a generator of its own, and its batch norms get the statistics of clean training clips, so that activations stay in
-range. A map that a clip's own is compared with takes STEPS gradients at most; randomised down to none, it is how alike two
-maps of one network then are, so how high the others can get.
+Shifts and permutations are averaged over all there are, which has a closed form. A cell at the log floor never counts as
+loud, however few others there are: there a map from silence is zero by definition. A randomised stage is drawn as for
+training from scratch, by a generator of its own, and its batch norms get the statistics of clean training clips, so that
+activations stay in range. A map that a clip's own is compared with takes STEPS gradients at most; with no stage randomised,
+the correlation shows how alike two maps of one network are with so few steps, and the others cannot be higher.
 
 A clip that is the same everywhere, as silence is, or whose map is, has no loud cells and no ranks: its numbers are left out, as
 are those of another map without ranks, and the summary counts them. Intervals are for other recordings, on the same runs.
@@ -43,7 +43,7 @@ from torch import nn
 from tla.attribution import deletion
 from tla.attribution.energy import energy
 from tla.attribution.integrated_gradients import TOLERANCE, Attribution, Explainer, Target, baselines
-from tla.console import Progress, progress, say
+from tla.console import Progress, counted, progress, say
 from tla.errors import UserError
 from tla.manifest import write_tables
 from tla.nets import transfer
@@ -57,6 +57,7 @@ from tla.statistics import mean as mean_of
 from tla.statistics import of_clips
 
 BASELINE, OTHER_BASELINES = "silence", ("mean", "zero")
+FEWER = "--clips takes fewer, evenly spread"
 DRAWN = 8  # training clips that are a baseline too, or as many as there are
 STEPS = 32  # gradients of a map that a clip's own is compared with
 CALIBRATION = 32  # clean training clips that give randomised batch norms their statistics
@@ -152,10 +153,9 @@ def audit(
     rivals = _rivals(folder, listener, others, before, store.clean[evenly(split.train, CALIBRATION)], kinds)
     starts = {kind: baselines(kind, shape, pictures=store.clean, rows=split.train) for kind in (BASELINE, *kinds)}
     rows = evenly(split.test, clips)
-    with progress(f"auditing {folder.key}", len(rows) * (2 + len(rivals))) as watch:
-        every = _own_maps(listener, store, rows, starts[BASELINE], tolerance, memory, watch)
+    with progress(f"auditing {folder.key}, {len(rows)} clips", None, "gradients", fewer=FEWER) as watch:
+        every = _own_maps(listener, store, rows, starts[BASELINE], tolerance, memory, watch, 1 + len(rivals))
         kept = _with_structure(every)
-        watch.advance((len(every) - len(kept)) * (1 + len(rivals)))
         curves = [_tiled(listener, clip, watch) for clip in kept]
         maps = [clip.map(clip.own, folder.key, TRAINED, BASELINE) for clip in every]
         for rival in rivals:
@@ -271,9 +271,16 @@ def _must_share(folder: FinishedRun, other: FinishedRun) -> None:
 
 
 def _own_maps(
-    listener: Listener, store: Store, rows: np.ndarray, start: np.ndarray, tolerance: float, memory: float, watch: Progress
+    listener: Listener,
+    store: Store,
+    rows: np.ndarray,
+    start: np.ndarray,
+    tolerance: float,
+    memory: float,
+    watch: Progress,
+    others: int,
 ) -> list[_Clip]:
-    """Each clip's map from silence, for the class that is predicted."""
+    """Each clip's map from silence, for the class that is predicted; so many further ones of each clip will follow."""
     explainer, made = Explainer(listener, memory=memory), []
     for row, predicted in zip(rows, listener.logits(store.clean[rows]).argmax(axis=1), strict=True):
         what, picture, clip = Target(int(predicted)), np.asarray(store.clean[row]), store.dataset.clips[row]
@@ -281,15 +288,27 @@ def _own_maps(
         own = explainer.attribute(picture, what, start, tolerance=tolerance, name=clip.name)
         own = replace(own, map=own.total[None])  # the sum is all that is looked at
         made.append(_Clip(int(row), about | {"target": what.name(listener.classes)}, picture, own))
-        watch.advance()
+        whole = sum(_gradients(clip) + others * _steps(clip) for clip in made)
+        watch.total = round(whole / len(made) * len(rows))
+        watch.advance(_gradients(made[-1]))
     return made
+
+
+def _steps(clip: _Clip) -> int:
+    """The steps of each map that a clip's own is compared with."""
+    return min(STEPS, clip.own.steps)
+
+
+def _gradients(clip: _Clip) -> int:
+    """About what a clip's own map took: its steps grew two- or fourfold until they sufficed."""
+    return 3 * clip.own.steps // 2
 
 
 def _with_structure(clips: Sequence[_Clip]) -> list[_Clip]:
     """The clips that have numbers; the others are named."""
     kept = [clip for clip in clips if clip.has_structure]
     if not kept:
-        raise UserError(f"nothing can be audited: each of the {len(clips)} clips is silent, or the same everywhere")
+        raise UserError(f"nothing can be audited: each of the {counted(len(clips), 'clip')} is silent, or the same everywhere")
     if left_out := [clip.about["clip"] for clip in clips if not clip.has_structure]:
         say(f"left out, for they are silent or the same everywhere: {', '.join(left_out)}")
     return kept
@@ -303,7 +322,7 @@ def _tiled(listener: Listener, clip: _Clip, watch: Progress) -> deletion.Curves:
 
     rng = np.random.default_rng([listener.run.seed, clip.row])
     curves = deletion.curves(probability, clip.picture, clip.own.total, rng)
-    watch.advance()
+    watch.advance(_steps(clip))
     return curves
 
 
@@ -311,14 +330,14 @@ def _compare(rival: _Rival, clips: Sequence[_Clip], starts: np.ndarray, memory: 
     """Hold each clip's own map against the rival's of the same target; rows of the table of maps."""
     explainer, rows = Explainer(rival.load(), memory=memory), []
     for clip in clips:
-        steps = max(2, math.ceil(min(STEPS, clip.own.steps) / len(starts)))
+        steps = max(2, math.ceil(_steps(clip) / len(starts)))
         made = explainer.attribute(clip.picture, clip.own.target, starts, steps=steps)
         rows.append(clip.map(made, rival.run, rival.network, rival.baseline))
         if has_ranks(made.total):
             clip.compare(rival.part, rival.variant, made.total)
             if rival.is_random:
                 clip.random = made.total
-        watch.advance()
+        watch.advance(_steps(clip))
     return rows
 
 

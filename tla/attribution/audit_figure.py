@@ -55,7 +55,7 @@ def about(numbers: pd.DataFrame, maps: pd.DataFrame, runs: pd.DataFrame) -> str:
     out = len(own) - clips
     parts = [
         cautions(runs),
-        f"{run['data']}, {run['backbone']}, run {run['key']}, {clips} clips of held-out fold {run['fold']}"
+        f"{run['data']}, {run['backbone']}, run {run['key']}, {console.counted(clips, 'clip')} of held-out fold {run['fold']}"
         + (f" ({out} more are the same everywhere)." if out else "."),
         f"The run was {UNTRAINED}." if run["training"] != CONVERGED else "",
         "Integrated Gradients of the logit of the class that the run hears, from silence, summed over the three windows;",
@@ -105,7 +105,7 @@ def figure(summary: pd.DataFrame, curves: pd.DataFrame, note: str) -> Figure:
 
 
 def _energy(axes: Axes, rows: pd.DataFrame) -> None:
-    """The share of the attribution on the loudest cells and on their borders, beside that of maps that know nothing of them."""
+    """The share of the attribution on the loudest cells and their borders, beside those of maps that do not depend on them."""
     measures = [measure for measure in MEASURES if measure in set(rows["measure"])]
     variants = [variant for variant in MAPS if variant in set(rows["variant"])]
     for i, variant in enumerate(variants):

@@ -52,7 +52,7 @@ def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS
         there = kept(path)
         if there and there.run == folder.key and [clip.name for clip in there.clips] == choose(folder, clips):
             return there
-        study = Study(data=data or folder.run.data, picture=folder.run.picture, on_bad_clip="skip")
+        study = Study(data=data or Study().data, picture=folder.run.picture, on_bad_clip="skip")
         room = make(folder, origin(folder, study, place).dataset, choose_device(place.device), clips=clips)
     except UserError as error:
         say(f"the page has no listening room: {error}")
@@ -108,7 +108,7 @@ def make(
     windows = [rows for _, rows in found.table.groupby("clip", sort=False)]
     credit, secret = credits_of(dataset.root), dataset.name.startswith(SECRET)
     made = []
-    with progress("predicting from the attended parts", len(names)) as watch:
+    with progress("predicting from the attended parts", len(names), "clips") as watch:
         for name, rows, shown in zip(names, windows, found.shown, strict=True):
             row = rows.iloc[0]
             about = {"name": name, "label": labels[name], "said": row["predicted"], "probability": float(row["probability"])}

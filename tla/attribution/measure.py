@@ -98,7 +98,7 @@ def explain(
     explainer = Explainer(listener, memory=memory)
     sounds = [sound(file.path, listener.run.picture) for file in files]
     tables, shown = [], []
-    with progress("attributing", sum(len(made.pictures) for made in sounds)) as watch:
+    with progress("attributing", sum(len(made.pictures) for made in sounds), "windows") as watch:
         for name, file, made in zip(names([file.path for file in files]), files, sounds, strict=True):
             odds = listener.probabilities(made.pictures)
             wanted = asked or Target(int(odds.argmax()))
@@ -147,7 +147,7 @@ def listen(listener: "Listener", explained: Explained, folder: Path) -> pd.DataF
     from tla.runs.infer import sound
 
     rows = []
-    with progress("rendering", len(explained.shown)) as watch:
+    with progress("rendering", len(explained.shown), "clips") as watch:
         for (name, clip), shown in zip(explained.table.groupby("clip", sort=False), explained.shown, strict=True):
             made = sound(Path(clip["file"].iloc[0]), listener.run.picture)
             wanted = target(clip["target"].iloc[0], listener.classes)

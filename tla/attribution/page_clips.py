@@ -1,7 +1,7 @@
 """The clips of the report's page, each with its picture, its attribution and its sound, in the bytes that the page holds.
 
-What is attended to is chosen by a share of the attribution: the strongest cells that gather it are let through whole, the
-others in proportion to their strength (`tla.sound.render`).
+The attended part of a clip is chosen by a share of the attribution: the strongest cells that add up to that share are kept
+whole, the others in proportion to their strength (`tla.sound.render`).
 
     picture      uint8 (windows, mels, columns): 255 is the clip's loudest cell, 0 is RANGE_DB decibels below it, or less
     strength     uint8 (mels, columns): 255 is the strongest cell, each step down STEP_DB decibels; 0 is no strength at all

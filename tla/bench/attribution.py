@@ -80,7 +80,7 @@ def bench_attribution(material: Material, *, turns: int, memory: float = 1.0) ->
         "captum": _Way(lambda x: _captum(listener, x, silence, None)),
     }
     before = held_gb(material.device)
-    with progress("measuring", len(rows) * len(ways)) as watch:
+    with progress("measuring", len(rows) * len(ways), "maps") as watch:
         for row in rows:
             picture = np.asarray(material.store.clean[row], dtype=np.float32)
             for way in ways.values():

@@ -103,7 +103,7 @@ def bench_coverage(sets: int = SETS) -> pd.DataFrame:
     the share in which a step counts.
     """
     rows = []
-    with progress("simulating", len(SETTINGS) + len(SWEEPS)) as watch:
+    with progress("simulating", len(SETTINGS) + len(SWEEPS), "settings") as watch:
         for number, setting in enumerate((*SETTINGS, *SWEEPS)):
             rows.append(measured(setting, sets, np.random.default_rng(number)))
             watch.advance()
@@ -114,9 +114,9 @@ def measured(setting: Setting, sets: int, rng: np.random.Generator) -> dict[str,
     """A row of the table."""
     row: dict[str, object] = {"setting": setting.name, "what": setting.what, "before": setting.before}
     if setting.what == "sweep":
-        named = np.mean([_names_a_step(_arms(setting, STEPS + 1, rng)) for _ in range(sets)])
+        named = np.mean([_names_a_step(arms_of(setting, STEPS + 1, rng)) for _ in range(sets)])
         return row | {"covers": "", "printed": 1.0, "now": float(named), "width": np.nan}
-    estimates = [_estimate(_arms(setting, 1 if setting.to is None else 2, rng)) for _ in range(sets)]
+    estimates = [_estimate(arms_of(setting, 1 if setting.to is None else 2, rng)) for _ in range(sets)]
     truth = setting.accuracy if setting.to is None else setting.accuracy - setting.to
     there = [one for one in estimates if not np.isnan(one.low)]
     held = [one.low <= truth <= one.high for one in there]
@@ -142,7 +142,7 @@ def _names_a_step(arms: Sequence[list[Fold]]) -> bool:
     return any(step.excludes_zero and step.covers == TRAININGS and p < LEVEL for step, p in zip(steps, corrected, strict=True))
 
 
-def _arms(setting: Setting, count: int, rng: np.random.Generator) -> list[list[Fold]]:
+def arms_of(setting: Setting, count: int, rng: np.random.Generator) -> list[list[Fold]]:
     """The folds of each arm: right or wrong (runs, clips)."""
     from scipy.stats import norm
 

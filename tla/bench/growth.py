@@ -37,7 +37,7 @@ def bench_growth() -> pd.DataFrame:
     """A row per phase, what grows, and size: seconds and MB."""
     points = [(curve, size) for curve in CURVES for size in curve.sizes]
     rows = []
-    with progress("measuring", len(points)) as watch:
+    with progress("measuring", len(points), "points") as watch:
         for curve, size in points:
             with crew(1) as pool:
                 seconds, mb = pool.submit(partial(_measured, CURVES.index(curve)), size).result()

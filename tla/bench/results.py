@@ -36,7 +36,7 @@ def bench_ensemble(material: Material) -> list[Row]:
     sources = np.array([material.dataset.clips[row].source for row in rows])
     folds = np.full(len(rows), run.fold)
     logits: list[np.ndarray] = []
-    with progress("measuring", MEMBERS + 1) as watch:
+    with progress("measuring", MEMBERS + 1, "runs") as watch:
 
         def run_again() -> None:
             for _ in range(MEMBERS):

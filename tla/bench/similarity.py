@@ -145,7 +145,7 @@ def _measure(pair: Pair, batches: list[np.ndarray]) -> Measured:
     measured, sums, kept = Measured(), Sums(pair), Kept()
     pair.bare(batches[0])  # once unmeasured
     pair.gather(batches[0], Sums(pair).take)
-    with progress("measuring", len(batches) + len(pair.couples)) as watch:
+    with progress("measuring", len(batches) + len(pair.couples), "batches and layers") as watch:
         for pictures in batches:
             with measured.time("bare"):
                 pair.bare(pictures)

@@ -43,7 +43,7 @@ def bench_train(material: Material, *, batches: int) -> list[Row]:
     """Seconds per training clip of each way, over `batches` batches (the median), and of a whole epoch."""
     run = replace(list_runs(material)[0], fold=material.dataset.folds[0])
     state, feed = ready(material, run)
-    with progress("measuring", 2 * batches + 4) as watch:
+    with progress("measuring", 2 * batches + 4, "batches") as watch:
         bare, ours = _in_turns(run, state, feed, batches, watch)
         slow = _obvious(material, run, max(2, batches // 3))
         watch.advance()
@@ -62,7 +62,7 @@ def bench_train(material: Material, *, batches: int) -> list[Row]:
 def bench_cut(material: Material, *, batches: int) -> list[Row]:
     """Seconds per training clip of the network cut behind each stage (medians)."""
     rows, plan, whole = [], material.study.transfer, 0.0
-    with progress("measuring", len(STAGES) * 2 * (batches + 1)) as watch:
+    with progress("measuring", len(STAGES) * 2 * (batches + 1), "batches") as watch:
         for stage in reversed(STAGES):
             run = list_runs(material, plan=replace(plan, kept_upto=stage))[0]
             state, feed = ready(material, run)
@@ -77,7 +77,7 @@ def bench_cut(material: Material, *, batches: int) -> list[Row]:
 def bench_freeze(material: Material, *, batches: int) -> list[Row]:
     """Seconds per training clip of the network frozen up to each stage (medians), on batches of clean pictures."""
     rows, plan = [], material.study.transfer
-    with progress("measuring", len(STAGES)) as watch:
+    with progress("measuring", len(STAGES), "stages") as watch:
         for stage in STAGES:
             run = list_runs(material, plan=replace(plan, frozen_upto=stage))[0]
             rows += _frozen(f"frozen up to {stage}", material, run, batches)

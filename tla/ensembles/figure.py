@@ -15,7 +15,7 @@ from tla.options import UNTRAINED
 from tla.plots import basis
 from tla.reference import TABLE2
 from tla.statistics import between, bracketed
-from tla.tables import unfinished, warning
+from tla.tables import MACRO, same_macro, unfinished, warning
 
 EPOCHS = {
     "last": "last epoch",
@@ -64,6 +64,7 @@ def about(ensemble: Ensemble) -> str:
 
 def show(ensemble: Ensemble) -> None:
     """Print Table II for these runs, and a verdict that claims no more than its interval."""
+    same = same_macro(ensemble.scores, "single", "macro_single") and same_macro(ensemble.scores, "ensemble", "macro_ensemble")
     rows = []
     for row in ensemble.scores.to_dict("records"):
         rows.append(
@@ -74,6 +75,7 @@ def show(ensemble: Ensemble) -> None:
                 f"{row['ensemble']:.1f}",
                 f"{row['gain']:+.1f}",
                 between(row["gain_low"], row["gain_high"], "+.1f"),
+                *([] if same else [f"{row['macro_single']:.1f} > {row['macro_ensemble']:.1f}"]),
                 f"{row['disagreement']:.1f}",
                 "" if np.isnan(row["error_correlation"]) else f"{row['error_correlation']:.2f}",
                 f"{row['nll_single']:.3f} > {row['nll_ensemble']:.3f}",
@@ -87,12 +89,15 @@ def show(ensemble: Ensemble) -> None:
         "ensemble %",
         "gain",
         "95 % interval",
+        *([] if same else ["macro accuracy %"]),
         "disagree %",
         "error corr.",
         "NLL",
         "ECE %",
     ]
     console.table(headings, rows, title=basis(ensemble.runs))
+    if same:
+        print(f"\n{MACRO}, is the same number here")
     first = ensemble.runs.iloc[0]
     if (known := TABLE2.get((first["backbone"], first["data"]))) and first["pretrained_upto"] == "block4":
         print(f"\nthe paper (best epoch, five runs): single {known[0]:.2f} ±{known[1]:.2f}, ensemble {known[2]:.2f}")
@@ -158,7 +163,7 @@ def _missed(axes: Axes, ensemble: Ensemble) -> None:
         drawn = axes.bar(table["members"], heights, bottom=bottom, color=colour, width=0.7, label=label)
         bottom = bottom + heights
         for bar, count, k in zip(drawn, heights, table["members"], strict=True):
-            plots.hover(bar, [f"missed by {k}: {count} clips, {label}"])
+            plots.hover(bar, [f"missed by {k}: {console.counted(count, 'clip')}, {label}"])
     axes.set(xlabel=f"missed by k of {table['members'].max()} runs", ylabel="clips")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -17,10 +17,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_softmax, logsumexp
 
+from tla.console import progress
 from tla.errors import UserError
 from tla.manifest import write_table
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
+from tla.runs.scores import balanced_weights, macro_accuracy
 from tla.statistics import Estimate, Fold, mean, of_clips, share
 from tla.statistics import gain as gain_of
 
@@ -183,18 +185,18 @@ def subsets(one: Members, bins: int = BINS) -> pd.DataFrame:
     count = len(one.seeds)
     chosen = [which for size in range(1, count + 1) for which in itertools.combinations(range(count), size)]
     rows = []
-    for which, how in itertools.product(chosen, HOWS):
-        log_p = average(one.logits[list(which)], how)
-        rows.append(
-            {
-                "size": len(which),
-                "seeds": "+".join(str(one.seeds[m]) for m in which),
-                "averaged": how,
+    with progress("averaging", len(chosen) * len(HOWS), "ensembles", fewer="fewer --members have far fewer subsets") as watch:
+        for which, how in itertools.product(chosen, HOWS):
+            log_p = average(one.logits[list(which)], how)
+            about = {"size": len(which), "seeds": "+".join(str(one.seeds[m]) for m in which), "averaged": how}
+            numbers = {
                 "accuracy": 100 * float((log_p.argmax(axis=1) == one.labels).mean()),
+                "macro_accuracy": 100 * macro_accuracy(log_p, one.labels),
                 "nll": float(surprise(log_p, one.labels).mean()),
                 "ece": calibration_error(log_p, one.labels, bins),
             }
-        )
+            rows.append(about | numbers)
+            watch.advance()
     return pd.DataFrame(rows)
 
 
@@ -211,12 +213,12 @@ def missed(one: Members) -> pd.DataFrame:
     )
 
 
-def gain(one: Members, how: How = "softmax") -> Estimate:
-    """What the ensemble gains over one member, in accuracy, against the mean member."""
-    return gain_of(_folds(one, how, less_single=True))
+def gain(one: Members, how: How = "softmax", *, macro: bool = False) -> Estimate:
+    """What the ensemble gains over one member, in accuracy or macro accuracy, against the mean member."""
+    return gain_of(_folds(one, how, less_single=True, macro=macro))
 
 
-def _folds(one: Members, how: How, *, less_single: bool = False) -> list[Fold]:
+def _folds(one: Members, how: How, *, less_single: bool = False, macro: bool = False) -> list[Fold]:
     """What each member brings to the ensemble's accuracy, or to its gain, on each clip (Tukey's pseudo-values, 1958).
 
     With M members that is M times the number less M - 1 times that of the others; its mean is taken to be the ensemble's own,
@@ -231,7 +233,9 @@ def _folds(one: Members, how: How, *, less_single: bool = False) -> list[Fold]:
     whole = number(members)
     values = np.stack([len(members) * whole - (len(members) - 1) * number([k for k in members if k != m]) for m in members])
     values += whole - values.mean(axis=0)
-    return [Fold(values[:, one.folds == fold], one.sources[one.folds == fold]) for fold in sorted(set(one.folds.tolist()))]
+    weights = balanced_weights(one.labels, one.logits.shape[2])[one.labels] if macro else np.ones(len(one.labels))
+    by_fold = [one.folds == fold for fold in sorted(set(one.folds.tolist()))]
+    return [Fold(values[:, mine], one.sources[mine], weights[mine]) for mine in by_fold]
 
 
 def scores(one: Members, bins: int = BINS) -> pd.DataFrame:
@@ -248,6 +252,7 @@ def score(fold: str, one: Members, how: How, bins: int = BINS) -> dict[str, obje
     log_p = average(one.logits, how)
     together = share(_folds(one, how))
     better, apart = gain(one, how), disagreement(one)
+    macro, macro_better = share(_folds(one, how, macro=True)), gain(one, how, macro=True)
     before = np.mean([surprise(single, one.labels) for single in singles], axis=0)
     less = mean(of_clips(surprise(log_p, one.labels) - before, one.sources))
     return {
@@ -264,6 +269,13 @@ def score(fold: str, one: Members, how: How, bins: int = BINS) -> dict[str, obje
         "gain_low": 100 * better.low,
         "gain_high": 100 * better.high,
         "covers": better.covers,
+        "macro_single": 100 * np.mean([macro_accuracy(logits, one.labels) for logits in one.logits]),
+        "macro_ensemble": 100 * macro.mean,
+        "macro_low": 100 * macro.low,
+        "macro_high": 100 * macro.high,
+        "macro_gain": 100 * macro_better.mean,
+        "macro_gain_low": 100 * macro_better.low,
+        "macro_gain_high": 100 * macro_better.high,
         "disagreement": 100 * apart.mean,
         "disagreement_low": 100 * apart.low,
         "disagreement_high": 100 * apart.high,

@@ -1,11 +1,11 @@
-"""How a study gets on: batches on the progress bar, runs in words."""
+"""The progress of a study: batches on the progress bar, a line per run."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tla.console import Progress
+from tla.console import Progress, counted
 
 
 @dataclass(frozen=True)
@@ -68,4 +68,4 @@ class Board:
 
     def __str__(self) -> str:
         failed = f", {self.ended['failed']} failed" if self.ended["failed"] else ""
-        return f"{self.ended['done']} of {len(self.batches)} runs done, {len(self.running)} running{failed}"
+        return f"{self.ended['done']} of {counted(len(self.batches), 'run')} done, {len(self.running)} running{failed}"

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from tla.console import say
+from tla.console import counted, say
 from tla.launch.board import Board
 from tla.launch.in_process import Outcome
 from tla.launch.plan import Wanted
@@ -80,7 +80,7 @@ class Queue:
             key, lock = wanted.run.key, wanted.folder.reserve()
             if lock is None:
                 self.waiting.append(key)
-            elif done := wanted.finished:  # by another study
+            elif done := wanted.finished():  # by another study
                 lock.release()
                 self.finished[key] = done
                 self.board.end(key, "done")
@@ -90,7 +90,8 @@ class Queue:
 
     def _wait_for_others(self) -> None:
         if not self.waited:
-            say(f"{len(self.waiting)} runs are being trained by another study ({', '.join(self.waiting)}); waiting for it")
+            runs = counted(len(self.waiting), "run")
+            say(f"{runs} in training by another study ({', '.join(self.waiting)}); waiting for it")
         self.waited = True
         time.sleep(POLL_S)
 

@@ -1,16 +1,21 @@
 """The run to look into where none is named, and the clips that a run learned from and held out."""
 
+import itertools
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tla.console import say
 from tla.errors import UserError
 from tla.launch.plan import Plan
 from tla.launch.study import list_runs, prepare, train
 from tla.options import RANDOM, Augment, Place, Study, Transfer
+from tla.runs import command
 from tla.runs.folder import FinishedRun, find, folders, intact
+from tla.runs.run import Run
+from tla.runs.schedule import of_paper
 from tla.sound import clips, spectrograms, store
 from tla.sound.clips import Clip, Dataset
 
@@ -37,7 +42,7 @@ def finished(study: Study, place: Place, key: str | None = None) -> FinishedRun 
         return find(Path(place.runs), key)
     dataset = usable(study, place)
     there = (intact(folder.path) for folder in folders(Path(place.runs)))
-    found = [run for run in there if run and _fits(run, study, dataset)]
+    found = [run for run in there if run and not run.lost_weights and _fits(run, study, dataset)]
     if not found:
         return None
     best = pick(found)
@@ -90,7 +95,7 @@ class Origin:
     place: Place
 
     def pictures(self) -> store.Store:
-        """The data set's pictures, as the run saw them, without augmented ones."""
+        """The data set's pictures, as in the run's training, without augmented ones."""
         whole = clips.load(self.study.data, self.place.data)
         folder, bad = self.place.data / "pictures", self.study.on_bad_clip
         return store.open_store(whole, self.folder.run.picture, CLEAN, folder, on_bad_clip=bad)
@@ -126,19 +131,79 @@ class Origin:
         return [by_name[first[name]] for name in wanted]
 
 
+def data_of(folder: FinishedRun, place: Place, on_bad_clip: Literal["stop", "skip"] = "stop") -> str:
+    """The `--data` that holds a run's clips: the path where they lay when it was trained, or its name below the data root."""
+    run, wrong = folder.run, []
+    for data in dict.fromkeys((command.given([folder], "data_given") or run.data, run.data)):
+        try:
+            if usable(_on(data, folder, on_bad_clip), place).digest == run.data_digest:
+                return data
+            wrong.append(f"{data} holds other clips now")
+        except UserError as error:
+            wrong.append(str(error).partition("\n")[0])
+    raise UserError(f"the clips of run {folder.key} are not found ({'; '.join(wrong)}): give them with --data PATH")
+
+
 def origin(folder: FinishedRun, study: Study, place: Place) -> Origin:
-    """A run with its data set, which has to be the study's."""
+    """A run with its data set: the study's or, where that names none but the one by default, the one that the run kept."""
+    if study.data == Study().data:
+        study = _on(data_of(folder, place, study.on_bad_clip), folder, study.on_bad_clip)
+        say(f"the clips of run {folder.key}: {study.data}")
     dataset = usable(study, place)
     if dataset.digest != folder.run.data_digest:
+        given = command.given([folder], "data_given") or folder.run.data
         raise UserError(
             f"run {folder.key} was trained on {folder.run.data}, and --data {study.data} holds other clips: "
-            "give the --data that it was trained with"
+            f"give --data {shlex.quote(given)}"
         )
-    return Origin(folder, dataset, study, place)
+    return Origin(replace(folder, run=replace(folder.run, data=dataset.name)), dataset, study, place)
+
+
+def _on(data: str, folder: FinishedRun, on_bad_clip: Literal["stop", "skip"]) -> Study:
+    """Options for a run's clips, where they lie; bad ones are left out if they were in training."""
+    skipped = "skip" in (on_bad_clip, command.given([folder], "on_bad_clip"))
+    return Study(data=data, picture=folder.run.picture, on_bad_clip="skip" if skipped else "stop")
+
+
+def newest_study(runs: Path) -> Study | None:
+    """The study at hand: that of the run below a folder which was finished last, on the folds and seeds that there are.
+
+    Its clips and weights are named as the user named them. Runs of one study differ in fold, seed and transfer plan, and in
+    the weights where some start at random; a control with twice the training counts with the study that it controls.
+    """
+    found = [run for folder in folders(runs) if (run := intact(folder.path))]
+    if not found:
+        return None
+    found.sort(key=lambda folder: (folder.result.finished, folder.key), reverse=True)
+    same = [folder for folder in found if _shared(folder) & _shared(found[0])]
+    shortest = min(folder.run.recipe.times for folder in same)
+    same = [folder for folder in same if folder.run.recipe.times == shortest]
+    started = [folder for folder in same if folder.run.weights != RANDOM and command.donor(folder) is None]
+    first = (started or same)[0]
+    folds = sorted({folder.run.fold for folder in same})
+    return replace(command.study([first]), folds=tuple(folds), seeds=_seeds(same, folds))
+
+
+def _shared(folder: FinishedRun) -> set[Run]:
+    """What a run shares with the others of its study: its options resolved, and as they were given."""
+    run = replace(folder.run, data="", weights="", transfer=Transfer(), fold=0, seed=0)
+    recipe = replace(run.recipe, times=1.0)
+    paper = of_paper(folder.run.data, run.protocol)
+    given = command.open_recipe(folder.run.recipe, scratch=folder.run.weights == RANDOM, paper=paper)
+    return {replace(run, recipe=recipe), replace(run, recipe=replace(given, times=1.0))}
+
+
+def _seeds(runs: Sequence[FinishedRun], folds: Sequence[int]) -> int:
+    """The most seeds that an arm has on each of the folds; 1 if there is no such arm."""
+    arms: dict[tuple[str, Transfer], set[tuple[int, int]]] = {}
+    for run in (folder.run for folder in runs):
+        arms.setdefault((run.weights, run.transfer), set()).add((run.fold, run.seed))
+    counts = range(2, MOST_SEEDS + 1)
+    return max([1, *(n for arm in arms.values() for n in counts if arm >= set(itertools.product(folds, range(n))))])
 
 
 def at_hand(folder: FinishedRun, study: Study, place: Place) -> Origin | None:
-    """A run with its data set, if the study's is there and is the one."""
+    """A run with its data set, if that is found."""
     try:
         return origin(folder, study, place)
     except UserError:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from tla.console import progress
+from tla.console import counted, progress
 from tla.launch.board import Batches
 from tla.launch.material import Material
 from tla.nets import transfer
@@ -57,13 +57,15 @@ class Forecast:
         hours = f"about {most:.1f}" if least == most else f"{least:.1f} to {most:.1f}"
         todo = f"{len(self.missing)} to train: {hours} hours here, one after another"
         why = "" if least == most else " (each run ends by itself when its loss no longer falls; at the latest at --recipe.cap)"
-        return f"{self.runs} runs, {self.finished} finished, {todo}{why}, and {self.gigabytes:.2f} GB of disk"
+        return f"{counted(self.runs, 'run')}, {self.finished} finished, {todo}{why}, and {self.gigabytes:.2f} GB of disk"
 
 
 def forecast(missing: Mapping[Path, tuple[Run, Batches, Material]], done: Set[Path], times: Times) -> Forecast:
     """What the missing runs, each with the batches that it still needs, will take. Kinds that `times` lacks are put in."""
     takes = {}
-    with progress("timing", len({_kind(run, material) for run, _, material in missing.values()} - times.keys())) as watch:
+    with progress(
+        "timing", len({_kind(run, material) for run, _, material in missing.values()} - times.keys()), "kinds of run"
+    ) as watch:
         for path, (run, batches, material) in missing.items():
             kind = _kind(run, material)
             if kind not in times:

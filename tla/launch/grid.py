@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tla.console import counted
 from tla.errors import UserError
 from tla.launch.asha import Asha
 from tla.launch.material import Material
@@ -25,7 +26,7 @@ from tla.options import Grid, Place, Search, Study
 from tla.runs.folder import FinishedRun
 from tla.runs.infer import load
 from tla.runs.run import Run
-from tla.runs.tables import Held, Outcomes, folds_of, matched
+from tla.runs.tables import Held, Outcomes, folds_of, macro_columns, matched
 from tla.statistics import Estimate, difference, share
 
 
@@ -82,7 +83,7 @@ def list_grid(material: Material, search: Search) -> list[tuple[dict[str, Any], 
         wanted += [(options, run) for run in list_runs(replace(material, study=study))]
     epochs = wanted[0][1].recipe.epochs or 0
     if search.asha and search.grace >= epochs:
-        raise UserError(f"--grace is {search.grace} and runs have {epochs} epochs: nothing could be stopped")
+        raise UserError(f"--grace is {search.grace} and runs have {counted(epochs, 'epoch')}: nothing could be stopped")
     return wanted
 
 
@@ -136,8 +137,8 @@ def measure(trials: Sequence[Trial], material: Material) -> Found:
     right = {name: validation_clips(mine, material) for name, mine in ended.items()}
     points = []
     for name, mine in groups.items():
-        unknown = Estimate(scores[name], np.nan, np.nan)
-        interval = share(folds_of(right[name])) if name in ended else unknown
+        unknown = Estimate(np.nan, np.nan, np.nan)
+        interval, macro = (share(folds_of(right[name], macro=macro)) if name in ended else unknown for macro in (False, True))
         gap = difference(*matched(right[name], right[best])) if name in ended and name != best else None
         points.append(
             {
@@ -149,6 +150,7 @@ def measure(trials: Sequence[Trial], material: Material) -> Found:
                 "low": 100 * interval.low,
                 "high": 100 * interval.high,
                 "covers": interval.covers,
+                **macro_columns(macro),
                 "behind": 100 * gap.mean if gap else 0.0 if name == best else np.nan,
                 "behind_low": 100 * gap.low if gap else np.nan,
                 "behind_high": 100 * gap.high if gap else np.nan,
@@ -198,5 +200,5 @@ def validation_clips(trials: Iterable[Trial], material: Material) -> Outcomes:
         right = (logits.argmax(axis=1) == dataset.labels[rows])[None].astype(np.float64)
         before = found.get(trial.run.fold)
         right = right if before is None else np.concatenate([before.right, right])
-        found[trial.run.fold] = Held(names, recordings, right)
+        found[trial.run.fold] = Held(names, recordings, dataset.labels[rows], right)
     return found

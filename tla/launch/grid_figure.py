@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tla import console, plots
 from tla.runs import tables
 from tla.statistics import between, bracketed
-from tla.tables import cautions, covered, trained
+from tla.tables import cautions, covered, same_macro, trained
 
 if TYPE_CHECKING:
     from tla.launch.grid import Found
@@ -111,9 +111,15 @@ def about(runs: pd.DataFrame, points: pd.DataFrame) -> str:
 def show(found: "Found") -> None:
     """Print every combination, and a verdict that claims no more than the intervals."""
     rows, level = [], []
+    macro = [] if same_macro(found.points[~found.points["stopped"]]) else ["macro_accuracy"]
     for row in found.points.sort_values("accuracy", ascending=False, kind="stable").to_dict("records"):
         values = [short(row[option]) for option in found.options]
-        about = [row["runs"], row["epochs"], f"{row['accuracy']:.1f}"]
+        about = [
+            row["runs"],
+            row["epochs"],
+            f"{row['accuracy']:.1f}",
+            *("" if row["stopped"] else f"{row[m]:.1f}" for m in macro),
+        ]
         if row["stopped"]:
             rows.append([*values, *about, "", "stopped early"])
             continue
@@ -126,7 +132,10 @@ def show(found: "Found") -> None:
         if not (row["behind_low"] > 0 or row["behind_high"] < 0):
             level.append(label(tuple(row[option] for option in found.options), found.options))
     headings = [NAMES.get(option, option) for option in found.options]
-    console.table([*headings, "runs", "epochs", "validation %", "95 % interval", "to the best"], rows)
+    console.table(
+        [*headings, "runs", "epochs", "validation %", *("macro accuracy %" for _ in macro), "95 % interval", "to the best"],
+        rows,
+    )
     chosen = label(tuple(found.best[option] for option in found.options), found.options)
     compared = (~found.points["stopped"]).sum() - 1
     if compared and len(level) == compared:

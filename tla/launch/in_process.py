@@ -13,7 +13,7 @@ from tla.errors import UserError
 from tla.launch.board import Board
 from tla.launch.material import Material
 from tla.options import LEAKS, RANDOM, Place
-from tla.runs.folder import RunFolder
+from tla.runs.folder import RunFolder, whole
 from tla.runs.run import Run
 from tla.sound import leaks
 
@@ -112,7 +112,7 @@ def _train(run: Run, folder: RunFolder, material: Material, watch: Progress, thr
     from tla.runs.fit import fit
 
     with folder.locked(), _cpu_threads(threads):
-        if folder.intact:  # by the process that we waited for
+        if whole(folder.path):  # by the process that we waited for
             return
         folder.reopen()
         folder.describe(run, list(material.dataset.classes), _made(material))
@@ -125,7 +125,7 @@ def _made(material: Material) -> dict[str, Any]:
     from tla.runs.provenance import provenance
 
     shared = leaks.note(material.dataset)
-    return provenance(str(material.device)) | ({LEAKS: shared} if shared else {})
+    return {**provenance(str(material.device)), **material.given, **({LEAKS: shared} if shared else {})}
 
 
 @contextmanager

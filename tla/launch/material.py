@@ -1,7 +1,7 @@
 """What the runs of a study share."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tla.options import Arithmetic, Study
@@ -23,6 +23,8 @@ class Material:
     pretrained: "Pretrained | None"  # None: from scratch
     device: "torch.device"
     precision: Arithmetic
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Where the user's clips and weights lie: hints that each run keeps, so that these are found again."""
 
     @property
     def dataset(self) -> clips.Dataset:
@@ -41,7 +43,7 @@ class Material:
         if self.pretrained is not None:
             tensors = {name: tensor.numpy() for name, tensor in self.pretrained.tensors.items()}
             identity = self.pretrained.identity
-        return _received, (self.study, pictures, tensors, identity, str(self.device), self.precision)
+        return _received, (self.study, pictures, tensors, identity, str(self.device), self.precision, self.given)
 
 
 def _received(
@@ -51,6 +53,7 @@ def _received(
     identity: str,
     device: str,
     precision: Arithmetic,
+    given: Mapping[str, str],
 ) -> Material:
     """A material in the process to which it was sent."""
     import torch
@@ -60,4 +63,4 @@ def _received(
     pretrained = None
     if tensors is not None:
         pretrained = Pretrained({name: torch.tensor(values) for name, values in tensors.items()}, identity)
-    return Material(study, pictures, pretrained, torch.device(device), precision)
+    return Material(study, pictures, pretrained, torch.device(device), precision, given)

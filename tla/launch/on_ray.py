@@ -180,7 +180,7 @@ def _report(folder: RunFolder, home: Any) -> Report:
     def report(done: int, text: str) -> None:
         nonlocal reported
         home.step.remote(folder.key, done, text)
-        if folder.epochs > reported:
+        if folder.count_epochs() > reported:
             accuracies = [row["accuracy"] for row in folder.read_log()]
             reported = len(accuracies)
             if stopped := ray.get(home.stopped.remote(folder.key, accuracies)):

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tla.console import say
-from tla.errors import Damaged
+from tla.console import counted, say
 from tla.launch.board import Batches
 from tla.launch.material import Material
 from tla.options import Place
 from tla.runs import schedule
-from tla.runs.folder import FinishedRun, RunFolder, load
+from tla.runs.folder import FinishedRun, RunFolder, whole
 from tla.runs.run import Run
 
 if TYPE_CHECKING:
@@ -31,13 +30,9 @@ class Wanted:
     material: Material = field(compare=False)
     donor: RunFolder | None = None
 
-    @property
     def finished(self) -> FinishedRun | None:
-        """The run, if it is finished and not damaged."""
-        try:
-            return load(self.folder.path) if self.folder.finished else None
-        except Damaged:
-            return None  # a study that needs it reports that, and trains it again
+        """The run, if it is finished and whole."""
+        return whole(self.folder.path)
 
     @property
     def batches(self) -> Batches:
@@ -45,7 +40,7 @@ class Wanted:
         from tla.runs.feed import count_batches
 
         epoch = count_batches(self.run, len(self.material.dataset.split(self.run.fold, self.run.protocol).train))
-        return Batches(epoch, *schedule.steps(self.run.recipe, epoch), before=epoch * self.folder.epochs)
+        return Batches(epoch, *schedule.steps(self.run.recipe, epoch), before=epoch * self.folder.count_epochs())
 
 
 @dataclass(frozen=True)
@@ -67,19 +62,18 @@ class Plan:
     def __len__(self) -> int:
         return len(self.wanted)
 
-    @property
     def missing(self) -> list[Wanted]:
         """Those that are not finished, or damaged."""
-        return [wanted for wanted in self.wanted.values() if wanted.finished is None]
+        return [wanted for wanted in self.wanted.values() if wanted.finished() is None]
 
     def __str__(self) -> str:
-        return counted(len(self), self.missing)
+        return tally(len(self), self.missing())
 
     def forecast(self, times: "Times | None" = None) -> "Forecast":
         """What the missing runs will take here; `times` are taken, and those that are missing there put in."""
         from tla.launch.forecast import forecast
 
-        missing = {path: (each.run, each.batches, each.material) for path, each in self.wanted.items() if not each.finished}
+        missing = {path: (each.run, each.batches, each.material) for path, each in self.wanted.items() if not each.finished()}
         return forecast(missing, self.wanted.keys() - missing.keys(), {} if times is None else times)
 
     def show(self) -> None:
@@ -91,7 +85,7 @@ class Plan:
             print("nothing to train")
 
 
-def counted(runs: int, missing: Sequence[Wanted]) -> str:
+def tally(runs: int, missing: Sequence[Wanted]) -> str:
     """How many of so many runs are finished, and how many are not."""
     begun = sum(wanted.folder.checkpoint.is_file() for wanted in missing)
-    return f"{runs} runs: {runs - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train"
+    return f"{counted(runs, 'run')}: {runs - len(missing)} finished, {begun} to continue, {len(missing) - begun} to train"

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tla.console import progress, say, table
+from tla.console import counted, progress, say, table
 from tla.errors import Damaged, RunsFailed, UserError
 from tla.launch.board import Board
 from tla.launch.dispatch import Executor, Queue
 from tla.launch.in_process import InProcess, Outcome
 from tla.launch.material import Material
-from tla.launch.plan import Plan, Wanted, counted
+from tla.launch.plan import Plan, Wanted, tally
 from tla.launch.processes import Processes, deal
 from tla.options import RANDOM, Place, Study, Transfer
 from tla.runs import schedule
@@ -32,6 +32,7 @@ def prepare(study: Study, place: Place) -> Material:
     from tla.nets.stages import describe
 
     on_ray_gpus = check_launch(place) == "ray" and bool(place.gpus_per_run)
+    _check_start(study)
     device = choose_device(place.device)
     if not place.dry_run:
         _make_folders(place)  # found out now, not after the training
@@ -48,7 +49,30 @@ def prepare(study: Study, place: Place) -> Material:
     for name, wrong in pictures.skipped.items():
         say(f"left out: {name} ({wrong})")
     asked = "bf16" if study.precision == "auto" and on_ray_gpus else study.precision  # the cluster's GPUs, not ours
-    return Material(study, pictures, pretrained, device, arithmetic.choose(asked, device, net))
+    return Material(study, pictures, pretrained, device, arithmetic.choose(asked, device, net), _given(study, place))
+
+
+def _given(study: Study, place: Place) -> dict[str, str]:
+    """Where the clips and weights of a study lie, whatever folder later commands are given in."""
+    data = study.data if study.data in clips.NAMES else str(Path(study.data).expanduser().absolute())
+    weights = str(Path(study.weights).absolute()) if Path(study.weights).is_file() else study.weights
+    root = str(place.data.absolute())
+    return {"data_given": data, "data_root": root, "weights_given": weights, "on_bad_clip": study.on_bad_clip}
+
+
+def _check_start(study: Study) -> None:
+    """Refuse a transfer plan that is about pretrained weights where there are none."""
+    plan, usual = study.transfer, Transfer()
+    if study.weights != RANDOM:
+        return
+    if plan.pretrained_upto not in (usual.pretrained_upto, "none"):
+        raise UserError(
+            f"--weights random has no weights for --transfer.pretrained-upto {plan.pretrained_upto}: "
+            "leave one of the two out, or give --weights imagenet, a file or the key of a run"
+        )
+    for name, value, default in (("rest", plan.rest, usual.rest), ("parts", plan.parts, usual.parts)):
+        if value != default:
+            raise UserError(f"--transfer.{name} {value} is about pretrained weights, and --weights is random: leave one out")
 
 
 def _make_folders(place: Place) -> None:
@@ -137,7 +161,9 @@ def train(plan: Plan, place: Place) -> dict[str, FinishedRun]:
     for (_, _, donor), group in groups.items():
         mine = group if donor is None else _from_donor(group, donor, place)
         queue = work_off(mine, place)
-        finished |= {wanted.run.key: queue.finished[own.run.key] for wanted, own in zip(group, mine, strict=True)}
+        for wanted, own in zip(group, mine, strict=True):
+            found = queue.finished[own.run.key]
+            finished[wanted.run.key] = replace(found, run=replace(found.run, data=own.run.data))  # as this study calls them
     return finished
 
 
@@ -146,7 +172,8 @@ def _from_donor(group: Sequence[Wanted], donor: RunFolder, place: Place) -> list
     from tla.nets import weights
 
     pretrained = weights.load(str(load(donor.path).trained_weights()), group[0].run.backbone)
-    material = replace(group[0].material, pretrained=pretrained)
+    first = group[0].material
+    material = replace(first, pretrained=pretrained, given={**first.given, "weights_given": donor.key})
     runs = [replace(wanted.run, weights=pretrained.identity) for wanted in group]
     return list(Plan.of(runs, material, place).wanted.values())
 
@@ -166,12 +193,12 @@ def work_off(runs: Sequence[Wanted], place: Place, *, scores: bool = True, asha:
     assert not place.dry_run
     finished = _finished(runs)
     missing = [wanted for wanted in runs if wanted.run.key not in finished]
-    say(counted(len(runs), missing))
+    say(tally(len(runs), missing))
     queue = Queue(missing, finished, scores=scores)
     if missing:
         if asha:
             asha.note({key: [row["accuracy"] for row in run.log] for key, run in finished.items()})
-        with progress("training", None) as bar:
+        with progress("training", None, "batches") as bar:
             board = Board(bar, {wanted.run.key: wanted.batches for wanted in missing})
             with closing(_executor(runs[0].material, place, board, len(missing), asha)) as executor:
                 queue.work_off(executor, board)
@@ -181,13 +208,17 @@ def work_off(runs: Sequence[Wanted], place: Place, *, scores: bool = True, asha:
 
 
 def _finished(runs: Sequence[Wanted]) -> dict[str, FinishedRun]:
-    """The runs that are finished; one that is damaged is named."""
+    """The runs that are finished; one that is damaged, or has lost its weights, is named."""
     finished = {}
     for wanted in runs:
         folder = wanted.folder
         try:
             if folder.finished:
-                finished[folder.key] = load(folder.path)
+                run = load(folder.path)
+                if run.lost_weights:
+                    say(f"run {run.key} has lost its weights; it is trained again")
+                    continue
+                finished[folder.key] = run
                 if folder.checkpoint.is_file():  # it was killed in its very last step
                     with suppress(OSError):  # where that may not be written it may stay
                         folder.checkpoint.unlink(missing_ok=True)
@@ -244,7 +275,7 @@ def _failure(failed: Sequence[Outcome], runs: Mapping[str, Wanted]) -> RunsFaile
     table(["failed run", "fold", "seed", "pretrained", "why"], rows)
     first = failed[0]
     where = f" ({runs[first.key].folder.path / 'error.txt'})" if first.trace else ""
-    others = f"{len(failed)} of {len(runs)} runs failed" if len(failed) > 1 else f"run {first.key} failed"
+    others = f"{len(failed)} of {counted(len(runs), 'run')} failed" if len(failed) > 1 else f"run {first.key} failed"
     return RunsFailed(f"{others}: {first.error}{where}; finished runs are kept, and the same command tries again")
 
 

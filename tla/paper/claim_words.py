@@ -2,6 +2,7 @@
 
 import math
 
+from tla.console import counted
 from tla.paper.measured import FAILS, HOLDS, OPEN, Measured, Region, Unit, joined, lies_in
 from tla.statistics import TRAININGS, TYPICAL, Estimate, bracketed, seeds_needed
 
@@ -20,7 +21,7 @@ def basis(part: Measured) -> str:
     return (
         f"{part.rule} epoch, {part.protocol} protocol, fold{'s' * (len(part.folds) > 1)} {joined(part, 'folds')}, "
         f"{joined(part, 'seeds')} seed{'s' * (part.seeds != (1,))}, {part.runs} run{'s' * (part.runs != 1)}, "
-        f"{part.clips} clips of {part.sources} recordings; interval for {part.number.covers}"
+        f"{counted(part.clips, 'clip')} of {counted(part.sources, 'recording')}; interval for {part.number.covers}"
     )
 
 
@@ -77,7 +78,7 @@ def more(part: Measured) -> str:
     assert part.region, "it has a verdict"
     value, low, high = part.number.mean, part.number.low, part.number.high
     if math.isnan(low):
-        return f"{part.sources} recordings, or such unequal ones, are too few for an interval"
+        return f"{counted(part.sources, 'recording')}, or such unequal ones, are too few for an interval"
     edge = min(filter(math.isfinite, part.region), key=lambda edge: abs(value - edge))
     away, half = abs(value - edge), (high - low) / 2
     if part.number.covers != TRAININGS and part.unit == "similarity":

@@ -17,6 +17,7 @@ from tla.paper.claims import PARTS, Part
 from tla.paper.measured import GAINS, LOSES, Measured
 from tla.paper.studies import Case, words
 from tla.reference import CLAIMS
+from tla.runs import command
 from tla.runs.folder import FinishedRun
 from tla.runs.tables import Outcomes, counted, folds_of, matched, outcomes
 from tla.statistics import Estimate, difference, share
@@ -124,11 +125,11 @@ def _part(part: Part, case: Case, longer: Case | None, asked: str | None, where:
     about |= {"unit": "points" if part.second else "%", "region": part.region, "paper": paper}
     folds = set.intersection(*({folder.run.fold for folder in arm} for arm in arms))
     if not folds:
-        command = make(case, part.claim, where)
+        make_it = make(case, part.claim, where)
         if absent := tuple(f"no runs {words(name)}" for name, arm in zip(names, arms, strict=True) if not arm):
-            return Measured(**about, missing=absent, lack="no runs", command=command)
+            return Measured(**about, missing=absent, lack="no runs", command=make_it)
         apart = f"no fold in common of {' and '.join(map(words, names))}"
-        return Measured(**about, missing=(apart,), lack="no fold", command=command)
+        return Measured(**about, missing=(apart,), lack="no fold", command=make_it)
     rule, shared = rule_of(case, asked), [tuple(folder for folder in arm if folder.run.fold in folds) for arm in arms]
     about |= counted(folds_of(clips(shared[0], rule))) | {"number": _estimate(shared, rule, clips)}
     about["by_paper_rule"] = _estimate(shared, paper_rule(case), clips)
@@ -150,8 +151,8 @@ def _ensemble(case: Case, asked: str | None, where: str | None) -> Measured:
     about |= {"unit": "points", "region": LOSES if data == "gtzan" else GAINS}  # what the paper's text claims of each
     about["paper"] = claims.stated_gain(data, case.setting.backbone)
     if not runs:
-        missing, command = ("no runs of one fold that differ in seed",), make(case, 7, where)
-        return Measured(**about, missing=missing, lack="no runs", command=command)
+        missing, make_it = ("no runs of one fold that differ in seed",), make(case, 7, where)
+        return Measured(**about, missing=missing, lack="no runs", command=make_it)
     if count < MEMBERS:
         about["departures"] += (f"{count} runs averaged instead of {MEMBERS}",)
     one, other = (ensembles.members(runs, rule) for rule in (rule_of(case, asked), paper_rule(case)))
@@ -164,7 +165,7 @@ def make(case: Case, claim: int, where: str | None = None) -> str:
     """The command that makes the runs which a claim needs."""
     name, more = MAKE[claim]
     options = _options(case, claim, where)
-    return studies.command(name, replace(options, seeds=1) if claim == 7 else options, more)
+    return command.command(name, replace(options, seeds=1) if claim == 7 else options, more)
 
 
 def _options(case: Case, claim: int, where: str | None) -> Study:

@@ -1,7 +1,8 @@
-"""One file to send to a colleague: what was found, the tables and figures, how it was made, and a room to listen in.
+"""One file to send to a colleague: what was found, the tables and figures, how it was made, and a section to listen in.
 
 Everything is inside the file, and its policy forbids the browser to fetch anything. What comes from data is escaped by the
-template. The script in the page draws the room's pictures and makes its sounds from `tla.attribution.page_clips`'s bytes.
+template. The script in the page draws that section's pictures and makes its sounds from the bytes of
+`tla.attribution.page_clips`.
 """
 
 import base64
@@ -21,6 +22,7 @@ import pandas as pd
 
 import tla
 from tla.attribution.page_clips import RANGE_DB, SHARES, STRENGTHS, Clip, Room, levels
+from tla.console import counted
 from tla.files import write_text
 from tla.plots import SVG, XLINK
 from tla.sound import render
@@ -220,9 +222,9 @@ def _plate(svg: str, title: str) -> dict[str, Any]:
 def _about(room: Room) -> str:
     run, off = f"run {room.run} ({room.backbone} on {room.data})", max(clip.error for clip in room.clips)
     return (
-        f"{len(room.clips)} clips of fold {room.fold}, which {run} did not train on, drawn at random with up to four in ten "
-        f"that it got wrong. Attribution: Integrated Gradients from silence, of the logit of the predicted class; "
-        f"on every clip its sum is right within {max(1, math.ceil(100 * off))} %."
+        f"{counted(len(room.clips), 'clip')} of fold {room.fold}, which {run} did not train on, drawn at random "
+        f"with up to four in ten that it got wrong. Attribution: Integrated Gradients from silence, of the logit of the "
+        f"predicted class; on every clip its sum is right within {max(1, math.ceil(100 * off))} %."
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from tla.attribution.page_clips import Room
-from tla.console import say
+from tla.console import counted, say
 from tla.errors import Damaged
 from tla.manifest import vouched
 from tla.options import UNTRAINED
@@ -48,7 +48,8 @@ def publish(report: Report, folder: Path, room: Room | None) -> Path:
     path = folder / "report.html"
     write(page(report, folder, room), path)
     size = f"{path.stat().st_size / 1e6:.1f} MB"
-    say(f"{path}: {size}, with {len(room.clips)} clips to listen to" if room else f"{path}: {size}, without a listening room")
+    listening = f"with {counted(len(room.clips), 'clip')} to listen to" if room else "without a listening room"
+    say(f"{path}: {size}, {listening}")
     return path
 
 
@@ -223,8 +224,8 @@ def _study(row: Mapping) -> Part:
 def _data(row: Mapping) -> Part:
     doubles = row["recordings_in_two_folds"]
     items = [
-        ("held-out clips", f"{row['clips']} of {row['recordings']} recordings, in folds {row['folds']}"),
-        ("classes", f"{row['classes']}, of the rarest {row['fewest_clips_of_a_class']} clips"),
+        ("held-out clips", f"{row['clips']} of {counted(row['recordings'], 'recording')}, in folds {row['folds']}"),
+        ("classes", f"{row['classes']}, of the rarest {counted(row['fewest_clips_of_a_class'], 'clip')}"),
         ("recordings in two folds", str(doubles) if doubles else "none"),
         ("digest of the clips", row["digest"]),
     ]

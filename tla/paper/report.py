@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from tla.console import counted
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
 from tla.options import LEAKS, RANDOM
@@ -17,6 +18,8 @@ from tla.paper.evidence_from_tables import from_tables
 from tla.paper.studies import Case, joined_folds
 from tla.reference import DATA, TABLE1, TABLE2, TABLE3
 from tla.runs import tables
+from tla.runs.command import HINTS
+from tla.runs.folder import FinishedRun
 from tla.runs.tables import Outcomes
 from tla.statistics import Estimate, difference, gain, mean, share
 
@@ -24,7 +27,9 @@ OWN = ("table1", "table2", "table3", "claims")  # the report's own tables in the
 OPTIMISM = "best - last"  # what choosing the epoch on the scored clips brings
 GAP = f"pretrained - {RANDOM}"
 QUANTITY = ["quantity", "rule", "folds", "seeds", "runs", "clips", "sources"]
-QUANTITY += ["accuracy", "low", "high", "covers", "spread", "spread_over"]
+QUANTITY += ["accuracy", "low", "high", "covers", "macro_accuracy", "macro_low", "macro_high", "spread", "spread_over"]
+EMPTY_TABLE2 = ["data", "backbone", "study", "protocol", "rule", "folds", "runs", "averaged"]
+EMPTY_TABLE2 += ["single", "ensemble", "macro_single", "macro_ensemble"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,8 @@ class Only:
     """What a report is restricted to: a data set, a backbone, the studies of these runs (by the beginnings of their keys)."""
 
     data: str | None = None
+    digest: str | None = None
+    """Of the clips that `data` names, where they are at hand: runs on them may call them something else."""
     backbone: str | None = None
     studies: tuple[str, ...] = ()
 
@@ -77,7 +84,7 @@ def gather(
     averaged = [studies.choose(candidates, ["pretrained"]) for candidates in contexts.values()]
     table2 = pd.DataFrame([row for case in averaged for row in _table2(case)])
     if table2.empty:  # a table without rows has its heads
-        table2 = pd.DataFrame(columns=["data", "backbone", "study", "protocol", "rule", "folds", "runs", "averaged"])
+        table2 = pd.DataFrame(columns=EMPTY_TABLE2)
     parts = [*evidence_from_runs.from_runs(contexts, rule, where, clips), *from_tables(figures, contexts, where)]
     cases = [case for candidates in contexts.values() for case in candidates]
     named = {part.study for part in parts}
@@ -98,7 +105,7 @@ def gather(
 def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
     """The studies that there are, by data set and backbone; where one is chosen, it alone."""
     found: dict[tuple[str, str], list[Case]] = {}
-    for case in studies.cases(tables.finished(runs)):
+    for case in studies.cases(_by_one_name(tables.finished(runs), only)):
         place = case.setting.data, case.setting.backbone
         if only.data in (None, place[0]) and only.backbone in (None, place[1]):
             found.setdefault(place, []).append(case)
@@ -112,12 +119,22 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
         }
         places = [place for place, cases in fitting.items() if cases]
         if len(places) != 1 or len(fitting[places[0]]) != 1:
-            fits = f"{sum(map(len, fitting.values()))} studies" if places else "no study"
+            fits = counted(sum(map(len, fitting.values())), "study", "studies") if places else "no study"
             raise UserError(
                 f"--study {prefix} fits {fits}: give the beginning of a run's key (`python -m tla.runs` lists them)"
             )
         found[places[0]] = fitting[places[0]]
     return found
+
+
+def _by_one_name(runs: Sequence[FinishedRun], only: Only) -> list[FinishedRun]:
+    """The runs, with one name for the same clips: as they are called in this command, else as the newest run calls them."""
+    names: dict[str, str] = {}
+    for folder in sorted(runs, key=lambda folder: (folder.run.data == only.data, folder.result.finished)):
+        names[folder.run.data_digest] = folder.run.data
+    if only.data and only.digest:
+        names[only.digest] = only.data
+    return [replace(folder, run=replace(folder.run, data=names[folder.run.data_digest])) for folder in runs]
 
 
 def _table1(case: Case, clips: Clips) -> pd.DataFrame:
@@ -126,9 +143,12 @@ def _table1(case: Case, clips: Clips) -> pd.DataFrame:
     runs = {name: _scored(arm) for name, arm in arms.items()}
     rows = []
     for name in arms:
-        folds = {rule: tables.folds_of(study) for rule, study in held_out[name].items()}
-        means = {rule: (gain if rule == OPTIMISM else share)(each) for rule, each in folds.items()}
-        rows += _quantity(name, means, tables.counted(next(iter(folds.values()))), runs[name])
+        means = {
+            rule: [(gain if rule == OPTIMISM else share)(tables.folds_of(study, macro=macro)) for macro in (False, True)]
+            for rule, study in held_out[name].items()
+        }
+        counts = tables.counted(tables.folds_of(next(iter(held_out[name].values()))))
+        rows += _quantity(name, means, counts, runs[name])
     if len(arms) == 2:
         rows += _gap(held_out, runs)
     setting = case.setting
@@ -145,9 +165,13 @@ def _gap(held_out: Mapping[str, Mapping[str, Outcomes]], runs: Mapping[str, pd.D
     folds = set(left["fold"]) & set(right["fold"])
     if not folds:
         return []
-    pairs = {rule: tables.matched(first[rule], second[rule]) for rule in first if rule in second}
-    gained = {rule: (mean if rule == OPTIMISM else difference)(*pair) for rule, pair in pairs.items()}
-    counts = tables.counted(next(iter(pairs.values()))[0])
+    pairs = {
+        rule: [tables.matched(first[rule], second[rule], macro=macro) for macro in (False, True)]
+        for rule in first
+        if rule in second
+    }
+    gained = {rule: [(mean if rule == OPTIMISM else difference)(*pair) for pair in both] for rule, both in pairs.items()}
+    counts = tables.counted(next(iter(pairs.values()))[0][0])
     common = pd.DataFrame({"fold": left["fold"], "seed": left["seed"]}).merge(right[["fold", "seed"]], on=["fold", "seed"])
     each = common
     for rule in gained:
@@ -156,11 +180,13 @@ def _gap(held_out: Mapping[str, Mapping[str, Outcomes]], runs: Mapping[str, pd.D
     return [row | {"runs": count, "folds": joined_folds(folds)} for row in _quantity(GAP, gained, counts, each)]
 
 
-def _quantity(name: str, means: Mapping[str, Estimate], counts: dict[str, int], runs: pd.DataFrame) -> list[dict[str, object]]:
-    """A quantity under each rule, and its optimism; `runs` has it run by run, for its spread."""
+def _quantity(
+    name: str, means: Mapping[str, Sequence[Estimate]], counts: dict[str, int], runs: pd.DataFrame
+) -> list[dict[str, object]]:
+    """A quantity under each rule, of accuracy and of macro accuracy, and its optimism; `runs` has it run by run."""
     rows = []
-    for rule, estimate in means.items():
-        row = tables.reported(name, rule, estimate, runs)
+    for rule, (estimate, macro) in means.items():
+        row = tables.reported(name, rule, estimate, runs) | tables.macro_columns(macro)
         row["quantity"] = row.pop("arm")
         rows.append(row | {"folds": joined_folds(runs["fold"]), "seeds": runs["seed"].nunique()} | counts)
     return rows
@@ -212,14 +238,18 @@ def _table3(table1: pd.DataFrame, table2: pd.DataFrame, asked: str | None) -> pd
         start, end = TABLE1[("densenet201", data)], TABLE2[("densenet201", data)]
         for model, accuracy in ((RANDOM, start[1]), ("pretrained", start[0]), ("ensemble of 5", end[2])):
             rows.append({"source": "paper", "model": f"densenet201, {model}", "data": data, "accuracy": accuracy})
-    same = ["data", "accuracy", "low", "high", "study", "rule", "protocol", "folds", "runs"]
+    macro = ["macro_accuracy", "macro_low", "macro_high"]
+    same = ["data", "accuracy", "low", "high", *macro, "study", "rule", "protocol", "folds", "runs"]
     here = table1[table1["quantity"].isin(["pretrained", RANDOM])]
     for row in here.to_dict("records"):
         rows.append({"source": "here", "model": f"{row['backbone']}, {row['quantity']}", **{name: row[name] for name in same}})
     for row in table2.to_dict("records"):
         if row["averaged"] == "softmax":
             model = f"{row['backbone']}, ensemble of {row['members']}"
-            measured_here = {name: row.get(name) for name in same} | {"accuracy": row["ensemble"]}
+            measured_here = {name: row.get(name) for name in same} | {
+                "accuracy": row["ensemble"],
+                macro[0]: row["macro_ensemble"],
+            }
             rows.append({"source": "here", "model": model, **measured_here})
     table = pd.DataFrame(rows, columns=["source", "model", *same])
     wanted = {asked if asked in ("best", "last") else "last", "test"}
@@ -229,8 +259,9 @@ def _table3(table1: pd.DataFrame, table2: pd.DataFrame, asked: str | None) -> pd
 def _runs(used: Sequence[Case]) -> pd.DataFrame:
     """The runs of the studies that numbers are taken from, and how each was made."""
     folders = {folder.key: folder for case in used for folder in case.folders}.values()
-    made = pd.DataFrame([{"key": folder.key, **folder.made, "finished": folder.result.finished} for folder in folders])
-    made = made.drop(columns=LEAKS, errors="ignore")  # the runs' own column
+    private = {*HINTS, LEAKS}  # where things lie is not for a page that is sent to others; leaks are a column of the runs
+    how = [{name: value for name, value in folder.made.items() if name not in private} for folder in folders]
+    made = pd.DataFrame([{"key": f.key, **each, "finished": f.result.finished} for f, each in zip(folders, how, strict=True)])
     study = pd.DataFrame([{"key": folder.key, "study": case.key} for case in used for folder in case.folders])
     return study.drop_duplicates("key").merge(tables.runs_table(folders), on="key").merge(made, on="key")
 

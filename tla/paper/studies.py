@@ -9,21 +9,20 @@ Of several cases for the same data and backbone, a number is taken from the one 
 the arms that the number needs, has most folds x seeds in common to them, and is the newest: in this order.
 """
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import pandas as pd
 
+from tla.console import counted
 from tla.options import RANDOM, STAGES, Arithmetic, Augment, Picture, Protocol, Recipe, Study, Transfer
 from tla.reference import CLAIMS, Claim
-from tla.runs import schedule
+from tla.runs import command
 from tla.runs.folder import FinishedRun
 from tla.runs.run import Run
 from tla.runs.schedule import PAPER_DROPS, PAPER_DROPS_SCRATCH, PAPER_EPOCHS, PAPER_EPOCHS_SCRATCH
 from tla.sound.layouts import SHAPES
 
-FILE = "FILE"  # in place of the name of a weights file, of which only the content is known
 PLANS: dict[str, Transfer] = {  # an arm's name -> its transfer plan, as a run's key has it
     "pretrained": Transfer(),
     RANDOM: Transfer(pretrained_upto="none"),
@@ -147,7 +146,7 @@ def departures(case: Case, claim: Claim) -> list[str]:
         f"data {setting.data}": setting.data in claim.data,
         f"backbone {setting.backbone}": setting.backbone in claim.backbones,
         f"weights {case.weights}": case.weights.startswith("imagenet") or scratch_only,
-        f"{recipe.epochs} epochs instead of {epochs}": recipe.epochs in (None, epochs),
+        f"{counted(recipe.epochs or 0, 'epoch')} instead of {epochs}": recipe.epochs in (None, epochs),
         f"trained until the loss is flat instead of {epochs} epochs": recipe.until == "epochs",
         f"trained {recipe.times:g} times as long": recipe.times == 1,
         "other drops of the rate": recipe.epochs != epochs or recipe.drops == drops,
@@ -157,75 +156,34 @@ def departures(case: Case, claim: Claim) -> list[str]:
         f"batch {recipe.batch}": recipe.batch == Recipe().batch,
         f"optimizer {recipe.optimizer}": recipe.optimizer == Recipe().optimizer,
         "standardised pictures": not recipe.standardise,
+        "classes weighted in the loss": recipe.class_weights == "none",
         f"protocol {setting.protocol}": setting.protocol == "paper",
-        f"pictures with windows {setting.picture.windows}, {setting.picture.mels} mels": _picture_is_default(setting),
+        **{f"picture {name} {mine} instead of {usual}": mine == usual for name, mine, usual in _pictures(setting)},
+        f"rate multiplied by {recipe.drop_factor:g} instead of {Recipe().drop_factor:g} at a drop": (
+            recipe.drop_factor == Recipe().drop_factor
+        ),
         "no augmentation": setting.augment.kind != "none",
         "stretches that keep their length": setting.augment.kind == "none" or setting.augment.length == "resize",
     }
     return [what for what, as_in_the_paper in same.items() if not as_in_the_paper]
 
 
-def _picture_is_default(setting: Setting) -> bool:
-    return setting.data in SHAPES and _open_picture(setting) == Picture()
-
-
-def _open_picture(setting: Setting) -> Picture:
-    """The picture's options as a user would have given them: what the data set asks for is left to it."""
-    shape = dict(zip(("rate", "seconds", "frames"), SHAPES.get(setting.data, ()), strict=False))
-    mine = {name: getattr(setting.picture, name) for name in shape}
-    return replace(setting.picture, rate=None, seconds=None, frames=None) if shape == mine else setting.picture
+def _pictures(setting: Setting) -> list[tuple[str, object, object]]:
+    """Each option of the picture, and what it is in the paper; own data have no shape there that theirs could differ from."""
+    usual = asdict(Picture()) | dict(zip(command.SHAPE, SHAPES.get(setting.data, ()), strict=False))
+    return [(name, mine, usual[name]) for name, mine in asdict(setting.picture).items() if usual[name] is not None]
 
 
 def study(case: Case, data: str | None = None, *, folds: Sequence[int] | None = None, seeds: int | None = None) -> Study:
     """The options that name a case: with them, its runs are found and further ones made. `data` is where the clips lie."""
-    setting, recipe = case.setting, case.setting.recipe
-    own = case.folders
-    open_recipe, paper = replace(recipe, until=None, cap=None), schedule.of_paper(setting.data, setting.protocol)
-    for shorter in (replace(open_recipe, epochs=None, drops=None), replace(open_recipe, drops=None), open_recipe):
-        if schedule.resolve(shorter, scratch=case.weights == RANDOM, paper=paper) == recipe:
-            recipe = shorter
-            break
-    return Study(
-        data=data or setting.data,
-        backbone=setting.backbone,
-        weights=_start(case.weights),
-        folds=tuple(folds or sorted({folder.run.fold for folder in own})),
-        seeds=seeds or 1 + max(folder.run.seed for folder in own),
-        protocol=setting.protocol,
-        precision=setting.precision,
-        picture=_open_picture(setting),
-        augment=setting.augment,
-        recipe=recipe,
+    recipe, folders = case.setting.recipe, case.folders
+    mine = [replace(f, run=replace(f.run, recipe=recipe)) for f in folders if f.run.weights == case.weights]
+    return replace(
+        command.study(mine),
+        data=data or command.given(folders, "data_given") or case.setting.data,
+        folds=tuple(folds or sorted({folder.run.fold for folder in folders})),
+        seeds=seeds or 1 + max(folder.run.seed for folder in folders),
     )
-
-
-def _start(weights: str) -> str:
-    """What `--weights` was; of a file only the content is known, not where it lies."""
-    kind = weights.partition(":")[0]
-    return FILE if kind == "file" else kind
-
-
-def command(name: str, options: Study, more: str = "") -> str:
-    """The command line that runs a study; what is as by default is left out."""
-    parts = [f"python -m tla.{name}", *_options("", options, Study()), more]
-    return " ".join(filter(None, parts))
-
-
-def _options(prefix: str, value: object, default: object) -> list[str]:
-    parts = []
-    for name in vars(value):
-        mine, usual = getattr(value, name), getattr(default, name)
-        option = f"--{prefix}{name}".replace("_", "-")
-        if hasattr(mine, "__dataclass_fields__"):
-            parts += _options(f"{prefix}{name}.", mine, usual)
-        elif mine is True:
-            parts.append(option) if usual is not True else None
-        elif mine != usual:
-            text = (
-                ",".join(map(str, mine)) if isinstance(mine, tuple) else f"{mine:g}" if isinstance(mine, float) else str(mine)
-            )
-            parts.append(f"{option} {shlex.quote(text)}")
-    return parts
 
 
 def joined_folds(folds: Iterable[int]) -> str:
@@ -239,8 +197,23 @@ def _length(recipe: Recipe) -> str:
     return f"{recipe.epochs or 'plateau'}{times}"
 
 
-def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
-    """One row per case: what it is, how much of it there is, whether numbers are taken from it."""
+def differences(case: Case, used: Sequence[Case]) -> list[str]:
+    """What sets a case apart from the one of these that is most like it."""
+
+    def apart(other: Case) -> list[str]:
+        mine, theirs = (replace(study(each), data=each.setting.data, folds=(), seeds=1) for each in (case, other))
+        found = command.differences(mine, theirs)
+        if mine.weights == theirs.weights and case.weights != other.weights:
+            found.append(f"weights {case.weights} instead of {other.weights}")
+        if mine.data == theirs.data and case.setting.digest != other.setting.digest:
+            found.append(f"other clips called {mine.data}")
+        return found
+
+    return min(map(apart, used), key=len, default=[])
+
+
+def table(candidates: Sequence[Case], chosen: Sequence[Case]) -> pd.DataFrame:
+    """One row per case: what it is, how much of it there is, whether numbers are taken from it, and if not, what is other."""
     taken = {case.key for case in chosen}
     rows = []
     for case in candidates:
@@ -250,7 +223,7 @@ def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
                 "study": case.key,
                 "data": case.setting.data,
                 "backbone": case.setting.backbone,
-                "weights": _start(case.weights),
+                "weights": study(case).weights,
                 "protocol": case.setting.protocol,
                 "epochs": _length(case.setting.recipe),
                 "lr": case.setting.recipe.lr,
@@ -262,8 +235,9 @@ def table(candidates: Sequence[Case], chosen: Iterable[Case]) -> pd.DataFrame:
                 "runs": len(runs),
                 "finished": case.newest,
                 "used": case.key in taken,
+                "differs_in": "" if case.key in taken else "; ".join(differences(case, chosen)),
                 "not_as_in_the_paper": "; ".join(departures(case, CLAIMS[0])),
-                "command": command("train", study(case)),
+                "command": command.command("train", study(case)),
             }
         )
     return pd.DataFrame(rows)

@@ -1,40 +1,68 @@
-"""List the runs that exist and what they scored.
+"""List the runs that exist and what they scored, or print one.
 
-python -m tla.runs
-python -m tla.runs --data esc10 --csv runs.csv
-python -m tla.runs --show 3f9a
+python -m tla.runs                                what there is; what all runs share stands above the table
+python -m tla.runs --data esc10 --csv runs.csv    only these; every option and score as a table
+python -m tla.runs 3f9a                           one run, by the beginning of its key: its options, the command that makes
+                                                  it again, its curves, its scores by class
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tla import cli, console
 from tla.errors import UserError
 
+if TYPE_CHECKING:
+    from tla.runs.folder import FinishedRun, RunFolder
+    from tla.runs.run import Run
+
 
 def main(
-    *, runs: str = "runs", data: str | None = None, backbone: str | None = None, csv: str | None = None, show: str | None = None
+    keys: list[str], *, runs: str = "runs", data: str | None = None, backbone: str | None = None, csv: str | None = None
 ) -> None:
     """This command.
 
     Args:
+        keys: Runs to print, by the beginnings of their keys; without one, all are listed.
         runs: Folder for runs.
         data: Only runs on this data set.
         backbone: Only runs of this backbone.
         csv: Also write the table to this file.
-        show: Print everything about one run, named by the beginning of its key.
     """
-    from tla.runs.folder import FinishedRun, RunFolder, find, folders, load
-    from tla.runs.run import Run
-
     if not Path(runs).is_dir():
         raise UserError(f"there is no folder {runs}; --runs is the folder of runs (`python -m tla.train` makes some)")
-    if show:
-        path = find(Path(runs), show).path
-        print((path / "run.json").read_text() + (path / "result.json").read_text(), end="")
+    if keys:
+        show_each(keys, Path(runs))
         return
-    begun: list[tuple[RunFolder, Run]] = []
-    finished: list[FinishedRun] = []
-    for folder in folders(Path(runs)):
+    finished, begun = read(Path(runs), data, backbone)
+    if finished:
+        from tla.files import write_text
+        from tla.runs.tables import runs_table
+        from tla.tables import show_runs
+
+        table = runs_table(finished).sort_values(["data", "backbone", "weights", "start", "fold", "seed"])
+        show_runs(table)
+        if csv:
+            write_text(Path(csv), table.to_csv(index=False))
+    show_unfinished(finished, begun)
+    console.say(f"finished runs in {runs}: {len(finished)}")
+
+
+def show_each(keys: list[str], runs: Path) -> None:
+    """Print the runs of these keys."""
+    from tla.runs.details import show
+    from tla.runs.folder import find
+
+    for key in keys:
+        show(find(runs, key))
+
+
+def read(runs: Path, data: str | None, backbone: str | None) -> "tuple[list[FinishedRun], list[tuple[RunFolder, Run]]]":
+    """The runs that are finished, and those that are not; what is no run, or none any more, is named."""
+    from tla.runs.folder import folders, load
+
+    finished, begun = [], []
+    for folder in folders(runs):
         try:
             run = folder.description().run
             if data not in (None, run.data) or backbone not in (None, run.backbone):
@@ -45,20 +73,24 @@ def main(
                 begun.append((folder, run))
         except UserError as error:
             console.say(f"passed over: {error}")
-    if finished:
-        from tla.files import write_text
-        from tla.runs.tables import runs_table
-        from tla.tables import show_runs
+    return finished, begun
 
-        table = runs_table(finished).sort_values(["data", "backbone", "weights", "fold", "seed"])
-        show_runs(table)
-        if csv:
-            write_text(Path(csv), table.to_csv(index=False))
+
+def show_unfinished(finished: "list[FinishedRun]", begun: "list[tuple[RunFolder, Run]]") -> None:
+    """Name the runs that are still to be trained, or to be trained again."""
+    from tla.tables import start
+
     for folder, run in begun:
-        of = f" of {run.recipe.epochs}" if run.recipe.epochs else ""
-        console.say(f"{folder.key} is not finished: {folder.epochs}{of} epochs so far")
-    console.say(f"finished runs in {runs}: {len(finished)}")
+        what = f"{run.data}, {run.backbone}, {start(run.weights, run.transfer)}, fold {run.fold}, seed {run.seed}"
+        done = folder.count_epochs()
+        epochs = (
+            f"{done} of {console.counted(run.recipe.epochs, 'epoch')}" if run.recipe.epochs else console.counted(done, "epoch")
+        )
+        console.say(f"{folder.key} is not finished: {epochs} so far ({what})")
+    for lost in (folder for folder in finished if folder.lost_weights):
+        again = f"the command that `python -m tla.runs {lost.key}` prints makes them again"
+        console.say(f"{lost.key} has lost its weights ({lost.weights} is gone); {again}")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, positional="keys")

@@ -5,6 +5,7 @@ run's seed and the epoch alone; so a run that is interrupted continues as if it 
 """
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from tla.options import Stage
 from tla.runs.run import Run
+from tla.runs.scores import balanced_weights
 from tla.sound.store import Store
 
 EVALUATION_BATCH = 64
@@ -31,6 +33,8 @@ class Feed:
         self.after: Stage = "none"
         self.banks = [store.clean, *(store.variant(k) for k in range(store.variants))]  # clean, then each variant
         self.labels = torch.from_numpy(np.asarray(store.dataset.labels)).to(device)
+        weights = self.weights_of(train)
+        self.class_weights = None if weights is None else weights.to(device)
         self.standard = standard_of(store.clean, train) if run.recipe.standardise else None
         self._standard = None if self.standard is None else tuple(torch.from_numpy(x).to(device) for x in self.standard)
         self._resident = self._on_gpu()
@@ -41,6 +45,21 @@ class Feed:
         other.banks, other.after = banks, after
         other._resident = other._on_gpu()
         return other
+
+    def weights_of(self, rows: np.ndarray) -> Tensor | None:
+        """What the recipe multiplies a clip's loss by, class by class, where the loss is that of these clips; None: nothing."""
+        if self.run.recipe.class_weights == "none":
+            return None
+        return torch.from_numpy(balanced_weights(self.store.dataset.labels[rows], self.run.classes))
+
+    def sample(self, most: int) -> np.ndarray:
+        """About so many training clips or fewer, evenly taken: of all of them, or of each class where classes are weighted."""
+        if self.class_weights is None:
+            return self.train[:: math.ceil(len(self.train) / most)]
+        labels = self.store.dataset.labels[self.train]
+        each = max(1, most // len(np.unique(labels)))
+        parts = [self.train[labels == label] for label in np.unique(labels)]
+        return np.concatenate([part[:: math.ceil(len(part) / each)] for part in parts])
 
     @property
     def batches(self) -> int:

@@ -95,9 +95,11 @@ def run_epoch(state: State, feed: Feed, run: Run, choosing: np.ndarray, rate: fl
     started, epoch = time.perf_counter(), len(state.history)
     for group in state.optimizer.param_groups:
         group["lr"] = rate * group["initial_lr"]
-    loss, train_accuracy = train_epoch(state, feed.epoch(epoch), run, epoch, watch, after=feed.after)
+    loss, train_accuracy = train_epoch(
+        state, feed.epoch(epoch), run, epoch, watch, after=feed.after, class_weights=feed.class_weights
+    )
     trained = time.perf_counter()
-    sample = feed.train[:: math.ceil(len(feed.train) / SAMPLE)]
+    sample = feed.sample(SAMPLE)
     training_loss = _loss(predict(state.net, feed, sample, run.precision), feed, sample)
     logits = predict(state.net, feed, choosing, run.precision)
     labels, heldout_loss = feed.store.dataset.labels[choosing], _loss(logits, feed, choosing)
@@ -123,11 +125,26 @@ def run_epoch(state: State, feed: Feed, run: Run, choosing: np.ndarray, rate: fl
 
 
 def _loss(logits: np.ndarray, feed: Feed, rows: np.ndarray) -> float:
-    return float(functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(feed.store.dataset.labels[rows])))
+    """The mean loss of these clips; under weights, of the classes among them, so that it can be compared with other clips'."""
+    labels = torch.from_numpy(feed.store.dataset.labels[rows])
+    return float(_criterion(torch.from_numpy(logits), labels, feed.weights_of(rows)))
+
+
+def _criterion(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    """The mean over clips of each clip's loss times the weight of its class."""
+    if class_weights is None:
+        return functional.cross_entropy(logits, labels)
+    return functional.cross_entropy(logits, labels, class_weights, reduction="sum") / len(labels)
 
 
 def train_epoch(
-    state: State, batches: Iterable[tuple[Tensor, Tensor]], run: Run, epoch: int, watch: Progress, after: Stage = "none"
+    state: State,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    run: Run,
+    epoch: int,
+    watch: Progress,
+    after: Stage = "none",
+    class_weights: Tensor | None = None,
 ) -> tuple[float, float]:
     """One pass over batches (pictures, or outputs of stage `after`, and labels); mean loss and accuracy over them, as met.
 
@@ -141,7 +158,7 @@ def train_epoch(
         for pictures, labels in batches:
             with computing(device, run.precision):
                 logits = state.net(pictures, after=after).float()
-            loss = functional.cross_entropy(logits, labels)
+            loss = _criterion(logits, labels, class_weights)
             state.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             state.optimizer.step()

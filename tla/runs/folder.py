@@ -1,6 +1,6 @@
 """A run on disk: `runs/KEY/`, while it is made and when it is finished.
 
-    run.json             the run's resolved options and how it was made (versions, commit, machine)
+    run.json             the run's resolved options and how it was made (versions, commit, machine; where its clips lay)
     log.jsonl            a line per epoch
     checkpoint.safetensors   state after the last whole epoch; gone when the run is finished
     predictions.npz      names, labels, sources and logits of the held-out clips, by selection rule
@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 
 from tla import manifest
-from tla.console import say
+from tla.console import counted, say
 from tla.errors import Damaged, UserError
 from tla.files import held, replacing, take, write_text
 from tla.options import LEAKS
@@ -122,8 +122,16 @@ class FinishedRun:
     def weights(self) -> Path:
         return self.path / WEIGHTS
 
+    @property
+    def lost_weights(self) -> bool:
+        """Whether training wrote weights that are no longer there."""
+        return not self.weights.is_file() and WEIGHTS in manifest.noted(self.path)
+
     def trained_weights(self) -> Path:
         """The file of the weights, known to be what training wrote."""
+        if self.lost_weights:
+            again = f"the command that `python -m tla.runs {self.key}` prints makes them again"
+            raise Damaged(f"run {self.key} has lost its weights ({self.weights} is gone)", again)
         try:
             manifest.check(self.weights)
         except ValueError as error:
@@ -158,6 +166,15 @@ def intact(path: Path) -> FinishedRun | None:
         return None
 
 
+def whole(path: Path) -> FinishedRun | None:
+    """A finished run that has what training wrote, its weights too; None for one that is to be trained, or trained again."""
+    try:
+        run = load(path) if RunFolder(path).finished else None
+    except Damaged:
+        return None  # a study that needs it reports that, and trains it again
+    return None if run is None or run.lost_weights else run
+
+
 def _content(path: Path) -> bytes:
     try:
         return manifest.content(path)
@@ -174,9 +191,18 @@ def _decoded(path: Path, content: bytes, kind: type[Read]) -> Read:
 
 def _described(path: Path, content: bytes) -> Description:
     about = _decoded(path / RUN, content, Description)
-    if about.run.key != path.name:
+    if about.run.key != about.key:
         raise _odd(path / RUN, f"its options are those of run {about.run.key}")
+    if about.key != path.name:
+        raise _misnamed(path, about.key)
     return about
+
+
+def _misnamed(path: Path, key: str) -> Damaged:
+    """A run's folder that was renamed, or copied: under its own name it is a run, and a copy would count twice."""
+    if (path.parent / key / RUN).is_file():
+        return Damaged(f"{path} is a copy of run {key}, which is beside it", "delete the copy or move it elsewhere")
+    return Damaged(f"{path} is run {key} under another name", f"rename it to {path.parent / key}")
 
 
 def _rows(path: Path, content: bytes) -> list[dict[str, Any]]:
@@ -225,14 +251,6 @@ class RunFolder:
         return (self.path / manifest.SUMS).is_file()
 
     @property
-    def intact(self) -> bool:
-        """Whether the run is finished and, its weights aside, not damaged."""
-        try:
-            return bool(load(self.path))
-        except UserError:
-            return False
-
-    @property
     def weights(self) -> Path:
         return self.path / WEIGHTS
 
@@ -249,8 +267,7 @@ class RunFolder:
         path = self.path / LOG
         return _rows(path, path.read_bytes()) if path.is_file() else []
 
-    @property
-    def epochs(self) -> int:
+    def count_epochs(self) -> int:
         """How many there have been so far, by the lines of the log."""
         path = self.path / LOG
         return path.read_bytes().count(b"\n") if path.is_file() else 0
@@ -318,17 +335,28 @@ def folders(runs: Path) -> list[RunFolder]:
 
 
 def find(runs: Path, prefix: str) -> FinishedRun:
-    """The finished run whose key begins with `prefix`."""
-    found = [folder for folder in folders(runs) if folder.key.startswith(prefix)]
+    """The finished run whose key begins with `prefix`; the folder of a copy is not taken for it."""
+    keys = {folder: _recorded_key(folder) for folder in folders(runs)}
+    found = [folder for folder, key in keys.items() if key == folder.key and key.startswith(prefix)]
+    if len(found) > 1:
+        raise UserError(f"{prefix!r} fits {len(found)} runs: {', '.join(folder.key for folder in found)}; give more of the key")
     if not found:
-        known = ", ".join(folder.key for folder in folders(runs)[:6]) or "none"
+        for folder, key in keys.items():
+            if folder.key.startswith(prefix) or key.startswith(prefix):
+                folder.description()  # raises, with what it is
+        known = ", ".join(folder.key for folder in list(keys)[:6]) or "none"
         raise UserError(
             f"no run in {runs} has a key that begins with {prefix!r}; there: {known} (`python -m tla.runs` lists them)"
         )
-    if len(found) > 1:
-        raise UserError(f"{prefix!r} fits {len(found)} runs: {', '.join(folder.key for folder in found)}; give more of the key")
     if not found[0].finished:
-        raise UserError(
-            f"run {found[0].key} is not finished ({found[0].epochs} epochs so far); repeat the command that began it"
-        )
+        epochs = counted(found[0].count_epochs(), "epoch")
+        raise UserError(f"run {found[0].key} is not finished ({epochs} so far); repeat the command that began it")
     return load(found[0].path)
+
+
+def _recorded_key(folder: RunFolder) -> str:
+    """The key under which a run was written; its folder's name where that cannot be read, which is then found out."""
+    try:
+        return _decoded(folder.path / RUN, (folder.path / RUN).read_bytes(), Description).key
+    except Damaged:
+        return folder.key

@@ -107,7 +107,7 @@ def classify(paths: list[Path], folders: list[FinishedRun], device: torch.device
     missing = {path: "there is no such file or folder" for path in paths if not path.exists()}
     files = [file for path in paths if path not in missing for file in audio.files(path)]
     rows, wrong = [], dict(missing)
-    with progress("classifying", len(files)) as watch:
+    with progress("classifying", len(files), "files") as watch:
         for file in files:
             try:
                 each = [listener.probabilities(pictures(file, listener.run.picture)) for listener in listeners]

@@ -36,7 +36,7 @@ def behind(feed: Feed, net: StagedNet, after: Stage) -> Feed:
             for name, wrong in missing.items():
                 if wrong:
                     say(f"{folder / name}: {wrong}; it is made again")
-            with progress(f"{after} of {feed.store.dataset.name}", rows * len(missing)) as watch:
+            with progress(f"{after} of {feed.store.dataset.name}", rows * len(missing), "clips") as watch:
                 for name in missing:
                     bank = names.index(name)
                     _write(folder / name, (_outputs(feed, net, after, start, bank) for start in _starts(feed)), watch)

@@ -6,7 +6,8 @@ favour the arm that is hoped for. Two questions are asked of the epochs under on
 steps, so that small data sets are not judged by a few batches:
 
 - Is it fitted? The loss in inference mode is at most 5 % of chance, which is ln(classes). (As met, the loss of a network
-  with batch norm can be small long before its stored statistics are of any use.)
+  with batch norm can be small long before its stored statistics are of any use.) Where the recipe weights the classes, it is
+  the mean of their own losses, and ln(classes) is that of equal probabilities as before: no class can stay unlearned unseen.
 - Does it still fall? The loss as met, the smoother one, over the last quarter of these epochs against the quarter before. A
   fall of at most 5 % is none. The windows grow with the epochs because a loss that falls like a power of time falls by ever
   less in an equal time, and by as much as ever each time that the training is doubled: 5 % here is 10 % for twice the training.

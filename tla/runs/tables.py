@@ -22,11 +22,12 @@ from tla.manifest import vouched
 from tla.reference import TABLE1
 from tla.runs.folder import FinishedRun, Predictions, intact
 from tla.runs.folder import folders as all_folders
+from tla.runs.run import Run
 from tla.statistics import Estimate, Fold, share
-from tla.tables import unfinished
+from tla.tables import start, unfinished
 
 WORDS = ["key", "run", "data", "before", "after", "study", "clip", "file", "source", "class", "true", "predicted"]
-WORDS += ["target", "name"]  # columns that hold words also where they look like numbers
+WORDS += ["target", "name", "taken_for"]  # columns that hold words also where they look like numbers
 
 
 def parsed(content: bytes) -> pd.DataFrame:
@@ -41,7 +42,7 @@ def read(path: Path) -> pd.DataFrame:
 
 
 def load_runs(runs: str | Path = "runs") -> pd.DataFrame:
-    """One row per finished run: what was trained, and what it scored under each selection rule, as shares of clips.
+    """One row per finished run: every option, and what it scored under each selection rule, as shares of clips.
 
     tla.load_runs().query("data == 'esc10'").sort_values("last")
     """
@@ -97,6 +98,7 @@ def _row(folder: FinishedRun) -> dict[str, object]:
         **folder.data,
         "backbone": run.backbone,
         "weights": run.weights,
+        "start": start(run.weights, run.transfer),
         **asdict(run.transfer),
         "protocol": run.protocol,
         "fold": run.fold,
@@ -114,10 +116,16 @@ def _row(folder: FinishedRun) -> dict[str, object]:
         "multiply_adds": result.multiply_adds,
         "seconds_per_epoch": result.seconds_per_epoch,
         "precision": run.precision,
-        "lr": run.recipe.lr,
-        "batch": run.recipe.batch,
-        "augment": run.augment.kind,
+        **_options(run),
     }
+
+
+def _options(run: Run) -> dict[str, object]:
+    """The options of recipe, augmentation and picture; `epochs_asked` are those of the recipe, not those that there were."""
+    recipe = asdict(run.recipe) | {"drops": None if run.recipe.drops is None else ",".join(map(str, run.recipe.drops))}
+    recipe = {"lr": recipe.pop("lr"), "batch": recipe.pop("batch"), "augment": run.augment.kind} | recipe
+    recipe["epochs_asked"] = recipe.pop("epochs")
+    return recipe | {"augment_length": run.augment.length} | {f"picture_{k}": v for k, v in asdict(run.picture).items()}
 
 
 def clips_table(folders: Iterable[FinishedRun]) -> pd.DataFrame:
@@ -143,14 +151,16 @@ class Held:
     """Their names (clips,)."""
     recordings: np.ndarray
     """The recording of each (clips,)."""
+    labels: np.ndarray
+    """The class of each (clips,)."""
     right: np.ndarray
     """(runs, clips)"""
 
-    def at(self, clips: np.ndarray) -> Fold:
+    def at(self, clips: np.ndarray) -> "Held":
         """Its runs on some of its clips, by their names."""
         place = {name: index for index, name in enumerate(self.clips.tolist())}
         rows = [place[name] for name in clips.tolist()]
-        return Fold(self.right[:, rows], self.recordings[rows])
+        return Held(clips, self.recordings[rows], self.labels[rows], self.right[:, rows])
 
 
 Outcomes = Mapping[int, Held]  # fold -> what its runs, one per seed, made of its clips
@@ -167,9 +177,9 @@ def outcomes(folders: Iterable[FinishedRun], rule: str) -> Outcomes:
 def _held_out(runs: Sequence[Predictions], rule: str) -> Held:
     common = set.intersection(*(set(one.names.tolist()) for one in runs))
     clips = np.array(sorted(common))
-    each = [Held(one.names, one.sources, (one.logits[rule].argmax(axis=1) == one.labels)[None].astype(float)) for one in runs]
-    folds = [one.at(clips) for one in each]
-    return Held(clips, folds[0].recordings, np.concatenate([fold.values for fold in folds]))
+    right = [(one.logits[rule].argmax(axis=1) == one.labels)[None].astype(float) for one in runs]
+    each = [Held(one.names, one.sources, one.labels, mine).at(clips) for one, mine in zip(runs, right, strict=True)]
+    return replace(each[0], right=np.concatenate([one.right for one in each]))
 
 
 def within(first: Outcomes, second: Outcomes) -> Outcomes:
@@ -177,19 +187,26 @@ def within(first: Outcomes, second: Outcomes) -> Outcomes:
     return {fold: replace(held, right=held.right - second[fold].right) for fold, held in first.items()}
 
 
-def folds_of(study: Outcomes) -> list[Fold]:
-    """The folds of a study, as `statistics` takes them."""
-    return [Fold(held.right, held.recordings) for held in study.values()]
+def folds_of(study: Outcomes, *, macro: bool = False) -> list[Fold]:
+    """The folds of a study, as `statistics` takes them; `macro`: each class weighs the same, however many clips it has."""
+    return _folds(list(study.values()), macro)
 
 
-def matched(first: Outcomes, second: Outcomes) -> tuple[list[Fold], list[Fold]]:
-    """Two studies on the clips that both held out in the same fold, in the same order."""
+def _folds(study: Sequence[Held], macro: bool) -> list[Fold]:
+    if not macro:
+        return [Fold(held.right, held.recordings) for held in study]
+    sizes = np.bincount(np.concatenate([held.labels for held in study]))
+    return [Fold(held.right, held.recordings, 1 / sizes[held.labels]) for held in study]
+
+
+def matched(first: Outcomes, second: Outcomes, *, macro: bool = False) -> tuple[list[Fold], list[Fold]]:
+    """Two studies on the clips that both held out in the same fold, in the same order; `macro` as in `folds_of`."""
     pairs = [(first[fold], second[fold]) for fold in first if fold in second]
     both = [(a, b, np.intersect1d(a.clips, b.clips)) for a, b in pairs]
     both = [(a, b, clips) for a, b, clips in both if len(clips)]
     if not both:
         raise UserError("the two studies have no held-out fold in common, so there is nothing to compare")
-    return [a.at(clips) for a, _, clips in both], [b.at(clips) for _, b, clips in both]
+    return _folds([a.at(clips) for a, _, clips in both], macro), _folds([b.at(clips) for _, b, clips in both], macro)
 
 
 def counted(folds: Iterable[Fold]) -> dict[str, int]:
@@ -198,14 +215,19 @@ def counted(folds: Iterable[Fold]) -> dict[str, int]:
     return {"clips": sum(map(len, recordings)), "sources": len(np.unique(np.concatenate(recordings)))}
 
 
-def accuracy(folders: Iterable[FinishedRun], rule: str) -> Estimate:
-    """Accuracy of a study: the mean over runs for each clip, then over clips."""
-    return share(folds_of(outcomes(folders, rule)))
+def accuracy(folders: Iterable[FinishedRun], rule: str, *, macro: bool = False) -> Estimate:
+    """Accuracy of a study: the mean over runs for each clip, then over clips; `macro`: its macro accuracy."""
+    return share(folds_of(outcomes(folders, rule), macro=macro))
 
 
-def difference(folders: Iterable[FinishedRun], others: Iterable[FinishedRun], rule: str) -> Estimate:
-    """Accuracy of a study less that of another, clip by clip where both held out the same fold."""
-    return statistics.difference(*matched(outcomes(folders, rule), outcomes(others, rule)))
+def difference(folders: Iterable[FinishedRun], others: Iterable[FinishedRun], rule: str, *, macro: bool = False) -> Estimate:
+    """Accuracy of a study less that of another, clip by clip where both held out the same fold; `macro`: of macro accuracy."""
+    return statistics.difference(*matched(outcomes(folders, rule), outcomes(others, rule), macro=macro))
+
+
+def macro_columns(estimate: Estimate) -> dict[str, float]:
+    """A macro accuracy, or what is gained in it, with its interval, in percent, as tables have it."""
+    return {"macro_accuracy": 100 * estimate.mean, "macro_low": 100 * estimate.low, "macro_high": 100 * estimate.high}
 
 
 def summary(arms: Mapping[str, Sequence[FinishedRun]]) -> pd.DataFrame:
@@ -218,12 +240,13 @@ def summary(arms: Mapping[str, Sequence[FinishedRun]]) -> pd.DataFrame:
     for rule in arms[first][0].result.scores:
         for arm, folders in arms.items():
             runs = runs_table(folders)
-            count = {"unfinished": unfinished(runs)}
+            count = {"unfinished": unfinished(runs)} | macro_columns(accuracy(folders, rule, macro=True))
             rows.append(reported(arm, rule, accuracy(folders, rule), runs) | count | _paper(folders, rule))
         for arm in others:
             gain = difference(arms[first], arms[arm], rule)
             left, right = runs_table(arms[first]), runs_table(arms[arm])
             count = {"unfinished": unfinished(left) + unfinished(right)}
+            count |= macro_columns(difference(arms[first], arms[arm], rule, macro=True))
             rows.append(reported(f"{first} - {arm}", rule, gain, less(left, right, rule)) | count)
     return pd.DataFrame(rows)
 

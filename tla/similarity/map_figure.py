@@ -59,7 +59,7 @@ def about(table: pd.DataFrame) -> str:
         cautions(table),
         f"{first['data']}, {first['backbone']}, held-out fold{'s' * (',' in folds)} {folds}, {seeds} seed{'s' * (seeds > 1)}, "
         f"{trained(table)}.",
-        f"{first['clips']} clips, each one point: all channels and positions of a layer are its features.",
+        f"{console.counted(first['clips'], 'clip')}, each one point: all channels and positions of a layer are its features.",
         f"{sizes[0]} x {sizes[1]} layers in the order of the network; unrelated ones are at 0 on average.",
         "95 % intervals for other clips, on these runs (in the table) "
         f"reach {((table['high'] - table['low']) / 2).median():.2f} to either side in the median."

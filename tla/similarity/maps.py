@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tla.console import Progress, progress, say
+from tla.console import Progress, counted, progress, say
 from tla.errors import UserError
 from tla.nets.activations import Layer, layers, tapped
 from tla.nets.arithmetic import computing
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tla.runs.infer import Listener
 
 BATCH = 20  # clips, about
+FEWER = "--folds 1 takes one fold, --layers stages the fewest layers"
 LEAST = 4  # clips that the unbiased estimate takes
 
 
@@ -40,10 +41,11 @@ class _Mapped(NamedTuple):
 
 def layer_map(pairs: Sequence[Pair], store: Store, which: str, device: torch.device) -> pd.DataFrame:
     """A row per curve, layer before and layer after: CKA, mean over runs, with its interval."""
-    tables = []
+    tables, rounds = [], len(pairs)
     for curve in dict.fromkeys(pair.curve for pair in pairs):
         mine = [pair for pair in pairs if pair.curve == curve]
-        mapped = [(pair, _map(pair, store, which, device)) for pair in mine]
+        mapped = [(pair, _map(pair, store, which, device, rounds=rounds - number)) for number, pair in enumerate(mine)]
+        rounds -= len(mine)
         folds = [[found for pair, found in mapped if pair.run.fold == fold] for fold in dict.fromkeys(p.run.fold for p in mine)]
         means = [(np.mean([s.whole for s in seeds], axis=0), np.mean([s.without for s in seeds], axis=0)) for seeds in folds]
         whole = np.mean([mean for mean, _ in means], axis=0)
@@ -73,16 +75,22 @@ def unbiased(first: Tensor, second: Tensor) -> Tensor:
     return (product + sums - 2 / (n - 2) * rows_k @ rows_l.T) / (n * (n - 3))
 
 
-def _map(pair: Pair, store: Store, which: str, device: torch.device) -> _Mapped:
+def _map(pair: Pair, store: Store, which: str, device: torch.device, *, rounds: int) -> _Mapped:
     clips = np.array(pair.clips(store))
     if len(clips) < LEAST:
-        raise UserError(f"fold {pair.run.fold} holds out {len(clips)} clips; a map takes {LEAST} at least")
+        raise UserError(f"fold {pair.run.fold} holds out {counted(len(clips), 'clip')}; a map takes {LEAST} at least")
     sources = [store.dataset.sources[row] for row in clips]
     batches = [clips[group] for group in deal(sources, most=max(1, len(clips) // BATCH), least=LEAST)]
     listeners = pair.before.load(device), pair.after.load(device)
     sides = [layers(listener.net, which, store.clean.shape[1:]) for listener in listeners]
     found: list[list[np.ndarray]] = []
-    with progress(f"mapping: {pair.curve}, fold {pair.run.fold}, seed {pair.run.seed}", 2 * len(clips)) as watch:
+    with progress(
+        f"mapping: {pair.curve}, fold {pair.run.fold}, seed {pair.run.seed}",
+        2 * len(clips),
+        "clips",
+        rounds=rounds,
+        fewer=FEWER,
+    ) as watch:
         for rows in batches:
             x, y = (_kernels(listener, side, store.clean[rows], watch) for listener, side in zip(listeners, sides, strict=True))
             own = [unbiased(kernels, kernels).diagonal() for kernels in (x, y)]

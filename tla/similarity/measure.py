@@ -2,8 +2,8 @@
 
 Three tables: runs (a row per measure, pair and layer), points and contrasts (`controls`).
 
-- SVCCA without a group of clips keeps the directions that it chose on all of them: which ones are kept is part of the question,
-  and only how alike they are is resampled. The other measures are computed anew.
+- SVCCA without a group of clips keeps the directions that were chosen on all clips: the choice is part of the measure, and the
+  interval is about how alike these directions are. The other measures are computed anew.
 - The weights' change needs no clips: |after - before| / |before| over a layer's convolutions and matrices. A norm layer's
   scales and shifts are left out: they begin at 1 and 0 in any network, which would hide the change of the rest.
 - A score with canonical correlations that are 1 whatever the data, on all clips or without the largest group of them, is left
@@ -25,7 +25,7 @@ from tla.similarity import controls, methods, stream
 from tla.similarity.moments import Moments
 from tla.similarity.pairs import Pair
 from tla.similarity.resolved import Side, canonical, resolve, summary
-from tla.similarity.tables import FLOOR, SCORE, SVCCA, WEIGHTS, WHOLE, Change
+from tla.similarity.tables import FLOOR, SCALES, SCORE, SVCCA, WEIGHTS, WHOLE, Change
 from tla.sound.store import Store
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from tla.nets.activations import Layer
     from tla.nets.stages import StagedNet
 
+FEWER = "--folds 1 takes one fold, --layers stages the fewest layers"
 MEASURES = (*methods.MEASURES, WEIGHTS)
 CANONICAL = (SVCCA, "pwcca")  # have a keep rule, and correlations that can be forced
-ENDS = {"cka-debiased": (-1.0, 1.0), "channel": (-1.0, 1.0), WEIGHTS: (0.0, np.inf)}  # of a score; else 0 and 1
 _SIDES = ("before", "after")
 
 
@@ -87,8 +87,8 @@ class Asked:
 def measure(pairs: Sequence[Pair], store: Store, asked: Asked, device: "torch.device") -> Change:
     """The tables for pairs of networks, on the clips that each pair's run held out."""
     found = _Found()
-    for pair in pairs:
-        _compare(pair, store, asked, device, found)
+    for number, pair in enumerate(pairs):
+        _compare(pair, store, asked, device, found, rounds=len(pairs) - number)
     for reason, where in found.left_out.items():
         say(f"left out: {', '.join(where)}: {reason}")
     if not any(np.isfinite(row[SCORE]) for row in found.runs):
@@ -98,7 +98,7 @@ def measure(pairs: Sequence[Pair], store: Store, asked: Asked, device: "torch.de
     for name in [name for name in asked.measures if (runs["measure"] == name).any()]:
         mine = runs[runs["measure"] == name]
         means = controls.over_runs(mine) if name == WEIGHTS else controls.over_clips(scores[scores["measure"] == name])
-        points.append(controls.points(mine, means, ENDS.get(name, (0.0, 1.0))).assign(measure=name))
+        points.append(controls.points(mine, means, SCALES[name].ends).assign(measure=name))
         contrasts.append(controls.contrasts(mine, means).assign(measure=name))
     resolved = summary(pd.DataFrame(found.resolved), store.picture, store.dataset.classes) if found.resolved else None
     return Change(runs, pd.concat(points, ignore_index=True), pd.concat(contrasts, ignore_index=True), resolved)
@@ -129,7 +129,7 @@ class _Scored:
     """Of SVCCA, the directions kept and, if asked for, the canonical ones without each group."""
 
 
-def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", found: _Found) -> None:
+def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", found: _Found, *, rounds: int) -> None:
     """Measure one pair at all of its layers."""
     run, clips = pair.run, np.array(pair.clips(store))
     before, after = pair.before.load(device), pair.after.load(device)
@@ -145,13 +145,13 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
         return
     what = f"{pair.curve}, fold {run.fold}, seed {run.seed}"
     with stream.spooled() as spool:
-        with progress(f"activations: {what}", len(clips)) as watch:
+        with progress(f"activations: {what}", len(clips), "clips", rounds=rounds, fewer=FEWER) as watch:
             options: dict[str, Any] = {"pool": asked.pool, "products": asked.products, "advance": watch.advance}
             stream.accumulate(before, after, couples, store.clean, groups, spool, **options)
         if not asked.resolve:
             del before, after  # their memory is for the sums
         sides: dict[str, tuple[Side, Side]] = {}
-        with progress(f"scoring: {what}", len(couples)) as watch:
+        with progress(f"scoring: {what}", len(couples), "layers", rounds=rounds, fewer=FEWER) as watch:
             for layer, place in enumerate(places):
                 for score in scored(spool, layer, asked, partial(found.leave_out, place)):
                     _note(found, place, asked, score)
@@ -160,7 +160,7 @@ def _compare(pair: Pair, store: Store, asked: Asked, device: "torch.device", fou
                 watch.advance()
     if asked.resolve:
         labels = store.dataset.labels
-        with progress(f"resolving: {what}", len(clips)) as watch:
+        with progress(f"resolving: {what}", len(clips), "clips", rounds=rounds, fewer=FEWER) as watch:
             rows = resolve(before, after, couples, sides, store.clean, groups, labels, pool=asked.pool, advance=watch.advance)
         key = {place["layer"]: {name: place[name] for name in ("curve", "fold", "seed", "stage", "order")} for place in places}
         found.resolved += [{**key[row["layer"]], **row} for row in rows]

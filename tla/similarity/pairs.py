@@ -138,7 +138,7 @@ def controlled(material: Material, place: Place) -> Comparison:
     plan = Plan.of(tuned + scratch, material, place)
 
     def pairs() -> list[Pair]:
-        for run in (wanted.run for wanted in plan.missing):
+        for run in (wanted.run for wanted in plan.missing()):
             say(f"to train: {run.key} {_curve(run)}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
         folders = train(plan, place)
         main = [run for run in tuned if run.seed < material.study.seeds]

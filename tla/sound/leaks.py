@@ -64,12 +64,13 @@ def refuse(data: Dataset) -> None:
         if groups and what in _WORDS:
             clips = [data.clips[row] for row in groups[0]]
             other = next(clip for clip in clips if (clip.fold, clip.label) != (clips[0].fold, clips[0].label))
+            named = f"{clips[0].source}, in " if what == RECORDINGS else ""
             two = " and ".join(f"{clip.name} (fold {clip.fold}, {data.classes[clip.label]})" for clip in (clips[0], other))
             more = f", and {len(groups) - 1} more" if len(groups) > 1 else ""
             raise UserError(
-                f"{data.root}: {what}: {f'{clips[0].source}: ' if what == RECORDINGS else ''}{two}{more}. A network can be right about such clips without having learned their "
-                "classes. Delete copies, give all clips of a recording one fold and a sound one label (python -m tla.data "
-                "--check lists them all), or go on with --allow-leaks: tables and captions then note it"
+                f"{data.root}: {what}: {named}{two}{more}. A network can be right about such clips without having learned "
+                "their classes. Delete copies, give all clips of a recording one fold and a sound one label (python -m "
+                "tla.data --check lists them all), or go on with --allow-leaks: tables and captions then note it"
             )
 
 

@@ -17,7 +17,7 @@ from tla.reference import REPLICATION, TEXT
 from tla.runs import tables
 from tla.stages.tables import ENDS, LONGER, Sweep
 from tla.statistics import CLIPS, between, bracketed
-from tla.tables import covered, hint, warning
+from tla.tables import MACRO, covered, hint, same_macro, warning
 
 POINTS: tuple[str, ...] = ("none", *STAGES)
 SPREAD = 0.5  # of the distance between two points, over which several curves are spread
@@ -151,8 +151,12 @@ def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = No
 def show(sweep: Sweep, kind: Kind) -> None:
     """Print the points, the steps between them, and a verdict that claims no more than the intervals."""
     points = sweep.points.assign(interval=_interval(sweep.points, ".1f"))
-    shown = points[["curve", "point", "runs", "accuracy", "interval"]].round({"accuracy": 1})
-    console.table(["", "point", "runs", "accuracy %", "95 % interval"], shown.itertuples(index=False))
+    names = {"curve": "", "point": "point", "runs": "runs", "accuracy": "accuracy %", "interval": "95 % interval"}
+    names |= {} if same_macro(points) else {"macro_accuracy": "macro accuracy %"}
+    shown = points[list(names)].round({"accuracy": 1, "macro_accuracy": 1})
+    console.table(list(names.values()), shown.itertuples(index=False))
+    if same_macro(points):
+        print(f"{MACRO}, is the same number here")
     if not sweep.steps.empty:
         _show_steps(sweep.steps, kind)
     if line := warning(sweep.runs):

@@ -36,7 +36,8 @@ def measure(curves: Curves, rule: str) -> Sweep:
             runs.append(tables.runs_table(folders).assign(**head))
             about = {"order": order, "rule": rule, "runs": len(folders), "unfinished": unfinished(runs[-1])}
             cost = {"multiply_adds": folders[0].result.multiply_adds}
-            points.append({**head, **about, **_percent(tables.accuracy(folders, rule)), **cost})
+            macro = tables.macro_columns(tables.accuracy(folders, rule, macro=True))
+            points.append({**head, **about, **_percent(tables.accuracy(folders, rule)), **macro, **cost})
             epochs.append(_epochs(folders).assign(**head))
         if curve != ENDS:
             steps.append(_steps(curve, stops, rule))

@@ -81,7 +81,7 @@ def identity(donor: Wanted) -> str:
     """What a run's trained weights are; as long as they are not, the name of the run."""
     from tla.nets import weights
 
-    if (run := donor.finished) is None:
+    if (run := donor.finished()) is None:
         return f"run:{donor.run.key}"
     return weights.identity(str(run.trained_weights()), donor.run.backbone)
 
