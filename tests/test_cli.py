@@ -76,7 +76,7 @@ def test_mistakes_are_explained_in_one_line(words: list[str], says: str) -> None
     ("text", "says"),
     [
         ("data: toy\ndata: esc50\n", "given twice: data"),
-        ("recipe:\n  learning_rate: 1\n", "unknown option learning_rate"),
+        ("recipe:\n  learning_rate: 1\n", "study.yaml: unknown option recipe.learning_rate; did you mean .*recipe.lr"),
         ("recipe:\n  lr: high\n", "expected a number"),
         ("seeds: three\n", "whole number"),
         ("data: [\n", "config"),
@@ -148,3 +148,41 @@ def test_a_key_that_looks_like_a_number_stays_a_word() -> None:
 def test_an_option_given_twice_is_refused() -> None:
     with pytest.raises(UserError, match="--run is given twice"):
         cli.parse(listening, ["--run", "a", "--run", "b"])
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("folds: 1", ["--folds", "1"]),
+        ('folds: "1,2"', ["--folds", "1,2"]),
+        ("folds: all", ["--folds", "all"]),
+        ("recipe: {drops: 3}", ["--recipe.drops", "3"]),
+        ("on-bad-clip: skip", ["--on-bad-clip", "skip"]),
+    ],
+)
+def test_a_list_in_a_file_may_be_written_as_on_the_command_line(tmp_path: Path, text: str, flags: list[str]) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    assert parse("--config", str(file)) == parse(*flags)
+
+
+def test_an_empty_file_and_one_without_options_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    for text, says in (("# nothing\n", "the file is empty"), ("- 1\n", "expected lines such as")):
+        file.write_text(text)
+        with pytest.raises(UserError, match=f"study.yaml: {says}"):
+            parse("--config", str(file))
+
+
+def test_what_is_printed_for_one_command_is_taken_by_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tla import fusion, svcca
+
+    with pytest.raises(SystemExit):
+        cli.parse(fusion.main, ["--data", "toy", "--upto", "block3", "--recipe.lr", "1e-3", "--print_config"])
+    file = tmp_path / "fusion.yaml"
+    file.write_text(capsys.readouterr().out)
+    assert cli.parse(svcca.main, ["--config", str(file)])["study"] == Study(data="toy", recipe=Recipe(lr=1e-3))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "fusion.yaml: left out, since python -m tla.svcca does not take them: upto, controls, rest, parts, rule" in said
+    assert cli.parse(fusion.main, ["--config", str(file)])["upto"] == ("block3",)

@@ -32,9 +32,9 @@ def test_train_lists_predicts(words: list[str], few_sounds: Path, tmp_path: Path
     printed = capsys.readouterr().out
     assert "95 % interval" in printed
     assert "over 2 seeds" in printed
-    runs = pd.read_csv(next((tmp_path / "figures").glob("train_*_densenet_tiny.csv")))
+    runs = pd.read_csv(next((tmp_path / "figures").glob("*/train.csv")))
     assert len(runs) == 4
-    summary = pd.read_csv(next((tmp_path / "figures").glob("*_summary.csv")))
+    summary = pd.read_csv(next((tmp_path / "figures").glob("*/train_summary.csv")))
     assert set(summary["rule"]) == {"best", "last"}
 
     cli.run(listing.main, ["--runs", str(tmp_path / "runs"), "--csv", str(tmp_path / "runs.csv")], positional="keys")
@@ -126,8 +126,10 @@ def test_folds_can_be_written_down_and_used(few_sounds: Path, tmp_path: Path) ->
 def test_nothing_to_do_is_said() -> None:
     with pytest.raises(UserError, match="say what to do"):
         data.main([], Pictures())
-    with pytest.raises(UserError, match="--run KEY"):
-        predict.main(["x.wav"])
+    with pytest.raises(UserError, match="give sound files or folders"):
+        predict.main([])
+    with pytest.raises(UserError, match="--threads is 0"):
+        predict.main(["x.wav"], threads=0)
     with pytest.raises(UserError, match="no folder"):
         listing.main([], runs="absent")
 

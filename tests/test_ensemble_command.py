@@ -30,12 +30,13 @@ def test_a_member_more_trains_one_run_per_fold(
     said = capsys.readouterr()
     assert "6 runs: 4 finished, 0 to continue, 2 to train" in said.err
     assert "3 runs averaged against one (last epoch)" in said.out
-    scores = pd.read_csv(tmp_path / "figures" / "table2_ensemble.csv")
+    (figures,) = (path.parent for path in (tmp_path / "figures").glob("*/study.json"))
+    scores = pd.read_csv(figures / "table2_ensemble_of3.csv")
     assert list(scores["fold"].unique()) == ["1", "2", "all"]
     assert set(scores["members"]) == {3}
-    subsets = pd.read_csv(tmp_path / "figures" / "table2_ensemble_subsets.csv", dtype={"seeds": str})
+    subsets = pd.read_csv(figures / "table2_ensemble_of3_subsets.csv", dtype={"seeds": str})
     assert len(subsets) == 2 * 7
-    assert (tmp_path / "figures" / "table2_ensemble.pdf").stat().st_size > 1000
+    assert (figures / "table2_ensemble_of3.pdf").stat().st_size > 1000
 
     monkeypatch.setattr(fitting, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
     cli.run(ensemble.main, [*words, "--folds", "1,2", "--seeds", "3", "--rule", "best"])

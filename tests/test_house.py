@@ -11,19 +11,8 @@ import tla
 from tla import __main__ as listing
 
 PACKAGE = Path(tla.__file__).parent
-GROUND = {
-    "cli",
-    "console",
-    "errors",
-    "files",
-    "interrupts",
-    "options",
-    "plots",
-    "reference",
-    "manifest",
-    "statistics",
-    "tables",
-}
+GROUND = {"cli", "config", "console", "errors", "files", "interrupts", "options", "outputs", "plots"}
+GROUND |= {"reference", "manifest", "statistics", "tables"}
 CIRCLES: set[frozenset[str]] = set()  # modules that import each other in a circle; nothing is ever added here
 LIGHT = {"tla", "jsonargparse", "docstring_parser", "typeshed_client", "attr", "attrs", "typing_extensions", "yaml"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))

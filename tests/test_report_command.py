@@ -60,7 +60,7 @@ def test_a_report_says_what_it_found_and_what_is_missing(few_sounds: Path, place
     assert f"{lacking} --data {few_sounds} " in printed
     assert "(*) Not the paper's setting:" in printed
     assert "1 epoch instead of 70" in printed
-    figures = Path(places[5])
+    figures = Path(places[5]) / "report-few"
     for name in ("table1", "table2", "table3", "claims"):
         for suffix in (".csv", ".tex", ".pdf", ".png"):
             assert (figures / f"{name}{suffix}").stat().st_size > 100, name
@@ -70,7 +70,7 @@ def test_a_report_says_what_it_found_and_what_is_missing(few_sounds: Path, place
 def test_the_commands_that_are_printed_name_the_study_and_can_be_typed(
     few_sounds: Path, places: list[str], printed: str, donor: str
 ) -> None:
-    commands = set(pd.read_csv(Path(places[5]) / "claims.csv")["command"].dropna())
+    commands = set(pd.read_csv(Path(places[5]) / "report-few" / "claims.csv")["command"].dropna())
     assert len(commands) == 7  # fusion, freeze, cutoff, svcca, ig; and train and ensemble once more, to the end
     for command in commands:
         module, *words = shlex.split(command)[2:]
@@ -90,7 +90,7 @@ def test_complete_trains_what_the_claims_miss_and_nothing_twice(
     said = capsys.readouterr()
     assert "for the claims: pretrained up to block3, pretrained up to block2, frozen up to block2" in said.err
     assert "ensemble of 5 - single run:" in said.out
-    parts = pd.read_csv(Path(places[5]) / "claims.csv")
+    parts = pd.read_csv(Path(places[5]) / "report-few" / "claims.csv")
     assert parts[parts["claim"].isin([1, 2, 3, 4, 7])]["value"].notna().all()
     monkeypatch.setattr(fitting, "train_epoch", lambda *_, **__: pytest.fail("trained again"))
     cli.run(report.main, complete)

@@ -11,6 +11,7 @@ import pytest
 
 from tla import __main__ as listing
 from tla import cli, plots
+from tla.console import counted
 from tla.launch.plan import Plan
 from tla.launch.study import by_start, ensure, list_runs, prepare
 from tla.options import Augment, Picture, Place, Recipe, Study
@@ -112,7 +113,7 @@ def test_a_dry_run_counts_and_writes_nothing_and_a_redraw_is_byte_equal_without_
     printed = capsys.readouterr().out
     assert files(place) == before
     missing = len(plan.missing())
-    assert printed.startswith(f"{len(plan)} runs, {len(plan) - missing} finished, {missing} to train: ")
+    assert printed.startswith(f"{counted(len(plan), 'run')}, {len(plan) - missing} finished, {missing} to train: ")
 
     had = finished(place)
     cli.run(main, words)

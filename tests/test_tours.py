@@ -11,7 +11,7 @@ from tla import cli, demo, reproduce
 from tla.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-POSITIONAL = {"predict": "files", "data": "names", "bench": "names", "reproduce": "options"}
+POSITIONAL = {"predict": "files", "data": "names", "bench": "names", "runs": "keys", "reproduce": "options"}
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMED = [line for path in TEXTS for line in re.findall(r"python -m tla\.(\w+.*)", path.read_text(encoding="utf-8"))]
 

@@ -25,6 +25,12 @@ def quick(study: Study) -> Study:
     return replace(study, recipe=Recipe(epochs=2, standardise=True))
 
 
+def found(place: Place, end: str) -> Path:
+    """The one file of a search that ends so."""
+    (path,) = Path(place.figures).glob(f"few-densenet_tiny-*/tune_lr*{end}")
+    return path
+
+
 def test_every_option_of_the_recipe_can_be_searched() -> None:
     assert [f.name for f in dataclasses.fields(Grid)] == [f.name for f in dataclasses.fields(Recipe)]
 
@@ -69,8 +75,8 @@ def test_a_search_finds_its_best_on_validation_clips_alone(
     tune.main(quick, place, SEARCH)
     printed = capsys.readouterr()
     assert "test" not in printed.err, "nobody is to know what a run scored on the held-out fold"
-    runs = pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny.csv")
-    points = pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny_points.csv")
+    runs = pd.read_csv(found(place, "3.csv"))
+    points = pd.read_csv(found(place, "_points.csv"))
     assert list(zip(runs["lr"], runs["weight_decay"], strict=True)) == [(1e-2, 0), (1e-2, 1e-3), (1e-4, 0), (1e-4, 1e-3)]
     assert points["best"].sum() == 1
     assert points.loc[points["best"], "accuracy"].item() == points["accuracy"].max() == 100 * runs["validation"].max()
@@ -86,14 +92,14 @@ def test_a_search_finds_its_best_on_validation_clips_alone(
         folder.finish(replace(run.result, scores={"test": score}))
     monkeypatch.setattr(fitting, "train_epoch", lambda *_: pytest.fail("trained again"))
     tune.main(quick, place, SEARCH)
-    pd.testing.assert_frame_equal(pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny_points.csv"), points)
+    pd.testing.assert_frame_equal(pd.read_csv(found(place, "_points.csv")), points)
 
 
 def test_the_best_options_are_taken_by_other_commands(quick: Study, place: Place) -> None:
     tune.main(quick, place, Search(grid=Grid(lr=(1e-2, 1e-5))))
-    path = Path(place.figures) / "tune_toy_densenet_tiny_best.yaml"
+    path = found(place, "_best.yaml")
     assert path.read_text().startswith("# Chosen by tla.tune: ")
-    points = pd.read_csv(Path(place.figures) / "tune_toy_densenet_tiny_points.csv")
+    points = pd.read_csv(found(place, "_points.csv"))
     given = cli.parse(train.main, ["--config", str(path), "--folds", "1,2"])["study"]
     assert given.recipe.lr == points.loc[points["best"], "lr"].item()
     assert replace(given, folds=quick.folds, recipe=quick.recipe) == quick

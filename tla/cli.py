@@ -8,15 +8,15 @@ stderr and exit status 2.
 """
 
 import dataclasses
-import difflib
 import errno
+import importlib
 import inspect
 import json
 import os
 import re
 import sys
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import NoneType, UnionType
@@ -25,12 +25,19 @@ from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_loader, set_parsing_settings
 
+from tla import config, console, outputs
 from tla.console import say
 from tla.errors import UserError
+from tla.options import Place, Study
 
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 UNREACHABLE = (errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG)  # read or written
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
+AT_HAND = "takes_study_at_hand"  # an attribute of a command
+ABOUT_AT_HAND = """
+
+Without --data and --config it takes the study at hand, with the options that are given: that of the run in --runs that was
+finished last, or of the run that --run or --after names. Where there is none, the defaults below."""
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
 
 
@@ -49,41 +56,21 @@ class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         return f"{action.help} (default: %(default)s)" if default else action.help or ""
 
 
-class _StrictYaml(yaml.SafeLoader):
-    """YAML in which a key given twice is a mistake, and 1e-3 is a number."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        if twice := {str(key) for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"given twice: {', '.join(sorted(twice))}", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_StrictYaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def _read_yaml(text: str, **_: Any) -> Any:
-    """A YAML text's value; what yaml has no error of its own for is a mistake in the text too."""
-    try:
-        value = yaml.load(text, _StrictYaml)
-    except (ValueError, KeyError, AttributeError, OverflowError) as error:
-        raise yaml.YAMLError(f"a value that cannot be: {error}") from None
-    if isinstance(value, dict) and not isinstance(value.get("config", ""), str):
-        raise yaml.YAMLError(f"config is {value['config']!r:.80}, and not the name of a file")
-    return value
+def takes_study_at_hand(main: Callable[..., Any]) -> Callable[..., Any]:
+    """Marks a command that goes on with the study at hand where the command line names none."""
+    setattr(main, AT_HAND, True)
+    return main
 
 
 def build_parser(main: Callable[..., Any], positional: str | None = None) -> ArgumentParser:
     """The parser that `main`'s signature describes; `positional` names the parameter that takes the bare words."""
     set_parsing_settings(docstring_parse_attribute_docstrings=True, validate_defaults=True)
-    set_loader("yaml", _read_yaml, exceptions=(yaml.YAMLError,))
+    set_loader("yaml", config.parsed, exceptions=(yaml.YAMLError,))
     module = sys.modules[main.__module__]
     parser = ArgumentParser(
         prog=f"python -m {(module.__spec__.name if module.__spec__ else main.__module__).removesuffix('.__main__')}",
         usage="%(prog)s [options]",
-        description=(module.__doc__ or "").strip(),
+        description=(module.__doc__ or "").strip() + ABOUT_AT_HAND * hasattr(main, AT_HAND),
         formatter_class=_Help,
         exit_on_error=False,
         allow_abbrev=False,
@@ -108,10 +95,7 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
     try:
         arguments = parse(main, sys.argv[1:] if argv is None else argv, positional)
         with ExitStack() as stack:
-            if style := getattr(arguments.get("place"), "style", None):
-                from tla import plots
-
-                stack.enter_context(plots.styled(Path(style)))
+            _set_up(arguments, stack)
             plan = main(**arguments)
         if plan is not None:
             plan.show()
@@ -135,16 +119,31 @@ def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, position
         sys.exit(UserError.status)
 
 
+def _set_up(arguments: Mapping[str, Any], stack: ExitStack) -> None:
+    """What holds for as long as a command runs: the look of figures, what may be replaced, the places that hints name."""
+    place = arguments.get("place")
+    given = {name: getattr(place, name, arguments.get(name)) for name in console.FOLDERS}
+    apart = {name: str(value) for name, value in given.items() if value not in (None, getattr(Place(), name))}
+    stack.enter_context(console.placed(apart))
+    if place and place.style:
+        from tla import plots
+
+        stack.enter_context(plots.styled(Path(place.style)))
+    if place and place.overwrite:
+        from tla import manifest
+
+        stack.enter_context(manifest.overwriting())
+
+
 def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None = None) -> dict[str, Any]:
     """The arguments that `main` is to be called with; `UserError` for a command line that it cannot take."""
     parser, groups = build_parser(main, positional), _groups(main)
     options = parser._option_string_actions
+    words = _joined(argv, parser)
     try:
-        values = parser.parse_args(_joined(argv, options))
+        values = parser.parse_args(words)
     except ArgumentError as error:
         raise UserError(_explained(str(error), options, parser.prog)) from None
-    except UnicodeDecodeError:
-        raise UserError("--config names a file that is no text") from None
     for name, hint in (item for group in groups.values() for item in get_type_hints(group).items()):
         if dataclasses.is_dataclass(hint) and not isinstance(values[name], Namespace):
             raise UserError(f"--{name}: is a group of options, as in {name}: {{...}}, and not {values[name]!r:.80}")
@@ -152,15 +151,50 @@ def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None 
     made = {
         name: group(**{field.name: values[field.name] for field in dataclasses.fields(group)}) for name, group in groups.items()
     }
-    return {name: made[name] if name in made else values[name] for name in inspect.signature(main).parameters}
+    arguments = {name: made[name] if name in made else values[name] for name in inspect.signature(main).parameters}
+    given = set(parser.parse_args(words, defaults=False).keys())
+    if isinstance(made.get("study"), Study) and "data" not in given and not any(word.startswith("--config=") for word in words):
+        arguments["study"] = _unnamed(arguments, given, at_hand=hasattr(main, AT_HAND))
+    return arguments
+
+
+def _unnamed(arguments: Mapping[str, Any], given: set[str], *, at_hand: bool) -> Study:
+    """The study of a command line that names none: the one at hand with the options that are given; in a redraw, any."""
+    asked: Study = arguments["study"]
+    if getattr(arguments.get("place"), "redraw", False):
+        return dataclasses.replace(asked, data="")
+    found = importlib.import_module("tla.launch.at_hand").study(arguments) if at_hand else None  # the ground knows no room
+    if found is None:
+        return asked
+    study, whose = found
+    merged: Study = _overlaid(study, asked, given)
+    data, backbone, *others = outputs.words(merged)
+    say(f"{whose}: {', '.join([f'{data} with {backbone}', *others])} (--data, --config name another)")
+    return merged
+
+
+def _overlaid(group: Any, asked: Any, given: set[str], prefix: str = "") -> Any:
+    """A group of options with those of another one that are given."""
+    changes = {}
+    for field in dataclasses.fields(group):
+        value, name = getattr(asked, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = _overlaid(getattr(group, field.name), value, given, f"{name}.")
+        elif name in given:
+            changes[field.name] = value
+    return dataclasses.replace(group, **changes)
 
 
 def _groups(main: Callable[..., Any]) -> dict[str, Any]:
     return {name: hint for name, hint in get_type_hints(main).items() if dataclasses.is_dataclass(hint) and name != "return"}
 
 
-def _joined(argv: Sequence[str], options: dict[str, Any]) -> list[str]:
-    """The command line as the library knows it: an option and its value in one word, `--folds=[1,2]` for `--folds 1,2`."""
+def _joined(argv: Sequence[str], parser: ArgumentParser) -> list[str]:
+    """The command line as the library knows it: an option and its value in one word, `--folds=[1,2]` for `--folds 1,2`.
+
+    In place of a file of options stands what is in it.
+    """
+    options = parser._option_string_actions
     words: list[str] = []
     lists: set[str] = set()
     rest = list(argv)
@@ -180,11 +214,14 @@ def _joined(argv: Sequence[str], options: dict[str, Any]) -> list[str]:
             continue
         elif not equals:
             value = rest.pop(0)
-        if any(map(_is_list, kinds)):
+        if name == "--config" and Path(value).is_file():
+            taken = {action.dest: _kinds(getattr(action, "_typehint", None)) for action in parser._actions}
+            value = config.read(Path(value), taken, parser.prog, _options_of_all)
+        elif any(map(_is_list, kinds)):
             if name in lists:  # the second would silently replace the first
                 raise UserError(f"{name.replace('_', '-')} is given twice; a list is written as 1,2")
             lists.add(name)
-            value = _listed(value, kinds)
+            value = value if value == "null" or value.startswith("[") else _text(config.listed(value, kinds))
         words.append(f"{name}={value}")  # in one word, so that a value may begin with a dash
     return words + rest
 
@@ -201,13 +238,18 @@ def _is_list(kind: Any) -> bool:
     return get_origin(kind) in (tuple, list)
 
 
-def _listed(value: str, kinds: Sequence[Any]) -> str:
-    literals = [word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)]
-    if value in (*literals, "null") or value.startswith("["):
-        return value
-    if any(get_args(kind)[:1] == (str,) for kind in kinds):  # quoted: a run's key may look like a number
-        return json.dumps([word.strip() for word in value.split(",") if word.strip()])
-    return f"[{value}]"
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _options_of_all() -> set[str]:
+    """The names of the options of every command."""
+    named: set[str] = set()
+    for command in importlib.import_module("tla.__main__").COMMANDS:
+        module = importlib.import_module(f"tla.{command}")
+        main = getattr(module, "main", None) or importlib.import_module(f"tla.{command}.__main__").main
+        named |= {action.dest for action in build_parser(main)._actions}
+    return named
 
 
 def _explained(message: str, options: dict[str, Any], prog: str) -> str:
@@ -215,9 +257,7 @@ def _explained(message: str, options: dict[str, Any], prog: str) -> str:
     if unknown := re.search(r"[Uu]nrecognized arguments: (\S+)|does not accept option '(\S+)'", message):
         name = (unknown[1] or unknown[2]).partition("=")[0]
         shown = [option for option, action in options.items() if action.help != SUPPRESS]
-        close = difflib.get_close_matches(_spelled(name), shown, n=3, cutoff=0.5)
-        near = f"; did you mean {' or '.join(option.replace('_', '-') for option in close)}?" if close else ""
-        return f"unknown option {name}{near} (`{prog} --help` lists all)"
+        return config.unknown(name, shown, prog)
     wrong = re.search(r'^Parser key "([\w.]+)":.*(?:Got|Given) value: (.*)', message, re.DOTALL)
     if wrong and (hint := getattr(options.get(f"--{wrong[1]}"), "_typehint", None)):
         message = f"--{wrong[1].replace('_', '-')}: expected {_expected(hint)}. Got value: {wrong[2]}"

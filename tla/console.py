@@ -5,13 +5,21 @@ line now and then instead of a moving bar.
 """
 
 import re
+import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
+FOLDERS = ("data_root", "runs", "figures")  # the options of a command that name folders
+TAKES = {"data": ("data_root",), "runs": ("runs",), "predict": ("runs",)}  # of those that do not have all
+FIRST = "--data toy --backbone efficientnet_lite0 --recipe.lr 1e-3"  # options of a study that works everywhere
+_PLACES: ContextVar[Mapping[str, str]] = ContextVar("places", default=MappingProxyType({}))
 PIPE_WIDTH = 200  # characters in a line that goes to a file or pipe
 PLAIN_EVERY_S = 20.0  # seconds between two lines of progress in a log file
 MEASURED_S = 3.0  # seconds of work after which the rest is forecast
@@ -34,6 +42,32 @@ def counted(count: int, what: str, plural: str | None = None) -> str:
 def say(message: str) -> None:
     """Print a message for the user, on stderr."""
     print("\n".join(map(printable, message.split("\n"))), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def placed(given: Mapping[str, str]) -> Iterator[None]:
+    """In it, hints name these places: the folders (`data_root`, `runs`, `figures`) that the running command was given."""
+    before = _PLACES.set(given)
+    try:
+        yield
+    finally:
+        _PLACES.reset(before)
+
+
+def command(name: str, more: str = "") -> str:
+    """A command to be printed as a hint, which works as it is printed: with the folders that the running one was given."""
+    taken = TAKES.get(name, FOLDERS)
+    given = [f"--{place.replace('_', '-')} {shlex.quote(value)}" for place, value in _PLACES.get().items() if place in taken]
+    return " ".join(filter(None, [f"python -m tla.{name}", more, *given]))
+
+
+def written(paths: Iterable[Path]) -> None:
+    """Print which files were written: their folders, and below each their names."""
+    folders: dict[Path, list[str]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path.name)
+    for folder, names in folders.items():
+        print(f"\n{folder}/\n  {'  '.join(names)}")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:

@@ -18,6 +18,7 @@ DEFAULT: tuple[Stage, ...] = ("block4", "block3", "block2")  # the paper's three
 NAME = "cutoff"
 
 
+@cli.takes_study_at_hand
 def main(
     study: Study,
     place: Place,

@@ -9,9 +9,11 @@ weights come with a package. All of it lands in one folder. Stopped and started 
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
-from tla import cli, console
+from tla import cli, console, outputs
+from tla.options import Study
 
 
 class Step(NamedTuple):
@@ -50,21 +52,43 @@ def main(*, folder: str = "demo", device: str = "auto") -> None:
         print(f"\n=== {number} of {len(STEPS)}: {step.question}\n$ python {shlex.join(arguments)}\n", flush=True)
         status = subprocess.run([sys.executable, *arguments]).returncode
         if status:
-            console.say(f"this step stopped with status {status}; `python -m tla.demo` goes on from here")
+            mine = {"--folder": (folder, "demo"), "--device": (device, "auto")}
+            again = " ".join(f" {name} {shlex.quote(value)}" for name, (value, usual) in mine.items() if value != usual)
+            console.say(f"this step stopped with status {status}; `python -m tla.demo{again}` goes on from here")
             sys.exit(status)
-    print("\nThe sounds are synthetic: this shows how tla works, not what is true of sound. Open, in this order:")
-    for name, shows in FILES.items():
-        print(f"  {folder}/figures/{name:<24}{shows}")
-    print(f"\nNext, your own sounds: {NEXT}")
+    show_what_there_is(folder)
 
 
 def place(folder: str, device: str) -> list[str]:
     """Options that keep everything in one folder."""
-    return ["--data_root", f"{folder}/data", "--runs", f"{folder}/runs", "--figures", f"{folder}/figures", "--device", device]
+    return [*shlex.split(_folders(folder)), "--device", device]
 
 
+def _folders(folder: str) -> str:
+    return shlex.join(["--data-root", f"{folder}/data", "--runs", f"{folder}/runs", "--figures", f"{folder}/figures"])
+
+
+def show_what_there_is(folder: str) -> None:
+    """Print what to open, and commands that go on from there."""
+    figures = Path(folder, "figures")
+    print("\nThe sounds are synthetic: this shows how tla works, not what is true of sound. Open, in this order:")
+    print(f"  {figures / REPORT}    all of it on one page, to read, to listen to and to send")
+    print(f"  {figures / outputs.name(cli.parse(_with, shlex.split(STUDY))['study'])}/")
+    for name, shows in FILES.items():
+        print(f"    {name:<20}{shows}")
+    clip = next(iter(sorted(Path(folder, "data", "toy").rglob("*.wav"))))
+    print("\nTo go on, on the same study:")
+    for command in (f"ig --clip {shlex.quote(str(clip))}", "svcca", "fusion --upto block3"):
+        print(f"  python -m tla.{command} {_folders(folder)}")
+    print(f"\nAnd your own sounds: {NEXT}")
+
+
+def _with(study: Study) -> None:
+    """A command that has the options of a study, to read these."""
+
+
+REPORT = "report/report.html"
 FILES = {
-    "report.html": "all of it on one page, to read, to listen to and to send",
     "fig2b_fusion.pdf": "accuracy against the last pretrained stage",
     "fig2a_svcca.pdf": "how much each stage changed",
     "fig3_ig.pdf": "where the network looks",

@@ -15,16 +15,17 @@ from tla import cli
 from tla.errors import UserError
 from tla.options import Place, Study
 
-MEMBERS = 5  # the paper's
+MEMBERS, BINS = 5, 15  # the paper's members; bins of calibration
 NAME = "table2_ensemble"
 
 
+@cli.takes_study_at_hand
 def main(
     study: Study,
     place: Place,
     *,
     members: int | None = None,
-    bins: int = 15,
+    bins: int = BINS,
     rule: Literal["best", "last", "test"] | None = None,
 ) -> cli.Planned | None:
     """This command.
@@ -34,11 +35,11 @@ def main(
         bins: Bins of equal width over which the calibration error is taken.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
-    from tla import plots
+    from tla import outputs
     from tla.ensembles import figure as draw
 
     if place.redraw:
-        plots.redraw(Path(place.figures), [NAME], draw.draw)
+        outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems(NAME, "_subsets.csv"), draw.draw)
         return None
     if members is not None and study.seeds not in (1, members):
         raise UserError(f"--members {members} and --seeds {study.seeds}: a member is a seed; give one of the two")
@@ -49,11 +50,13 @@ def main(
 
     chosen = scored(study, rule)
     check(count, bins)  # found out now, not after the training
-    study = replace(study, seeds=count)
+    whole = replace(study, seeds=count)
     if place.dry_run:
-        return plan_by_start(study, place, compare=False)
-    (folders,) = by_start(study, place, compare=False).values()
-    draw.publish(measure(folders, chosen, bins), Path(place.figures), NAME)
+        return plan_by_start(whole, place, compare=False)
+    (folders,) = by_start(whole, place, compare=False).values()
+    variant = {f"_of{count}": count != MEMBERS, f"_bins{bins}": bins != BINS, f"_{chosen}": chosen != scored(study, None)}
+    name = NAME + "".join(word for word, apart in variant.items() if apart)
+    draw.publish(measure(folders, chosen, bins), outputs.folder(study, place, folders[0].run.data_digest), name)
     return None
 
 

@@ -18,6 +18,7 @@ from tla.options import STAGES, Place, Stage, Study, Transfer
 NAME = "fig2c_freeze"
 
 
+@cli.takes_study_at_hand
 def main(
     study: Study,
     place: Place,

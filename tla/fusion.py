@@ -21,6 +21,7 @@ from tla.options import RANDOM, STAGES, Parts, Place, Rest, Stage, Study, Transf
 NAME = "fig2b_fusion"
 
 
+@cli.takes_study_at_hand
 def main(
     study: Study,
     place: Place,

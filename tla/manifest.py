@@ -7,17 +7,20 @@ beside them enter theirs one by one (`vouching`).
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tla.errors import Damaged
-from tla.files import held, replacing, write_text
+from tla import files
+from tla.errors import Damaged, UserError
+from tla.files import held, replacing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUMS = "SHA256SUMS"
 _CHANGED = f"it, or {SUMS} beside it, was edited or damaged"
+_OVERWRITE = ContextVar("overwrite", default=False)
 
 
 def digest_of(path: Path) -> str:
@@ -67,22 +70,42 @@ def _compare(path: Path, found: str | None) -> None:
 
 
 @contextmanager
+def overwriting() -> Iterator[None]:
+    """In it `vouching` also replaces files that are not its own."""
+    before = _OVERWRITE.set(True)
+    try:
+        yield
+    finally:
+        _OVERWRITE.reset(before)
+
+
+@contextmanager
 def vouching(path: Path) -> Iterator[Path]:
-    """As `tla.files.replacing`, and the file's digest is noted beside it."""
+    """As `tla.files.replacing`, and the file's digest is noted beside it; a file that was never noted there is not replaced."""
     sums = path.with_name(SUMS)
     path.parent.mkdir(parents=True, exist_ok=True)
     with held(path.with_name(f".{SUMS}.lock"), f"another process is writing to {path.parent}; waiting for it"):
+        if path.exists() and path.name not in noted(path.parent) and not _OVERWRITE.get():
+            why = f"{path} is there, and tla did not write it ({SUMS} beside it does not name it)"
+            raise UserError(f"{why}: --overwrite replaces it, or choose another folder with --figures")
         with replacing(path) as temporary:
             yield temporary
             new = digest_of(temporary)
-        known = {name: digest for name, digest in noted(path.parent).items() if path.with_name(name).is_file()}
+            known = {name: digest for name, digest in noted(path.parent).items() if path.with_name(name).is_file()}
+            if not path.exists():  # a process killed after the next step has left a file that is known
+                _note(sums, known | {path.name: new})
         _note(sums, known | {path.name: new})
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole text file, vouched for."""
+    with vouching(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV, vouched for."""
-    with vouching(path) as temporary:
-        temporary.write_text(table.to_csv(index=False), encoding="utf-8")
+    write_text(path, table.to_csv(index=False))
 
 
 def write_tables(folder: Path, name: str, tables: "Mapping[str, pd.DataFrame]") -> list[Path]:
@@ -102,7 +125,7 @@ def vouched(path: Path) -> bytes:
 
 
 def _note(sums: Path, digests: dict[str, str]) -> None:
-    write_text(sums, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
+    files.write_text(sums, "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items())))
 
 
 def noted(folder: Path) -> dict[str, str]:

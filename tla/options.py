@@ -204,15 +204,18 @@ class Place:
     runs: str = "runs"
     """Folder for runs."""
     figures: str = "figures"
-    """Folder for tables and figures."""
+    """Folder for tables and figures; each study has a folder in it, named after its options."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU."""
     tensorboard: bool = False
     """Write TensorBoard event files beside the log of each run (needs the extra `tensorboard`)."""
     dry_run: bool = False
     """The plan and nothing else: how many runs are missing, how long they will take, how much disk. Only pictures are made."""
+    overwrite: bool = False
+    """Also replace figures, tables and pages that tla did not write."""
     redraw: bool = False
-    """The figures and nothing else: drawn again from the tables that lie in --figures, byte for byte as they were."""
+    """The figures and nothing else: drawn again, byte for byte as they were, from the tables that lie in --figures: of all
+    studies, or of the one that --data or --config names."""
     style: str | None = None
     """A matplotlib style file (my.mplstyle) on top of the look of figures: other sizes, fonts, colours of lines."""
     launch: str = "local"

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -77,14 +77,6 @@ def look() -> AbstractContextManager[None]:
 def page(width: float, height: float) -> Figure:
     """A figure of this size in inches, or of the style file's."""
     return Figure(figsize=_LOOK.get().get("figure.figsize", (width, height)), layout="constrained")
-
-
-def redraw(folder: Path, names: Iterable[str], draw: Callable[[Path, str], list[Path]]) -> None:
-    """Draw again the figures of these names whose tables lie in a folder."""
-    there = [name for name in names if (folder / f"{name}.csv").is_file()]
-    if not there:
-        raise UserError(f"--redraw: {folder} holds no tables of this command's figures; without --redraw it makes them")
-    print("  ".join(str(path) for name in there for path in draw(folder, name)))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -49,11 +49,12 @@ def main(
         page: Also write report.html, one file to send to a colleague; --page false leaves it out.
         clips: Clips to listen to on the page, with where the best run looked in each; 0 for none. They are kept.
     """
-    from tla import plots
+    from tla import outputs
     from tla.paper import report_tables as draw
 
+    asked = {"data": data, "backbone": backbone, "study": study, "rule": rule}
     if place.redraw:
-        plots.redraw(Path(place.figures), ("table1", "table2", "table3", "claims"), draw.draw)
+        outputs.redraw(place, outputs.reports(Path(place.figures), asked), draw.drawn, draw.draw)
         return None
     from tla.launch.plan import Plan
     from tla.launch.study import train
@@ -70,15 +71,16 @@ def main(
         return needed
     train(needed, place)
     report = gather(Path(place.runs), Path(place.figures), only, rule=rule, where=where)
-    paths = draw.publish(report, Path(place.figures))
+    folder = outputs.report_folder(place, asked)
+    paths = draw.publish(report, folder)
     draw.show(report)
     if page:
         from tla.attribution import make_page_clips
         from tla.paper import page_contents
 
-        room = make_page_clips.of(report.runs, place, where, clips=clips) if clips else None
-        paths.append(page_contents.publish(report, Path(place.figures), room))
-    print("\n" + "  ".join(str(path) for path in paths))
+        room = make_page_clips.of(report.runs, folder, place, where, clips=clips) if clips else None
+        paths.append(page_contents.publish(report, folder, room))
+    console.written(paths)
     return None
 
 

@@ -24,6 +24,7 @@ from tla.errors import UserError
 from tla.options import Place, Study
 
 
+@cli.takes_study_at_hand
 def main(
     study: Study,
     place: Place,
@@ -55,19 +56,22 @@ def main(
         map: Draw a map of every layer of one network against every layer of the other (debiased CKA, clip by clip) instead.
     """
     if place.redraw:
-        redraw(Path(place.figures))
+        redraw(place, study)
         return None
     _refuse(measure, keep, before, after, resolve=resolve, map=map)
+    from tla import outputs
     from tla.nets.activations import ALL_LAYERS, STAGE_LAYERS
     from tla.similarity import figure, map_figure, maps, pairs, resolved_figure
     from tla.similarity import measure as change
 
-    folder, usual = Path(place.figures), ALL_LAYERS if map else STAGE_LAYERS
+    usual = ALL_LAYERS if map else STAGE_LAYERS
     layers = layers or usual
     compared = pairs.comparison(study, place, layers, before, after)
     if place.dry_run:
         return compared.plan
-    variant = "".join(f"_{word}" for word in (compared.name, "layers" * (layers != usual), "pooled" * pool) if word)
+    folder = outputs.folder(compared.study, place, compared.store.dataset.digest)
+    variant = _variant(compared.name, "" if layers == usual else layers, keep, pool=pool, values=keep_by == "values")
+    variant += "_forced" * (forced == "allow")
     if map:
         map_figure.publish(
             maps.layer_map(compared.pairs(), compared.store, layers, compared.device), folder, f"fig2a_map{variant}"
@@ -92,17 +96,29 @@ def _refuse(measure: str, keep: float | None, before: str | None, after: str | N
         raise UserError(f"--keep {keep:g}: give a share of the variance above 0 and up to 1, or a whole number of directions")
 
 
-def redraw(folder: Path) -> None:
-    """Draw again all figures whose tables lie in a folder."""
-    from tla import plots
+def _variant(compared: str, layers: str, keep: float | None, *, pool: bool, values: bool) -> str:
+    """What sets the name of a figure's files apart from that of another one of the same study."""
+    from tla.outputs import LONGEST_WORD, number, plain
+
+    some = {"": "", "all": "layers"}.get(layers, f"layers_{plain(layers)[:LONGEST_WORD]}")
+    words = (compared, some, "pooled" * pool, f"keep{number(keep)}" if keep is not None else "", "values" * values)
+    return "".join(f"_{word}" for word in words if word)
+
+
+def redraw(place: Place, study: Study) -> None:
+    """Draw again all figures whose tables lie below --figures."""
+    from tla import outputs
     from tla.similarity import figure, map_figure, resolved_figure
 
     def draw(folder: Path, name: str) -> list[Path]:
         drawer = {"map": map_figure, "resolved": resolved_figure}.get(name.split("_")[1], figure)
         return drawer.draw(folder, name)
 
-    names = [path.stem for path in sorted(folder.glob("fig2a_*.csv"))]
-    plots.redraw(folder, [name for name in names if not name.endswith(("_points", "_contrasts", "_runs"))], draw)
+    def names(folder: Path) -> list[str]:
+        every = outputs.stems("fig2a_", ".csv")(folder)
+        return [name for name in every if not name.endswith(("_points", "_contrasts", "_runs"))]
+
+    outputs.redraw(place, outputs.folders(Path(place.figures), study), names, draw)
 
 
 if __name__ == "__main__":

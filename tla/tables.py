@@ -45,7 +45,8 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     if "best" in runs:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
     note += f"; {MACRO}" + (", is the same number here" if same_macro(summary) else "")
-    print(f"\n{note}\n{path}  {summary_path}")
+    print(f"\n{note}")
+    console.written([path, summary_path])
     if line := warning(runs):
         console.say(line)
 
@@ -113,11 +114,6 @@ def warning(runs: pd.DataFrame) -> str | None:
         advice = "--recipe.until plateau trains them to the end (docs/training.md)"
         lines.append(f"{UNTRAINED}: {which}, so their numbers are about the budget and there is no verdict on them; {advice}")
     return "\n".join(lines) or None
-
-
-def file_name(what: str, runs: pd.DataFrame) -> str:
-    """The CSV's name: the command, the data set, the backbone."""
-    return f"{what}_{runs['data'][0]}_{runs['backbone'][0]}.csv".replace(":", "_").replace("/", "_")
 
 
 def start(weights: str, plan: Transfer) -> str:

@@ -13,8 +13,10 @@ twice, and one that was stopped goes on after the last whole epoch.
 from pathlib import Path
 from typing import Literal
 
-from tla import cli, console
+from tla import cli, console, outputs
 from tla.options import RANDOM, Place, Study
+
+NAME = "train"
 
 
 def main(study: Study, place: Place, *, compare: Literal["random"] | None = None, describe: bool = False) -> cli.Planned | None:
@@ -27,7 +29,8 @@ def main(study: Study, place: Place, *, compare: Literal["random"] | None = None
     if place.redraw:
         from tla.runs import classes_figure
 
-        classes_figure.redraw(Path(place.figures))
+        folders = outputs.folders(Path(place.figures), study)
+        outputs.redraw(place, folders, outputs.stems(NAME, f"{classes_figure.SUFFIX}.csv", whole=True), classes_figure.draw)
         return None
     if describe:
         show_stages(study)
@@ -40,9 +43,10 @@ def main(study: Study, place: Place, *, compare: Literal["random"] | None = None
         return plan_by_start(study, place, compare=compare == RANDOM)
     arms = by_start(study, place, compare=compare == RANDOM)
     runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
-    path = Path(place.figures) / draw.file_name("train", runs)
-    draw.study(runs, tables.summary(arms), path)
-    classes_figure.publish(classes.measure(arms), path.parent, path.stem)
+    folder = outputs.folder(study, place, next(iter(arms.values()))[0].run.data_digest)
+    name = f"{NAME}_compared" if compare else NAME
+    draw.study(runs, tables.summary(arms), folder / f"{name}.csv")
+    classes_figure.publish(classes.measure(arms), folder, name)
     return None
 
 

@@ -2,7 +2,7 @@
 
     python -m tla.tune --folds 1 --grid.lr 1e-3,1e-4,1e-5 --grid.weight-decay 1e-2,1e-3,1e-4
     python -m tla.tune --folds 1 --grid.lr 1e-3,1e-4 --grid.batch 16,32 --launch ray --asha      stops what falls behind
-    python -m tla.train --config figures/tune_esc50_densenet201_best.yaml                        with what was found
+    python -m tla.train --config figures/STUDY/tune_lr1e-3+1e-4_best.yaml                        with what was found
 
 The held-out fold takes no part: runs are trained under the nested protocol, whose validation fold chooses the epoch, and here
 the combination too. They are ordinary runs, kept with the others.
@@ -16,27 +16,25 @@ from tla.console import counted
 from tla.options import Place, Search, Study
 
 
+@cli.takes_study_at_hand
 def main(study: Study, place: Place, search: Search) -> cli.Planned | None:
     """This command."""
-    from tla import plots
+    from tla import outputs
     from tla.launch import grid_figure as draw
 
     if place.redraw:
-        folder = Path(place.figures)
-        plots.redraw(
-            folder, [path.stem.removesuffix("_points") for path in sorted(folder.glob("tune_*_points.csv"))], draw.draw
-        )
+        outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems("tune_", "_points.csv"), draw.draw)
         return None
     from tla.launch.grid import combinations, measure, nested, plan, search_grid
     from tla.launch.study import prepare
-    from tla.tables import file_name
 
     combinations(search.grid)
     material = prepare(nested(study, search, place), place)
     if place.dry_run:
         return plan(material, search, place)
     found = measure(search_grid(material, search, place), material)
-    stem = Path(place.figures) / Path(file_name("tune", found.runs)).stem
+    varied = [outputs.word(option, values) for option in found.options if (values := getattr(search.grid, option))]
+    stem = outputs.folder(study, place, material.dataset.digest) / outputs.cut("_".join(["tune", *varied]))
     draw.publish(found, stem)
     best = stem.with_name(f"{stem.name}_best.yaml")
     write_best(best, study, found.best, found.points[found.points["best"]].iloc[0])
@@ -50,7 +48,7 @@ def write_best(path: Path, study: Study, options: dict[str, Any], row: Any) -> N
 
     import yaml
 
-    from tla.files import write_text
+    from tla.manifest import write_text
     from tla.statistics import bracketed
 
     asked = {name: value for name, value in asdict(study).items() if name not in ("folds", "seeds", "protocol")}

@@ -13,9 +13,10 @@ from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study
 from tla.runs.folder import FinishedRun
-from tla.runs.infer import load, of_samples, sound
+from tla.runs.infer import load
 from tla.sound import render
 from tla.sound.clips import Dataset
+from tla.sound.windowed import of_samples, sound
 
 
 def test_clips_are_of_many_classes_and_some_are_wrong(written, run, tmp_path: Path) -> None:

@@ -55,11 +55,11 @@ def audit(folder: Path, key: str, gain: float, clips: int = 30) -> None:
 
 
 def judged(folder: Path, case: Case) -> dict[str, Measured]:
-    return {part.part: part for part in from_tables(folder, {HERE: [case]})}
+    return {part.part: part for part in from_tables([folder], {HERE: [case]})}
 
 
 def of_audit(folder: Path, case: Case) -> list[Measured]:
-    return [part for part in from_tables(folder, {HERE: [case]}) if part.claim == 6]
+    return [part for part in from_tables([folder], {HERE: [case]}) if part.claim == 6]
 
 
 EARLY, LEAST = "early - late layers, above floor", "pretrained - random, where least"
@@ -131,7 +131,7 @@ def test_a_table_is_read_for_the_study_that_it_is_about(written, run: Run, case:
     quick = replace(run, recipe=Recipe(until="epochs", epochs=8, drops=(3, 7)))
     (other,) = cases([written(tmp_path / "runs", replace(quick, seed=seed), [1] * 30) for seed in range(9)])
     audit(tmp_path, case.arm("pretrained")[0].key, gain=0.1)
-    found = from_tables(tmp_path, {HERE: [other, case]})
+    found = from_tables([tmp_path], {HERE: [other, case]})
     assert {part.study for part in found if part.claim == 6} == {case.key}
 
 

@@ -38,7 +38,8 @@ def publish(audit: "Audit", folder: Path, name: str, run: pd.DataFrame) -> None:
     write_table(paths[-1], run)
     paths += draw(folder, name)
     show(audit.summary)
-    print(f"\n{about(audit.clips, audit.maps, run)}\n\n" + "  ".join(str(path) for path in paths))
+    print(f"\n{about(audit.clips, audit.maps, run)}")
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:

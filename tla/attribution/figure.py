@@ -33,7 +33,7 @@ def publish(explained: Explained, folder: Path, name: str) -> None:
     """Write the table and the arrays, draw the figures from them, and print the prediction for each clip."""
     paths = explained.write(folder, name) + draw(folder, name)
     show(measured.read(folder, name).table)
-    print("\n" + "  ".join(str(path) for path in paths))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:
@@ -143,10 +143,11 @@ def about(table: pd.DataFrame) -> str:
     """What the maps stand on."""
     first, cut = table.iloc[0], table["window"].max() > 0
     steps, error = table["steps"], 100 * table["error"].max()
+    part = f"fold {first['fold']} held out" if first["fold"] else "no clip held out"  # from the network that comes with tla
     parts = [
         cautions(table),
         f"Integrated Gradients of the logit, from the baseline {first['baseline']}; {first['backbone']}, run {first['run']} "
-        f"({first['data']}, fold {first['fold']} held out{'' if first['training'] == CONVERGED else f'; {UNTRAINED}'}).",
+        f"({first['data']}, {part}{'' if first['training'] == CONVERGED else f'; {UNTRAINED}'}).",
         f"{_range(steps)} steps; the map's sum misses the output difference by {error:.2f} % at most.",
         "F: the target's logit, and in brackets at the baseline"
         + (" (mean over the clip's windows, which are attributed one by one)." if cut else "."),

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from tla.attribution.measure import Shown
     from tla.runs.folder import FinishedRun
-    from tla.runs.infer import Listener, Sound
+    from tla.runs.infer import Listener
     from tla.sound.clips import Dataset
+    from tla.sound.windowed import Sound
 
 CLIPS = 10
 MOST_WRONG = 4  # of ten
@@ -38,8 +39,8 @@ CLIPPED = 0.998  # of the attributions lie inside the scale
 SECRET = ("gtzan",)  # sets without a licence, whose clips are not passed on
 
 
-def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS) -> Room | None:
-    """The clips of the best of a table's runs, kept beside the figures; None, and the reason is printed, where there are none.
+def of(runs: pd.DataFrame, keep_in: Path, place: Place, data: str | None, *, clips: int = CLIPS) -> Room | None:
+    """The clips of the best of a table's runs, kept in a folder; None, and the reason is printed, where there are none.
 
     `data`: where the clips lie, if not in the data folder.
     """
@@ -48,7 +49,7 @@ def of(runs: pd.DataFrame, place: Place, data: str | None, *, clips: int = CLIPS
 
     try:
         folder = best(runs, Path(place.runs))
-        path = Path(place.figures) / "listening.npz"
+        path = keep_in / "listening.npz"
         there = kept(path)
         if there and there.run == folder.key and [clip.name for clip in there.clips] == choose(folder, clips):
             return there
@@ -93,7 +94,8 @@ def make(
     """The clips of a finished run: some of its held-out fold, attributions from silence, probabilities at each share."""
     from tla.attribution.integrated_gradients import baselines
     from tla.attribution.measure import File, explain
-    from tla.runs.infer import load, sound
+    from tla.runs.infer import load
+    from tla.sound.windowed import sound
 
     listener = load(folder, device)
     paths = {clip.name: clip.path for clip in dataset.clips}
@@ -165,7 +167,7 @@ def _probabilities(
     listener: "Listener", samples: np.ndarray, strength: np.ndarray, span: tuple[int, int], of: int
 ) -> np.ndarray:
     """(shares, 2): the probability of a class on what is let through at each share, and on the rest."""
-    from tla.runs.infer import of_samples
+    from tla.sound.windowed import of_samples
 
     picture = listener.run.picture
     split = (render.split(samples, mask, picture, span) for mask in masks(strength))

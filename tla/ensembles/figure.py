@@ -28,7 +28,7 @@ def publish(ensemble: Ensemble, folder: Path, name: str) -> None:
     """Write an ensemble's tables, draw its figure, and print what it found."""
     paths = ensemble.write(folder, name) + draw(folder, name)
     show(ensemble)
-    print("\n" + "  ".join(str(path) for path in paths))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:

@@ -30,7 +30,7 @@ def publish(found: "Found", stem: Path) -> None:
     """Write the tables, draw the figure, and print what was found."""
     paths = found.write(stem) + draw(stem.parent, stem.name)
     show(found)
-    print("\n" + "  ".join(map(str, paths)))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:

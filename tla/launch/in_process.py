@@ -2,8 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -13,6 +12,7 @@ from tla.errors import UserError
 from tla.launch.board import Board
 from tla.launch.material import Material
 from tla.options import LEAKS, RANDOM, Place
+from tla.runs.device import cpu_threads
 from tla.runs.folder import RunFolder, whole
 from tla.runs.run import Run
 from tla.sound import leaks
@@ -111,7 +111,7 @@ class _Reporter(Progress):
 def _train(run: Run, folder: RunFolder, material: Material, watch: Progress, threads: int | None, tensorboard: bool) -> None:
     from tla.runs.fit import fit
 
-    with folder.locked(), _cpu_threads(threads):
+    with folder.locked(), cpu_threads(threads):
         if whole(folder.path):  # by the process that we waited for
             return
         folder.reopen()
@@ -126,16 +126,3 @@ def _made(material: Material) -> dict[str, Any]:
 
     shared = leaks.note(material.dataset)
     return {**provenance(str(material.device)), **material.given, **({LEAKS: shared} if shared else {})}
-
-
-@contextmanager
-def _cpu_threads(count: int | None) -> Iterator[None]:
-    """So many CPU threads for torch inside the block. Their number decides how sums are rounded."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

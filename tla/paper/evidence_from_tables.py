@@ -15,7 +15,7 @@ source, part, measure, variant, value) and `fig3_ig_audit_maps.csv`, whose first
   network: the share less that of x - b alone stands beside it and is not judged.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,25 +69,40 @@ class _Unread:
     lack: Lack = "nothing"
 
 
-def from_tables(figures: Path, contexts: Contexts, where: str | None = None) -> list[Measured]:
-    """The parts of claims 5 and 6. `where`: the path of the clips, for the commands that would make the tables."""
-    changes = _read(figures / f"{CHANGES}.csv", "measure", "curve", "after")
-    columns = ("measure", "contrast", "curve", "layer", "difference", "low", "high")
-    contrasts = _read(figures / f"{CHANGES}_contrasts.csv", *columns)
-    audit = _read(figures / f"{AUDIT}.csv", "clip", "source", "part", "measure", "variant", "value")
-    maps = _read(figures / f"{AUDIT}_maps.csv", "run")
+Tables = tuple[pd.DataFrame | _Unread, pd.DataFrame | _Unread]  # that one command wrote: its own, and the one beside it
+
+
+def from_tables(folders: Sequence[Path], contexts: Contexts, where: str | None = None) -> list[Measured]:
+    """The parts of claims 5 and 6, from the tables in these folders. `where`: the path of the clips, for commands."""
+    changes = [_changed(folder) for folder in folders if (folder / f"{CHANGES}.csv").is_file()] or [_changed(folders[0])]
+    audits = [_audited(folder, name) for folder in folders for name in _audits(folder)] or [_audited(folders[0], AUDIT)]
     found: list[Measured] = []
     for candidates in contexts.values():
-        found += _changes(changes, contrasts, candidates, where)
-        found += _energy(audit, maps, candidates, where)
+        found += _changes(changes, candidates, where)
+        found += _energy(audits, candidates, where)
     return found
 
 
-def _changes(
-    changes: pd.DataFrame | _Unread, contrasts: pd.DataFrame | _Unread, candidates: Sequence[Case], where: str | None
-) -> Iterator[Measured]:
+def _changed(folder: Path) -> Tables:
+    columns = ("measure", "contrast", "curve", "layer", "difference", "low", "high")
+    changes = _read(folder / f"{CHANGES}.csv", "measure", "curve", "after")
+    return changes, _read(folder / f"{CHANGES}_contrasts.csv", *columns)
+
+
+def _audited(folder: Path, name: str) -> Tables:
+    audit = _read(folder / f"{name}.csv", "clip", "source", "part", "measure", "variant", "value")
+    return audit, _read(folder / f"{name}_maps.csv", "run")
+
+
+def _audits(folder: Path) -> list[str]:
+    """The names of a folder's audits, each of which has a table of its maps."""
+    named = [path.name.removesuffix("_maps.csv") for path in sorted(folder.glob(f"{AUDIT}_*_maps.csv"))]
+    return [*([AUDIT] if (folder / f"{AUDIT}.csv").is_file() else []), *named]
+
+
+def _changes(tables: Sequence[Tables], candidates: Sequence[Case], where: str | None) -> Iterator[Measured]:
     """Claim 5."""
-    case = _case_of(candidates, None if isinstance(changes, _Unread) else changes["after"])
+    case, (changes, contrasts) = _about(candidates, tables, lambda each: _column(each[0], "after"))
     for part in CONTRASTS:
         about = nothing_yet(5, part.name, case, None) | {"unit": "similarity", "region": part.region}
         if isinstance(changes, _Unread):
@@ -113,12 +128,10 @@ def _changes(
         )
 
 
-def _energy(
-    audit: pd.DataFrame | _Unread, maps: pd.DataFrame | _Unread, candidates: Sequence[Case], where: str | None
-) -> Iterator[Measured]:
+def _energy(tables: Sequence[Tables], candidates: Sequence[Case], where: str | None) -> Iterator[Measured]:
     """Claim 6."""
-    key = None if isinstance(maps, _Unread) else maps["run"].head(1)
-    case = _case_of(candidates, key)
+    case, (audit, maps) = _about(candidates, tables, lambda each: _column(each[1], "run")[:1])
+    key = _column(maps, "run")[:1]
     for measure, control, name, region in ENERGY:
         about = nothing_yet(6, name, case, None) | {"unit": "points", "region": region}
         if isinstance(audit, _Unread):
@@ -144,16 +157,21 @@ def _missing(about: dict[str, Any], table: _Unread, case: Case, where: str | Non
     return Measured(**about, missing=(table.why,), lack=table.lack, command=make(case, about["claim"], where))
 
 
-def _case_of(candidates: Sequence[Case], keys: pd.Series | None) -> Case:
-    """The case that a table is about; where it is about none, or there is no table, the one with both starts."""
-    known = (case for case in candidates if _known(case, keys))
-    return next(known, None) or studies.choose(candidates, ["pretrained", RANDOM])
+def _about(candidates: Sequence[Case], tables: Sequence[Tables], keys: Callable[[Tables], list[str]]) -> tuple[Case, Tables]:
+    """The case that tables are about, and these; where none are, the case with both starts, and the first tables."""
+    known = [(case, each) for case in candidates for each in tables if _known(case, keys(each))]
+    case = studies.choose([case for case, _ in known] or candidates, ["pretrained", RANDOM])
+    mine = [each for other, each in known if other is case]
+    return case, max(mine, key=lambda each: len(set(keys(each)))) if mine else tables[0]
 
 
-def _known(case: Case, keys: pd.Series | None) -> list[FinishedRun]:
+def _column(table: pd.DataFrame | _Unread, name: str) -> list[str]:
+    return [] if isinstance(table, _Unread) else list(table[name])
+
+
+def _known(case: Case, keys: Iterable[str]) -> list[FinishedRun]:
     """The runs that a table names, if all of them are the case's; else none."""
-    mine = {folder.key: folder for folder in case.folders}
-    named = [] if keys is None else list(dict.fromkeys(keys))
+    mine, named = {folder.key: folder for folder in case.folders}, list(dict.fromkeys(keys))
     return [mine[key] for key in named] if set(named) <= set(mine) else []
 
 

@@ -23,7 +23,7 @@ import pandas as pd
 import tla
 from tla.attribution.page_clips import RANGE_DB, SHARES, STRENGTHS, Clip, Room, levels
 from tla.console import counted
-from tla.files import write_text
+from tla.manifest import write_text
 from tla.plots import SVG, XLINK
 from tla.sound import render
 from tla.sound.spectrograms import WINDOWS_S, fft_length, mel_frequencies, resolved, window_and_hop

@@ -1,6 +1,7 @@
 """A report as a page: the claims with their numbers, the tables, the figures that there are, how it was made."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ FIGURES = {  # how a figure's file begins -> its title, in the order of the page
     "fig2b_fusion_controls": "Which stages need pretrained weights? With controls",
     "fig2c_freeze": "Which stages must be free to move? (Fig. 2c)",
     "cutoff": "Which stages are needed at all? (section IV-B)",
+    "train_confusion": "What is taken for what?",
+    "train_compared_confusion": "What is taken for what, from pretrained and from random weights?",
     "table2_ensemble": "Do several runs beat one? (Table II)",
     "fig3_ig": "Where does the network look? (Fig. 3)",
     "fig3_ig_audit": "Is it the energy and its borders?",
@@ -44,19 +47,20 @@ SYNTHETIC = "The sounds are synthetic: this page shows how tla works, not what i
 
 
 def publish(report: Report, folder: Path, room: Room | None) -> Path:
-    """Write the page of a report into the figures folder, and print how large it is."""
+    """Write the page of a report into its folder, and print how large it is."""
     path = folder / "report.html"
-    write(page(report, folder, room), path)
+    write(page(report, room), path)
     size = f"{path.stat().st_size / 1e6:.1f} MB"
     listening = f"with {counted(len(room.clips), 'clip')} to listen to" if room else "without a listening room"
     say(f"{path}: {size}, {listening}")
     return path
 
 
-def page(report: Report, folder: Path, room: Room | None) -> Page:
-    """The page of a report, with the figures that lie in `folder`."""
+def page(report: Report, room: Room | None) -> Page:
+    """The page of a report, with the figures that there are."""
     tables = typeset(report)
-    stems = [path.stem for path in report.figures if path.stem not in tables]
+    figures = [path for path in report.figures if path.stem not in tables]
+    apart = {path: Counter(other.stem for other in figures)[path.stem] > 1 for path in figures}
     return Page(
         title=TITLE,
         about=_about(report),
@@ -65,7 +69,11 @@ def page(report: Report, folder: Path, room: Room | None) -> Page:
         setting=_setting(*_shared(report.findings)),
         claims=[_claim(finding, *_shared(report.findings)) for finding in report.findings],
         tables=_tables(tables),
-        plates=[plate for stem in sorted(stems, key=_place) if (plate := _plate(folder, stem))],
+        plates=[
+            plate
+            for path in sorted(figures, key=lambda path: (_place(path.stem), path))
+            if (plate := _plate(path.parent, path.stem, apart=apart[path]))
+        ],
         made=_made(report),
         room=room,
     )
@@ -166,7 +174,8 @@ def _place(stem: str) -> tuple[int, str]:
     return (list(FIGURES).index(max(kin, key=len)) if kin else len(FIGURES), stem)
 
 
-def _plate(folder: Path, stem: str) -> Plate | None:
+def _plate(folder: Path, stem: str, *, apart: bool = False) -> Plate | None:
+    """A figure that lies in a folder; where others have its name, `apart`, it is named after the folder too."""
     svg = folder / f"{stem}.svg"
     if not svg.is_file():
         say(f"{folder / stem}.pdf has no SVG beside it and is not on the page; repeat the command that drew it")
@@ -176,8 +185,12 @@ def _plate(folder: Path, stem: str) -> Plate | None:
     drawn = _as_written(svg)
     if drawn is None:
         return None
-    title = ": ".join(filter(None, (FIGURES.get(kin), MORE.get(more, more.replace("_", " ")))))
-    return Plate(title=title, svg=drawn.decode(), table=_numbers(folder, stem))
+    title = ": ".join(filter(None, (FIGURES.get(kin), MORE.get(more, more.replace("_", " ")), folder.name * apart)))
+    markup = drawn.decode()
+    if apart:  # each id once in a page
+        name, prefix = (re.sub(r"[^\w-]", "_", text) for text in (stem, folder.name))
+        markup = re.sub(rf'(id="|href="#|url\(#){name}-', rf"\g<1>{prefix}-{name}-", markup)
+    return Plate(title=title, svg=markup, table=_numbers(folder, stem))
 
 
 def _numbers(folder: Path, stem: str) -> Table | None:

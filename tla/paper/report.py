@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tla import console, outputs
 from tla.console import counted
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
@@ -65,7 +66,7 @@ class Report:
     data: pd.DataFrame
     """One row per data set: its held-out clips."""
     figures: tuple[Path, ...]
-    """The figures (PDF) in the figures folder."""
+    """The figures (PDF) of the studies on the same clips with the same backbone, and those that lie beside their folders."""
 
 
 def gather(
@@ -76,8 +77,9 @@ def gather(
     rule: str | None = None,
     where: str | None = None,
 ) -> Report:
-    """Read what there is below `runs` and in `figures`. `where`: the path of the clips, for the commands that make more."""
+    """Read what there is below `runs` and `figures`. `where`: the path of the clips, for the commands that make more."""
     contexts = contexts_of(runs, only)
+    rooms = _folders(figures, contexts)
     clips: Clips = functools.cache(tables.outcomes)
     taken = [studies.choose(candidates, ["pretrained", RANDOM]) for candidates in contexts.values()]
     table1 = pd.concat([_table1(case, clips) for case in taken], ignore_index=True)
@@ -85,7 +87,7 @@ def gather(
     table2 = pd.DataFrame([row for case in averaged for row in _table2(case)])
     if table2.empty:  # a table without rows has its heads
         table2 = pd.DataFrame(columns=EMPTY_TABLE2)
-    parts = [*evidence_from_runs.from_runs(contexts, rule, where, clips), *from_tables(figures, contexts, where)]
+    parts = [*evidence_from_runs.from_runs(contexts, rule, where, clips), *from_tables(rooms, contexts, where)]
     cases = [case for candidates in contexts.values() for case in candidates]
     named = {part.study for part in parts}
     used = [case for case in cases if case.key in named]
@@ -98,8 +100,17 @@ def gather(
         studies=studies.table(cases, used),
         runs=_runs(used),
         data=_data(used),
-        figures=tuple(sorted(path for path in figures.glob("*.pdf") if path.stem not in OWN)),
+        figures=tuple(path for folder in rooms for path in sorted(folder.glob("*.pdf")) if path.stem not in OWN),
     )
+
+
+def _folders(figures: Path, contexts: Mapping[tuple[str, str], Sequence[Case]]) -> list[Path]:
+    """The folders that tables and figures of these studies may lie in: `figures`, and those below it on their clips."""
+    known = {(case.setting.digest, case.setting.backbone) for candidates in contexts.values() for case in candidates}
+    about = {path: outputs.about_of(path) or {} for path in outputs.folders(figures)}
+    return [
+        path for path, kept in about.items() if path == figures or (kept.get(outputs.DIGEST), kept.get("backbone")) in known
+    ]
 
 
 def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
@@ -111,7 +122,7 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
             found.setdefault(place, []).append(case)
     if not found:
         what = f"on {only.data or 'any data'} with {only.backbone or 'any backbone'}"
-        raise UserError(f"no finished run in {runs} is {what}; `python -m tla.runs` lists those that there are")
+        raise UserError(f"no finished run in {runs} is {what}; `{console.command('runs')}` lists those that there are")
     for prefix in only.studies:
         fitting = {
             place: [case for case in cases if any(folder.key.startswith(prefix) for folder in case.folders)]
@@ -121,7 +132,7 @@ def contexts_of(runs: Path, only: Only) -> dict[tuple[str, str], list[Case]]:
         if len(places) != 1 or len(fitting[places[0]]) != 1:
             fits = counted(sum(map(len, fitting.values())), "study", "studies") if places else "no study"
             raise UserError(
-                f"--study {prefix} fits {fits}: give the beginning of a run's key (`python -m tla.runs` lists them)"
+                f"--study {prefix} fits {fits}: give the beginning of a run's key (`{console.command('runs')}` lists them)"
             )
         found[places[0]] = fitting[places[0]]
     return found

@@ -8,13 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from tla import console, plots
-from tla.files import write_text
-from tla.manifest import vouched, vouching, write_table
+from tla.manifest import vouched, write_table, write_text
 from tla.options import RANDOM
 from tla.paper.claim_words import number, region_words, sentence
 from tla.paper.claims import Finding
 from tla.paper.measured import FAILS, HOLDS, Measured, Verdict, joined
-from tla.paper.report import GAP, OPTIMISM, Report
+from tla.paper.report import GAP, OPTIMISM, OWN, Report
 from tla.paper.typesetting import NONE, latex, plate
 from tla.reference import DATA, TABLE1, TABLE2
 from tla.statistics import bracketed
@@ -61,10 +60,14 @@ def publish(report: Report, folder: Path) -> list[Path]:
     for name, (title, table, note) in typeset(report).items():
         paths.append(folder / f"{name}.tex")
         write_text(paths[-1], latex(table, title, note, name))
-        with vouching(folder / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps({"title": title, "note": note, **table.astype(str).to_dict("split")}))
+        write_text(folder / f"{name}.json", json.dumps({"title": title, "note": note, **table.astype(str).to_dict("split")}))
         paths += draw(folder, name)
     return paths
+
+
+def drawn(folder: Path) -> list[str]:
+    """The tables that lie in a folder as texts."""
+    return [name for name in OWN if (folder / f"{name}.json").is_file()]
 
 
 def draw(folder: Path, name: str) -> list[Path]:

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def main(
-    keys: list[str], *, runs: str = "runs", data: str | None = None, backbone: str | None = None, csv: str | None = None
+    keys: list[str],
+    *,
+    runs: str = "runs",
+    data: str | None = None,
+    backbone: str | None = None,
+    csv: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """This command.
 
@@ -28,22 +34,24 @@ def main(
         data: Only runs on this data set.
         backbone: Only runs of this backbone.
         csv: Also write the table to this file.
+        overwrite: Replace that file even if it is not such a table.
     """
     if not Path(runs).is_dir():
-        raise UserError(f"there is no folder {runs}; --runs is the folder of runs (`python -m tla.train` makes some)")
+        make = console.command("train", console.FIRST)
+        raise UserError(f"there is no folder {runs}; --runs is the folder of runs (`{make}` makes some)")
     if keys:
         show_each(keys, Path(runs))
         return
     finished, begun = read(Path(runs), data, backbone)
     if finished:
-        from tla.files import write_text
+        from tla.outputs import write_over
         from tla.runs.tables import runs_table
         from tla.tables import show_runs
 
         table = runs_table(finished).sort_values(["data", "backbone", "weights", "start", "fold", "seed"])
         show_runs(table)
         if csv:
-            write_text(Path(csv), table.to_csv(index=False))
+            write_over(Path(csv), table.to_csv(index=False), overwrite=overwrite)
     show_unfinished(finished, begun)
     console.say(f"finished runs in {runs}: {len(finished)}")
 
@@ -88,7 +96,7 @@ def show_unfinished(finished: "list[FinishedRun]", begun: "list[tuple[RunFolder,
         )
         console.say(f"{folder.key} is not finished: {epochs} so far ({what})")
     for lost in (folder for folder in finished if folder.lost_weights):
-        again = f"the command that `python -m tla.runs {lost.key}` prints makes them again"
+        again = f"the command that `{console.command('runs', lost.key)}` prints makes them again"
         console.say(f"{lost.key} has lost its weights ({lost.weights} is gone); {again}")
 
 

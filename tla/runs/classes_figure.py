@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from tla import plots
+from tla import console, plots
 from tla.plots import basis
 from tla.runs.classes import Confusion, read
 from tla.statistics import bracketed
@@ -27,12 +27,8 @@ HARDEST = 3  # classes that are printed
 def publish(confusion: Confusion, folder: Path, name: str) -> None:
     """Write the tables, draw the figure, and print the classes that are missed most."""
     paths = confusion.write(folder, name) + draw(folder, name + SUFFIX)
-    print(f"\n{hardest(confusion)}\n{'  '.join(map(str, paths))}")
-
-
-def redraw(folder: Path) -> None:
-    """Draw again each figure of `tla.train` whose tables lie in a folder."""
-    plots.redraw(folder, [path.stem for path in sorted(folder.glob(f"train_*{SUFFIX}.csv"))], draw)
+    print(f"\n{hardest(confusion)}")
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:

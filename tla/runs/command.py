@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tla import manifest
+from tla import console, manifest
 from tla.options import LEAKS, RANDOM, Picture, Place, Recipe, Study, Transfer
 from tla.runs import schedule
 from tla.runs.folder import WEIGHTS, FinishedRun
@@ -87,9 +87,8 @@ def _weights(runs: Sequence[FinishedRun]) -> str:
 
 
 def command(name: str, options: Study, more: str = "") -> str:
-    """The command line that runs a study; what is as by default is left out."""
-    parts = [f"python -m tla.{name}", *_options(options, Study()), more]
-    return " ".join(filter(None, parts))
+    """The command line that runs a study, in the folders of the running command; what is as by default is left out."""
+    return console.command(name, " ".join(filter(None, [*_options(options, Study()), more])))
 
 
 def again(folder: FinishedRun) -> str:
@@ -98,7 +97,7 @@ def again(folder: FinishedRun) -> str:
     root = given([folder], "data_root")
     if root and Path(root) != Place().data.absolute():
         places.append(f"--data-root {shlex.quote(root)}")
-    return command("train", alone(folder), " ".join(places))
+    return " ".join(["python -m tla.train", *_options(alone(folder), Study()), *places])
 
 
 def _options(options: Study, usual: Study) -> list[str]:

@@ -30,7 +30,7 @@ import msgspec
 import numpy as np
 
 from tla import manifest
-from tla.console import counted, say
+from tla.console import command, counted, say
 from tla.errors import Damaged, UserError
 from tla.files import held, replacing, take, write_text
 from tla.options import LEAKS
@@ -130,7 +130,7 @@ class FinishedRun:
     def trained_weights(self) -> Path:
         """The file of the weights, known to be what training wrote."""
         if self.lost_weights:
-            again = f"the command that `python -m tla.runs {self.key}` prints makes them again"
+            again = f"the command that `{command('runs', self.key)}` prints makes them again"
             raise Damaged(f"run {self.key} has lost its weights ({self.weights} is gone)", again)
         try:
             manifest.check(self.weights)
@@ -346,7 +346,7 @@ def find(runs: Path, prefix: str) -> FinishedRun:
                 folder.description()  # raises, with what it is
         known = ", ".join(folder.key for folder in list(keys)[:6]) or "none"
         raise UserError(
-            f"no run in {runs} has a key that begins with {prefix!r}; there: {known} (`python -m tla.runs` lists them)"
+            f"no run in {runs} has a key that begins with {prefix!r}; there: {known} (`{command('runs')}` lists them)"
         )
     if not found[0].finished:
         epochs = counted(found[0].count_epochs(), "epoch")

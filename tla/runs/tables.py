@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from tla import statistics
+from tla import console, statistics
 from tla.errors import UserError
 from tla.manifest import vouched
 from tla.reference import TABLE1
@@ -79,7 +79,7 @@ def finished(runs: str | Path) -> list[FinishedRun]:
     if not found:
         raise UserError(
             f"there is no finished run in {runs}: --runs is the folder of them; "
-            "`python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3` makes some"
+            f"`{console.command('train', console.FIRST)}` makes some"
         )
     return found
 

@@ -41,7 +41,7 @@ def publish(change: Change, folder: Path, name: str) -> None:
     """Write the tables, draw the figure, and print what it found."""
     paths = change.write(folder, name) + draw(folder, name)
     show(change)
-    print("\n" + "  ".join(str(path) for path in paths))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:

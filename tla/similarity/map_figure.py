@@ -23,7 +23,7 @@ def publish(table: pd.DataFrame, folder: Path, name: str) -> None:
     """Write the table, draw the figure, and print what it shows."""
     paths = write_tables(folder, name, {"": table}) + draw(folder, name)
     show(table)
-    print("\n" + "  ".join(str(path) for path in paths))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:

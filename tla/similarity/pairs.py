@@ -12,6 +12,7 @@ from tla.launch.material import Material
 from tla.launch.plan import Plan
 from tla.launch.study import list_runs, prepare, train
 from tla.options import Place, Study, Transfer
+from tla.runs import command
 from tla.runs.device import choose_device
 from tla.runs.folder import FinishedRun, find
 from tla.runs.run import Run
@@ -106,6 +107,8 @@ class Comparison:
 
     plan: Plan
     """The runs that have to be there."""
+    study: Study
+    """Whose networks are compared."""
     store: Store
     device: "torch.device"
     pairs: Callable[[], list[Pair]]
@@ -149,7 +152,7 @@ def controlled(material: Material, place: Place) -> Comparison:
                 found.append(Pair(SEEDS, Network(folder.key, folder), Network(other.key, other)))
         return found
 
-    return Comparison(plan, material.store, material.device, pairs)
+    return Comparison(plan, material.study, material.store, material.device, pairs)
 
 
 def named(before: str, after: str, study: Study, place: Place) -> Comparison:
@@ -168,7 +171,8 @@ def named(before: str, after: str, study: Study, place: Place) -> Comparison:
         first = Network(other.key, other)
         _must_share_pictures(other, folder)
     pair = Pair(f"{first.label} > {folder.key}", first, Network(folder.key, folder))
-    return Comparison(Plan(), store, choose_device(place.device), lambda: [pair], f"{first.label}_{folder.key}")
+    name = f"{first.label}_{folder.key}"
+    return Comparison(Plan(), command.study([folder]), store, choose_device(place.device), lambda: [pair], name)
 
 
 def _curve(run: Run) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tla import plots
+from tla import console, plots
 from tla.manifest import write_tables
 from tla.plots import basis
 from tla.runs import tables
@@ -23,7 +23,7 @@ SPREAD = 0.6  # of the distance between two classes, over which layers are sprea
 def publish(table: pd.DataFrame, runs: pd.DataFrame, folder: Path, name: str) -> None:
     """Write the table, and that of the runs that it is of, and draw the figure."""
     paths = write_tables(folder, name, {"": table, "runs": runs}) + draw(folder, name)
-    print("\n" + "  ".join(str(path) for path in paths))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:

@@ -8,6 +8,7 @@ pictures, however many clips there are.
 import hashlib
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -310,5 +311,5 @@ def stop(dataset: Dataset, row: int, wrong: str) -> UserError:
     """The refusal of a clip that cannot be used."""
     return UserError(
         f"{dataset.clips[row].path}: {wrong}. Mend or remove it, or leave it out with --on-bad-clip skip; "
-        f"`python -m tla.data --check {dataset.root}` lists every such clip"
+        f"`{console.command('data', f'--check {shlex.quote(str(dataset.root))}')}` lists every such clip"
     )

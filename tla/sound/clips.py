@@ -7,6 +7,7 @@ Official folds are used as they are. Protocols: `paper` trains on all folds but 
 import difflib
 import hashlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from tla import console
 from tla.errors import UserError
 from tla.options import Protocol
 from tla.sound import audio, layouts
@@ -146,7 +148,9 @@ def load(data: str, data_root: Path) -> Dataset:
     listing = layouts.read(path, name)
     if listing.problems:
         first, more = listing.problems[0].text, len(listing.problems) - 1
-        rest = f" (and {more} more; `python -m tla.data --check {path}` lists them)" if more else ""
+        rest = (
+            f" (and {more} more; `{console.command('data', f'--check {shlex.quote(str(path))}')}` lists them)" if more else ""
+        )
         raise UserError(first + rest)
     if name is not None and listing.name != name:
         raise UserError(
@@ -185,7 +189,7 @@ def _missing(name: str, data_root: Path) -> str:
         f"{name} is not in {data_root} (looked for a folder {looked})\n"
         f"to download it:        python -m tla.data {name}{root}\n"
         f"if it lies elsewhere:  --data-root FOLDER, or TLA_DATA in the environment\n"
-        f"what works right now:  python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3"
+        f"what works right now:  {console.command('train', console.FIRST)}"
     )
 
 

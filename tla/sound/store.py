@@ -9,6 +9,7 @@ not as `SHA256SUMS` has it is made again when the store is opened.
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -17,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from tla import console
 from tla.errors import UserError
 from tla.files import held
 from tla.manifest import SUMS
@@ -138,5 +140,5 @@ def _refuse(dataset: Dataset, skipped: dict[int, str], on_bad_clip: str) -> None
         names = ", ".join(dataset.classes[label] for label in dict.fromkeys(lost))
         raise UserError(
             f"{dataset.root}: no clip of {names} can be used ({dataset.clips[first].path}: {skipped[first]}); "
-            f"`python -m tla.data --check {dataset.root}` lists what is wrong with each"
+            f"`{console.command('data', f'--check {shlex.quote(str(dataset.root))}')}` lists what is wrong with each"
         )

@@ -29,11 +29,11 @@ def sweep(
     controls: the same with twice the training too; before it, curves under `others` plans, and curves under plans that start
     from networks trained on the study's `own` sounds.
     """
-    from tla import plots
+    from tla import outputs
     from tla.stages import figure
 
     if place.redraw:
-        plots.redraw(Path(place.figures), (name, f"{name}_controls"), figure.draw)
+        outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems(name, "_steps.csv"), figure.draw)
         return None
     from tla.launch.study import prepare
     from tla.runs.scores import scored
@@ -52,5 +52,6 @@ def sweep(
     if place.dry_run:
         return plan(curves)
     result = measure(finished(curves, material, place), chosen)
-    figure.publish(result, Path(place.figures), f"{name}_controls" if controls else name)
+    variant = "_controls" * controls + f"_{chosen}" * (chosen != scored(study, None))
+    figure.publish(result, outputs.folder(study, place, material.dataset.digest), name + variant)
     return None

@@ -40,23 +40,28 @@ class Kind:
     verdict: str  # on a step that counts
 
 
-KINDS = {  # the name of a figure, which may have "_controls" behind it
+KINDS = {  # how the name of a figure begins
     "fig2b_fusion": Kind("pretrained up to", "fusion", "pretraining {stages} matters"),
     "fig2c_freeze": Kind("frozen up to", "freeze", "freezing {stages} changes the result"),
     "cutoff": Kind("multiply-adds (billions)", "cutoff", "{stages} changes the result"),
 }
 
 
+def kind_of(name: str) -> Kind:
+    """What is drawn under a name."""
+    return next(kind for begin, kind in KINDS.items() if name.startswith(begin))
+
+
 def publish(sweep: Sweep, folder: Path, name: str) -> None:
     """Write a sweep's tables, draw its figures, and print what it found."""
     paths = sweep.write(folder, name) + draw(folder, name)
-    show(sweep, KINDS[name.removesuffix("_controls")])
-    print("\n" + "  ".join(str(path) for path in paths))
+    show(sweep, kind_of(name))
+    console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:
     """Draw a sweep's figures from the tables that lie in a folder."""
-    kind = KINDS[name.removesuffix("_controls")]
+    kind = kind_of(name)
     runs, points, epochs = (tables.read(folder / f"{name}{part}.csv") for part in ("", "_points", "_epochs"))
     main = cut_figure if kind.reference == "cutoff" else points_figure
     paths = plots.save(main(runs, points, kind, points["rule"].iloc[0]), folder / name)
