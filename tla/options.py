@@ -23,6 +23,7 @@ Parts = Literal["all", "conv", "norm"]  # what is taken in those that are
 
 State = Literal["converged", "still falling", "stuck"]  # of a run's training, at its end
 CONVERGED: State = "converged"
+LEAKS = "leaks"  # of a run and a table: what training and held-out clips share
 UNTRAINED = "not trained to the end"  # what stands where a verdict would
 
 
@@ -185,6 +186,9 @@ class Study:
     instructions for it, and mixed on CPUs where the network has grouped convolutions."""
     on_bad_clip: Literal["stop", "skip"] = "stop"
     """A clip that cannot be used: stop and name it, or leave it out and list it."""
+    allow_leaks: bool = False
+    """Go on where a recording, or the same sound, is in training and held-out clips, or has two labels; tables and captions
+    then note it. Without it such a list is refused; the folds of public data sets are used as they are."""
     picture: Picture = field(default_factory=Picture)
     augment: Augment = field(default_factory=Augment)
     transfer: Transfer = field(default_factory=Transfer)

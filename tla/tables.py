@@ -8,7 +8,7 @@ import pandas as pd
 
 from tla import console
 from tla.manifest import write_table
-from tla.options import CONVERGED, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
+from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
@@ -96,15 +96,24 @@ def trained(runs: pd.DataFrame, mark: str = "") -> str:
     return f"{words} ({UNTRAINED}{mark}: {count} of {console.counted(runs['key'].nunique(), 'run')})" if count else words
 
 
+def cautions(runs: pd.DataFrame) -> str:
+    """What a reader of any number has to know first: the sounds are synthetic, or training and held-out clips share some."""
+    return " ".join((["SYNTHETIC SOUNDS."] if runs["data"].iloc[0] == "toy" else []) + shared(runs))
+
+
+def shared(runs: pd.DataFrame) -> list[str]:
+    """What training and held-out clips share, in sentences."""
+    return list(dict.fromkeys(runs[LEAKS].dropna())) if LEAKS in runs else []
+
+
 def warning(runs: pd.DataFrame) -> str | None:
-    """A line on the runs that were not trained to their end, and what to do; None if all were."""
-    count = unfinished(runs)
-    if not count:
-        return None
-    return (
-        f"{UNTRAINED}: {count} of {console.counted(runs['key'].nunique(), 'run')}, so their numbers are about the budget and "
-        "there is no verdict on them; --recipe.until plateau trains them to the end (docs/training.md)"
-    )
+    """Lines on what clips share, and on the runs that were not trained to their end, and what to do; None if there are none."""
+    lines, count = shared(runs), unfinished(runs)
+    if count:
+        which = f"{count} of {console.counted(runs['key'].nunique(), 'run')}"
+        advice = "--recipe.until plateau trains them to the end (docs/training.md)"
+        lines.append(f"{UNTRAINED}: {which}, so their numbers are about the budget and there is no verdict on them; {advice}")
+    return "\n".join(lines) or None
 
 
 def start(weights: str, plan: Transfer) -> str:

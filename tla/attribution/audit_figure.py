@@ -13,6 +13,7 @@ from tla.manifest import write_table
 from tla.options import CONVERGED, STAGES, UNTRAINED
 from tla.runs import tables
 from tla.statistics import between
+from tla.tables import cautions
 
 if TYPE_CHECKING:
     from tla.attribution.audit import Audit
@@ -54,7 +55,7 @@ def about(numbers: pd.DataFrame, maps: pd.DataFrame, runs: pd.DataFrame) -> str:
     clips, error = numbers["clip"].nunique(), 100 * own["error"]
     out = len(own) - clips
     parts = [
-        "SYNTHETIC SOUNDS." if run["data"] == "toy" else "",
+        cautions(runs),
         f"{run['data']}, {run['backbone']}, run {run['key']}, {console.counted(clips, 'clip')} of held-out fold {run['fold']}"
         + (f" ({out} more are the same everywhere)." if out else "."),
         f"The run was {UNTRAINED}." if run["training"] != CONVERGED else "",

@@ -17,6 +17,7 @@ from tla.manifest import write_table
 from tla.options import CONVERGED, UNTRAINED
 from tla.sound.render import SMOOTH_CELLS, STRONGEST, strength
 from tla.sound.spectrograms import WINDOWS_S
+from tla.tables import cautions
 
 SPECTROGRAM, ATTRIBUTION = "magma", "RdBu_r"
 OUTLINE = "#35f2e8"
@@ -144,7 +145,7 @@ def about(table: pd.DataFrame) -> str:
     steps, error = table["steps"], 100 * table["error"].max()
     part = f"fold {first['fold']} held out" if first["fold"] else "no clip held out"  # from the network that comes with tla
     parts = [
-        "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
+        cautions(table),
         f"Integrated Gradients of the logit, from the baseline {first['baseline']}; {first['backbone']}, run {first['run']} "
         f"({first['data']}, {part}{'' if first['training'] == CONVERGED else f'; {UNTRAINED}'}).",
         f"{_range(steps)} steps; the map's sum misses the output difference by {error:.2f} % at most.",

@@ -5,15 +5,17 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from tla.console import Progress
 from tla.errors import UserError
 from tla.launch.board import Board
 from tla.launch.material import Material
-from tla.options import RANDOM, Place
+from tla.options import LEAKS, RANDOM, Place
 from tla.runs.device import cpu_threads
 from tla.runs.folder import RunFolder, whole
 from tla.runs.run import Run
+from tla.sound import leaks
 
 REPORT_EVERY_S = 0.5  # between two reports of a run on how it gets on
 
@@ -108,12 +110,19 @@ class _Reporter(Progress):
 
 def _train(run: Run, folder: RunFolder, material: Material, watch: Progress, threads: int | None, tensorboard: bool) -> None:
     from tla.runs.fit import fit
-    from tla.runs.provenance import provenance
 
     with folder.locked(), cpu_threads(threads):
         if whole(folder.path):  # by the process that we waited for
             return
         folder.reopen()
-        folder.describe(run, list(material.dataset.classes), {**provenance(str(material.device)), **material.given})
+        folder.describe(run, list(material.dataset.classes), _made(material))
         start = material.pretrained if run.weights != RANDOM else None
         fit(run, material.store, start, folder, material.device, watch, tensorboard=tensorboard)
+
+
+def _made(material: Material) -> dict[str, Any]:
+    """How a run is made, and what its training and held-out clips share, if they do."""
+    from tla.runs.provenance import provenance
+
+    shared = leaks.note(material.dataset)
+    return {**provenance(str(material.device)), **material.given, **({LEAKS: shared} if shared else {})}
