@@ -105,7 +105,7 @@ def test_titles_say_class_prediction_probability_and_target() -> None:
     assert "for cat-dog: output 3.2 (baseline -1.5)" in draw.figure(made("a", "b")).axes[1].get_title(loc="left")
     trained = made("a", "b")
     trained.table["part"] = "training"
-    assert "dog, training, heard" in draw.figure(trained).axes[0].get_title(loc="left")
+    assert "dog, training, predicted" in draw.figure(trained).axes[0].get_title(loc="left")
 
 
 def test_the_caption_says_what_the_numbers_stand_on() -> None:
