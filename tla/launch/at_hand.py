@@ -50,6 +50,8 @@ def _is_same(given: Study, resolved: Study) -> bool:
     """Whether options ask for a study that is known by its runs; folds and seeds may be others."""
     if outputs.words(given)[:2] != outputs.words(resolved)[:2] or not resolved.weights.startswith(given.weights):
         return False
+    if given.folds != "all" and resolved.folds != "all" and not set(given.folds) & set(resolved.folds):
+        return False  # of none of these runs, but of the network that comes with tla for instance, which holds no fold out
     pictures = all(mine in (None, getattr(resolved.picture, name)) for name, mine in _fields(given.picture))
     asked = given.protocol == resolved.protocol and given.augment == resolved.augment and given.transfer == resolved.transfer
     return asked and pictures and _trained(given.recipe, resolved) == _trained(resolved.recipe, resolved)
