@@ -47,7 +47,7 @@ PAGE = """# The network that comes with tla
 EfficientNet-Lite0 cut behind block2 ({parameters} parameters), pretrained on ImageNet and trained to its end ({epochs})
 on all {clips} clips of ESC-10 (Piczak, 2015; the part of ESC-50 that is licensed CC BY). Its ten classes:
 {classes}.
-`attribution.csv` names the author of every recording. Made by
+`attribution.csv` names author and licence of every recording (CC0, CC BY; two CC Sampling+). Made by
 
     python scripts/packaged_network.py --config experiments/packaged.yaml --data PATH/ESC-10
 
