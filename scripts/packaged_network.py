@@ -4,7 +4,7 @@
 
 The study's own runs, one per fold, are trained first (or found, where they are finished): their predictions of clips that they
 did not learn from are the packaged network's score. One more network learns from every clip, below the runs in `packaged/`.
-It becomes a finished run of fold 0, of which nothing is held out, beside the credits of the recordings.
+It becomes a finished run of fold 0, to which no clip belongs, beside the credits of the recordings.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from tla import cli, manifest
-from tla.console import progress, say
+from tla.console import counted, progress, say
 from tla.errors import UserError
 from tla.launch.material import Material
 from tla.options import Place, Study
@@ -33,30 +33,31 @@ from tla.runs.folder import (
     Result,
     RunFolder,
     Score,
+    intact,
     load,
 )
+from tla.runs.packaged import FOLDER
 from tla.runs.run import Run
 from tla.runs.scores import accuracy, macro_accuracy
 from tla.sound.clips import Dataset, Split
 
-PACKAGED = Path(__file__).resolve().parent.parent / "tla" / "packaged"
 CREDITS = "meta/attribution.csv"
 PAGE = """# The network that comes with tla
 
-EfficientNet-Lite0 cut behind block2 ({parameters} parameters), pretrained on ImageNet and trained to its end ({epochs} epochs)
-on all 400 clips of ESC-10 (Piczak, 2015; the part of ESC-50 that is licensed CC BY). Its ten classes:
+EfficientNet-Lite0 cut behind block2 ({parameters} parameters), pretrained on ImageNet and trained to its end ({epochs})
+on all {clips} clips of ESC-10 (Piczak, 2015; the part of ESC-50 that is licensed CC BY). Its ten classes:
 {classes}.
 `attribution.csv` names the author of every recording. Made by
 
     python scripts/packaged_network.py --config experiments/packaged.yaml --data PATH/ESC-10
 
-Accuracy of the same recipe on clips that were held out (these predictions are in the folder's `predictions.npz`):
+Accuracy of the same recipe on clips that were held out, by a run for each fold (these predictions are in `predictions.npz`):
 
 | fold | clips | accuracy, % |
 |---|---|---|
 {table}
 
-The packaged network itself learned from all of these clips, so its own accuracy on them would say nothing.
+The packaged network itself learned from all of these clips, so its own accuracy on them is no measure of it.
 """
 
 
@@ -69,8 +70,12 @@ class Whole(Dataset):
         return Split(train=every, validation=every[:0], test=every)
 
 
-def main(study: Study, place: Place) -> None:
-    """This command."""
+def main(study: Study, place: Place, *, to: str = str(FOLDER)) -> None:
+    """This command.
+
+    Args:
+        to: The folder that is made; the one in the package by default.
+    """
     from tla.launch.plan import Plan
     from tla.launch.study import list_runs, prepare, train
 
@@ -82,10 +87,10 @@ def main(study: Study, place: Place) -> None:
     folds = list(train(Plan.of(runs, material, place), place).values())
     run = replace(runs[0], fold=0)
     folder = RunFolder(Path(place.runs) / "packaged" / run.key)
-    if not folder.intact:
+    if not intact(folder.path):
         train_on_all(run, folder, material, place.threads)
     score(folder, folds)
-    package(folder.path, credits, folds)
+    package(folder.path, credits, folds, Path(to))
 
 
 def train_on_all(run: Run, folder: RunFolder, material: Material, threads: int | None) -> None:
@@ -114,28 +119,31 @@ def score(folder: RunFolder, folds: Sequence[FinishedRun]) -> None:
 
 
 def load_unscored(folder: RunFolder) -> Result:
-    """What training on all clips wrote, whatever is said of its predictions."""
+    """What training on all clips wrote, whatever predictions stand beside it."""
     return msgspec.json.decode((folder.path / RESULT).read_bytes(), type=Result)
 
 
-def package(run: Path, credits: Path, folds: Sequence[FinishedRun]) -> None:
+def package(run: Path, credits: Path, folds: Sequence[FinishedRun], package: Path) -> None:
     """Copy the run and the credits into the package, with a page on what they are."""
-    shutil.rmtree(PACKAGED, ignore_errors=True)
-    target = PACKAGED / run.name
+    if package.exists():
+        shutil.rmtree(package)
+    target = package / run.name
     target.mkdir(parents=True)
     for name in (RUN, LOG, PREDICTIONS, STANDARD, WEIGHTS, RESULT, manifest.SUMS):
-        shutil.copyfile(run / name, target / name)
-    shutil.copyfile(credits, PACKAGED / "attribution.csv")
+        if (run / name).is_file():  # not every recipe standardises
+            shutil.copyfile(run / name, target / name)
+    shutil.copyfile(credits, package / "attribution.csv")
     network = load(target)
     rows = [f"| {fold.run.fold} | {fold.result.clips} | {100 * fold.result.scores['last'].accuracy:.1f} |" for fold in folds]
     all_clips = f"| all | {network.result.clips} | {100 * network.result.scores['last'].accuracy:.1f} |"
     text = PAGE.format(
         classes=", ".join(network.classes),
         parameters=f"{network.result.parameters:,}",
-        epochs=network.result.epochs,
+        epochs=counted(network.result.epochs, "epoch"),
+        clips=network.result.clips,
         table="\n".join([*rows, all_clips]),
     )
-    (PACKAGED / "README.md").write_text(text, encoding="utf-8")
+    (package / "README.md").write_text(text, encoding="utf-8")
     say(f"{target}: {100 * network.result.scores['last'].accuracy:.1f} % of {network.result.clips} held-out clips")
 
 

@@ -126,8 +126,10 @@ def test_folds_can_be_written_down_and_used(few_sounds: Path, tmp_path: Path) ->
 def test_nothing_to_do_is_said() -> None:
     with pytest.raises(UserError, match="say what to do"):
         data.main([], Pictures())
-    with pytest.raises(UserError, match="--run KEY"):
-        predict.main(["x.wav"])
+    with pytest.raises(UserError, match="give sound files or folders"):
+        predict.main([])
+    with pytest.raises(UserError, match="--threads is 0"):
+        predict.main(["x.wav"], threads=0)
     with pytest.raises(UserError, match="no folder"):
         listing.main([], runs="absent")
 

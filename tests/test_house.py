@@ -13,13 +13,15 @@ from tla import __main__ as listing
 PACKAGE = Path(tla.__file__).parent
 GROUND = {"cli", "config", "console", "errors", "files", "interrupts", "options", "outputs", "plots"}
 GROUND |= {"reference", "manifest", "statistics", "tables"}
-QUESTIONS = {"similarity", "attribution", "stages", "ensembles"}
-# What a room may import lies on a lower floor, or in the room itself
-FLOORS = ({"sound", "nets"}, {"runs"}, {"launch"}, QUESTIONS, {"paper"}, {"bench"}, {"command"})
-FLOOR = {room: level for level, rooms in enumerate(FLOORS, start=1) for room in rooms}
 CIRCLES: set[frozenset[str]] = set()  # modules that import each other in a circle; nothing is ever added here
 LIGHT = {"tla", "jsonargparse", "docstring_parser", "typeshed_client", "attr", "attrs", "typing_extensions", "yaml"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+ROOMS = {path.relative_to(PACKAGE).parts[0] for path in SOURCES if path.parent != PACKAGE}
+# What a room may import lies on a lower floor, or in the room itself; a room that is not named here is a question
+BELOW: tuple[set[str], ...] = ({"sound", "nets"}, {"runs"}, {"launch"})
+ABOVE: tuple[set[str], ...] = ({"paper"}, {"bench"}, {"command"})
+QUESTIONS = ROOMS - set().union(*BELOW, *ABOVE)
+FLOOR = {room: level for level, rooms in enumerate((*BELOW, QUESTIONS, *ABOVE), start=1) for room in rooms}
 
 
 def room_of(path: Path) -> str:
@@ -68,10 +70,15 @@ def circles(graph: dict[str, set[str]]) -> set[frozenset[str]]:
     }
 
 
-def test_every_folder_is_a_room() -> None:
-    folders = {path.relative_to(PACKAGE).parts[0] for path in SOURCES if path.parent != PACKAGE}
-    assert folders == FLOOR.keys() - {"command"}
+def test_what_is_named_here_is_there() -> None:
+    assert FLOOR.keys() - {"command"} == ROOMS
     assert {path.stem for path in SOURCES if path.parent == PACKAGE} >= GROUND
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_every_room_names_the_question_that_it_answers(room: str) -> None:
+    first, *_ = (ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))) or "").splitlines()
+    assert "?" in first
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -33,8 +33,9 @@ def summary(command: str) -> str:
 def main() -> None:
     """Print each command with the question that it answers."""
     print(f"{__import__('tla').__doc__}\n")
+    width = 1 + max(map(len, COMMANDS))
     for command in COMMANDS:
-        print(f"  python -m tla.{command:<10}{summary(command)}")
+        print(f"  python -m tla.{command:<{width}}{summary(command)}")
     print("\nEach takes --help. Start with `python -m tla.demo`.")
 
 

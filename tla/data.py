@@ -2,7 +2,7 @@
 
     python -m tla.data esc50                        download, verify and unpack into --data-root; goes on where it stopped
     python -m tla.data --check my/sounds            decode every clip, hold the list against the files; a table and a verdict
-    python -m tla.data --folds mine.csv my/sounds   write down the folds that a folder without folds is given
+    python -m tla.data --folds mine.csv my/sounds   write down the folds that a folder or a CSV without folds is given
     python -m tla.data --prepare my/sounds          make the pictures now, on all cores; goes on where it stopped
     python -m tla.data --prepare esc50 --launch ray:auto          the same on the nodes of a Ray cluster
 
@@ -10,7 +10,8 @@ Other commands make the pictures that they lack themselves; for a large set it i
 and --augment options that will be used.
 
 Names: esc50, esc10, urbansound8k, gtzan, gtzan-filtered, toy. Your own: a folder with one sub-folder per class, or a CSV with
-the columns path,label and, if you have them, fold and source (clips of one source never share a training and a test set).
+the columns path,label and, if you have them, fold and source (clips of one source never share a training and a test set: a
+study of a list where they would stops). There may be other columns, and semicolons or tabs in place of the commas.
 """
 
 import sys
@@ -27,6 +28,7 @@ def main(
     *,
     check: str | None = None,
     folds: str | None = None,
+    overwrite: bool = False,
     prepare: str | None = None,
     launch: str = "local",
     workers: int | None = None,
@@ -35,9 +37,11 @@ def main(
     """This command.
 
     Args:
-        names: Data sets to download, or, with --folds, the folder to give folds.
+        names: Data sets to download, or, with --folds, the folder or CSV to give folds.
         check: The name or path of a data set to check; exits with 1 if it cannot be used as it is.
-        folds: Write the clips with labels, folds and sources to this CSV, which can be edited and used as --data.
+        folds: Write the clips with their labels and folds to this CSV, which can be edited and used as --data; of a CSV all
+            columns and the order of the rows are kept.
+        overwrite: Let --folds replace a file, for instance the list itself.
         prepare: The name or path of a data set whose pictures are made.
         launch: Where --prepare makes them: local, ray, ray:auto or ray:ADDRESS (docs/clusters.md).
         workers: Processes of --prepare on this machine; by default one per core.
@@ -45,7 +49,7 @@ def main(
     """
     root = Place(data_root=data_root).data
     if folds:
-        return write_folds(names, Path(folds), root)
+        return write_folds(names, Path(folds), root, overwrite=overwrite)
     if not names and not check and not prepare:
         what = "the name of a data set to download it, --check PATH, or --prepare PATH"
         raise UserError(f"say what to do: {what} (--help tells more)")
@@ -76,13 +80,15 @@ def show_check(data: str, root: Path) -> None:
         sys.exit(1)
 
 
-def write_folds(names: list[str], path: Path, root: Path) -> None:
+def write_folds(names: list[str], path: Path, root: Path, *, overwrite: bool) -> None:
     """Write the folds of one data set as a CSV."""
-    from tla.sound.clips import load, write_folds
+    from tla.sound.clips import find, load
+    from tla.sound.sets.own import write_list
 
     if len(names) != 1:
         raise UserError(f"--folds writes the folds of one data set; {len(names)} were named")
-    write_folds(load(names[0], root), path)
+    data, _ = find(names[0], root)
+    write_list(load(names[0], root).listing, path, data if data.is_file() else None, overwrite=overwrite)
     print(f"{path}: use it with --data {path}")
 
 

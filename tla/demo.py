@@ -29,7 +29,7 @@ STUDY = (
     "--recipe.batch 16 --recipe.lr 1e-3 --recipe.standardise true"
 )
 STEPS = (
-    Step("Do photographs help to hear?", "train", f"{STUDY} --compare random"),
+    Step("Does pretraining on photographs help?", "train", f"{STUDY} --compare random"),
     Step("Which stages need pretraining?", "fusion", f"{STUDY} --upto block2,block3"),
     Step("Which stages must be free to move?", "freeze", f"{STUDY} --upto block2,block3"),
     Step("Which stages are needed at all?", "cutoff", f"{STUDY} --keep block2,block3"),

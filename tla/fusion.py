@@ -16,7 +16,7 @@ from typing import Literal
 
 from tla import cli
 from tla.errors import UserError
-from tla.options import RANDOM, STAGES, Place, Stage, Study, Transfer
+from tla.options import RANDOM, STAGES, Parts, Place, Rest, Stage, Study, Transfer
 
 NAME = "fig2b_fusion"
 
@@ -28,15 +28,15 @@ def main(
     *,
     upto: tuple[Stage, ...] = (),
     controls: bool = False,
-    rest: Literal["random", "meanvar"] | None = None,
-    parts: Literal["all", "conv", "norm"] | None = None,
+    rest: Rest | None = None,
+    parts: Parts | None = None,
     rule: Literal["best", "last", "test"] | None = None,
 ) -> cli.Planned | None:
     """This command.
 
     Args:
         upto: The last pretrained stage, or several as in none,block3; by default the whole sweep.
-        controls: Train and draw the controls too; seven more curves.
+        controls: Train and draw the controls too, a curve each.
         rest: Short for --transfer.rest.
         parts: Short for --transfer.parts.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).

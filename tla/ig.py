@@ -1,6 +1,7 @@
 """Where does the network look? The spectrogram of any sound and what in it led to the network's decision (Fig. 3).
 
     python -m tla.ig --clip dog.wav                          why does it predict what it predicts?
+    python -m tla.ig --clip dog.wav --run packaged           with the network that comes with tla
     python -m tla.ig --clip dog.wav --target dog-cat         what speaks for dog rather than for cat?
     python -m tla.ig --clip dog.wav --run 3f9a --listen      what it attended to, as sound
     python -m tla.ig --data esc50 --classes dog,rain         the paper's figure: held-out clips predicted rightly
@@ -9,7 +10,8 @@
 Integrated Gradients (Sundararajan et al., 2017) share out the target's logit, less what it is at the baseline, among the cells
 of the picture. Steps are added until the shares add up to that difference within --tolerance. Files may have any format, rate
 and length; long ones are cut into windows. Where --run names no run, the most accurate finished run of the data, backbone and
-folds is looked into; if there is none, one is trained, with the options of `python -m tla.train`.
+folds is looked into; if there is none, one is trained, with the options of `python -m tla.train`. A --clip without any of these
+options is explained with the best run of the newest study or, if no run is finished, with the network that comes with tla.
 """
 
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 CLASSES = 5  # in the paper's figure, where none are named
 RESERVED = {"audit", "class", "clip", "listen", "windows"}  # words in the names of other files
 NAME, AUDIT, SILENCE = "fig3_ig", "fig3_ig_audit", "silence"
+_NEEDS = "takes the training pictures of the run (silence and zero need none)"
 
 
 @cli.takes_study_at_hand
@@ -53,11 +56,11 @@ def main(
 
     Args:
         clip: A sound file, or several as in a.wav,b.wav; without it, held-out clips of several classes.
-        run: The run to look into, by the beginning of its key; by default the best of the data, backbone and folds.
+        run: The run to look into, by the beginning of its key, or packaged; by default the best of data, backbone and folds.
         classes: Without --clip, the classes of which a clip is shown; by default the first five.
         target: The class whose logit is explained, or a contrast of two, as in dog-cat; by default what the network predicts.
         baseline: Where the way to the clip begins: silence, mean (the mean training picture), zero, or clips:K, for the mean
-            over ways from K training clips (expected gradients).
+            over ways from K training clips (expected gradients). mean and clips:K need the run's data set, the others do not.
         tolerance: Largest completeness error, as a share of the output difference.
         memory: Gigabytes that the gradients may take.
         listen: Also write each clip, what was attended to, and the rest as sound files, and the predictions for them.
@@ -76,19 +79,21 @@ def main(
     from tla.attribution import measure as explained
     from tla.launch import find_run
     from tla.launch.plan import Plan
-    from tla.runs import command, infer
+    from tla.runs import command, infer, packaged
     from tla.runs.device import choose_device
 
     integrated_gradients.clips_of(baseline)  # a wrong one is refused before anything is trained
     device = choose_device(place.device)
-    folder = find_run.finished(study, place, run)
+    folder = _finished(study, place, run, paths)
     known = folder.classes if folder else find_run.usable(study, place).classes
     wanted = integrated_gradients.target(target, known) if target else None  # and so is a wrong name
     if place.dry_run:
         return Plan() if folder else find_run.plan(study, place)
     folder = folder or find_run.trained(study, place)
-    figures = outputs.folder(command.study([folder]) if run else study, place, folder.run.data_digest)
-    variant = f"_{folder.key}" * bool(run)
+    shipped = packaged.NAME if packaged.is_packaged(folder) else None
+    looked_into = command.study([folder]) if run or shipped else study
+    figures = outputs.folder(looked_into, place, folder.run.data_digest, called=shipped)
+    variant = f"_{folder.key}" if run and not shipped else ""
     if audit:
         name = f"{AUDIT}_{clips}_clips{variant}" if clips else AUDIT + variant
         _audit(find_run.origin(folder, study, place), figures, name, clips, tolerance, memory, device)
@@ -203,6 +208,22 @@ def _readable(names: Sequence[str]) -> list[Path]:
     return paths
 
 
+def _finished(study: Study, place: Place, run: str | None, paths: Sequence[Path]) -> "FinishedRun | None":
+    """The run that is named or fits the options; for files, where there is none yet, the packaged one. None: train one."""
+    from tla.launch import find_run
+    from tla.runs import packaged
+
+    if run is None and paths and study == Study() and find_run.newest_study(Path(place.runs)) is None:
+        return find_run.newest_or_packaged(Path(place.runs))
+    found = find_run.finished(study, place, run)
+    if found and not paths and packaged.is_packaged(found):
+        raise UserError(
+            f"the network that comes with tla learned from every clip of {found.run.data}, so none is held out to be shown or "
+            "audited: give --clip FILE, or the --run of another network"
+        )
+    return found
+
+
 def _named(paths: Sequence[Path], folder: "FinishedRun", study: Study, place: Place) -> "list[File]":
     """The files that the user named, with what is known of them where the run's data set is at hand."""
     from tla.attribution.measure import File
@@ -230,13 +251,19 @@ def _starts(baseline: str, folder: "FinishedRun", study: Study, place: Place) ->
     """The pictures from which the way to a clip begins."""
     from tla.attribution.integrated_gradients import baselines, clips_of
     from tla.launch import find_run
+    from tla.runs import packaged
     from tla.sound.spectrograms import resolved
 
     run = folder.run
     shape = (3, run.picture.mels, resolved(run.picture)[2])
     if clips_of(baseline) == 0:
         return baselines(baseline, shape)
-    store = find_run.origin(folder, study, place).pictures()
+    if packaged.is_packaged(folder):
+        raise UserError(f"--baseline {baseline} {_NEEDS}, and those of the network that comes with tla are not at hand")
+    try:
+        store = find_run.origin(folder, study, place).pictures()
+    except UserError as error:
+        raise UserError(f"--baseline {baseline} {_NEEDS}: {error}") from None
     return baselines(baseline, shape, pictures=store.clean, rows=store.dataset.split(run.fold, run.protocol).train)
 
 

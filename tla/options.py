@@ -18,8 +18,12 @@ RANDOM = "random"  # `weights` of a network that starts from none
 Protocol = Literal["paper", "nested"]
 Arithmetic = Literal["fp32", "bf16", "mixed"]
 
+Rest = Literal["random", "meanvar"]  # what stages that are not pretrained start from
+Parts = Literal["all", "conv", "norm"]  # what is taken in those that are
+
 State = Literal["converged", "still falling", "stuck"]  # of a run's training, at its end
 CONVERGED: State = "converged"
+LEAKS = "leaks"  # of a run and a table: what training and held-out clips share
 UNTRAINED = "not trained to the end"  # what stands where a verdict would
 
 
@@ -74,9 +78,9 @@ class Transfer:
     """The last stage that exists; the network is cut behind it and gets a fresh norm and head."""
     frozen_norm: Literal["inference", "live"] = "inference"
     """Batch norm in frozen stages: its stored statistics, unmoved, or those of each batch (the stored ones then move)."""
-    rest: Literal["random", "meanvar"] = "random"
+    rest: Rest = "random"
     """Stages that are not pretrained: fresh, or normal with each pretrained tensor's own mean and variance."""
-    parts: Literal["all", "conv", "norm"] = "all"
+    parts: Parts = "all"
     """What is taken in the pretrained stages: everything, all but batch norm, or batch norm only."""
 
 
@@ -182,6 +186,9 @@ class Study:
     instructions for it, and mixed on CPUs where the network has grouped convolutions."""
     on_bad_clip: Literal["stop", "skip"] = "stop"
     """A clip that cannot be used: stop and name it, or leave it out and list it."""
+    allow_leaks: bool = False
+    """Go on where a recording, or the same sound, is in training and held-out clips, or has two labels; tables and captions
+    then note it. Without it such a list is refused; the folds of public data sets are used as they are."""
     picture: Picture = field(default_factory=Picture)
     augment: Augment = field(default_factory=Augment)
     transfer: Transfer = field(default_factory=Transfer)

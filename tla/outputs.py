@@ -106,15 +106,19 @@ def number(value: object) -> str:
 # Folders
 
 
-def folder(study: Study, place: Place, digest: str | None = None) -> Path:
-    """A study's folder below --figures; made, if there is none. `digest`: of the clips, where they are known."""
+def folder(study: Study, place: Place, digest: str | None = None, called: str | None = None) -> Path:
+    """A study's folder below --figures; made, if there is none.
+
+    digest: of the clips, where they are known.
+    called: its name, if that is not made of the options.
+    """
     options = _plain_options(study)
 
     def same(kept: Mapping[str, Any]) -> bool:
         known = digest and kept.get(DIGEST)
         return _fits(kept, study) and (known == digest if known else kept.get("data") == study.data)
 
-    return _claim(Path(place.figures), name(study), STUDY, {**options, DIGEST: digest}, same)
+    return _claim(Path(place.figures), called or name(study), STUDY, {**options, DIGEST: digest}, same)
 
 
 def report_folder(place: Place, asked: Mapping[str, Any]) -> Path:

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from tla.console import counted
 from tla.errors import UserError
 from tla.manifest import vouching
-from tla.tables import trained
+from tla.tables import cautions, trained
 
 COLUMN_IN = 3.5  # a column of a two-column paper, in inches
 PAGE_IN = 7.2
@@ -119,8 +119,7 @@ def basis(runs: pd.DataFrame) -> str:
     first, folds, seeds = runs.iloc[0], sorted(runs["fold"].unique()), runs["seed"].nunique()
     held_out = f"held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, {counted(seeds, 'seed')}"
     recipe = f"{trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}"
-    synthetic = "SYNTHETIC SOUNDS. " if first["data"] == "toy" else ""
-    return f"{synthetic}{first['data']}, {first['backbone']}, {held_out}, {recipe}."
+    return f"{cautions(runs)} {first['data']}, {first['backbone']}, {held_out}, {recipe}.".lstrip()
 
 
 def _finish(path: Path, name: str) -> None:

@@ -13,9 +13,9 @@ accuracy.
 - `mean`: of anything else, with Student's t.
 - `jackknife`, `reach`: of a number that is no mean, from what it is without each of some groups of recordings.
 
-No interval of a share or a difference has width 0: where clips agree, it holds what their number cannot exclude. The design
-effect is drawn to that of a correlation of `PRIOR` within a recording, since few recordings, or few clips that differ, do not
-determine it. Where nothing is right there is no interval and no p-value (NaN, an empty cell): with recordings that count for
+No interval of a share or a difference has width 0: where all clips agree, it holds the values that so many clips cannot
+exclude. The design effect is drawn to that of a correlation of `PRIOR` within a recording, since few recordings, or few clips
+that differ, do not determine it. There is no interval and no p-value (NaN, an empty cell) where the recordings count for
 fewer than `FEWEST` of one size. What an interval covers in simulation is in docs/statistics.md.
 """
 
@@ -102,7 +102,7 @@ def share(folds: Sequence[Fold]) -> Estimate:
 def difference(first: Sequence[Fold], second: Sequence[Fold], others: Sequence[Sequence[Fold]] = ()) -> Estimate:
     """The mean of values in [0, 1], less that of other runs on the same clips, fold by fold; its p-value is that of none.
 
-    How far runs differ is taken to be the same in both arms, and in the others (of a sweep, say), and is learned from all.
+    How far runs differ is taken to be the same in both arms, and in the others (as in a sweep), and is estimated from all.
     """
     return _gain(_Clips(less(first, second)), _between_runs([first, second], others))
 

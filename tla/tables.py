@@ -8,12 +8,10 @@ import pandas as pd
 
 from tla import console
 from tla.manifest import write_table
-from tla.options import CONVERGED, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
+from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
-SAME = 1e-9  # of percent: up to this two numbers are one
-MACRO = "macro accuracy, the mean of the classes' own accuracies"
 BARE = ("data", "backbone", "start")  # options whose value needs no name in front of it
 LEAST = ("s/epoch", "loss", "macro accuracy %", "epochs")  # columns that make room in a narrow terminal, in this order
 OPTIONS = {  # options that are shown where runs differ in them or all have another value than this, the usual one
@@ -21,6 +19,7 @@ OPTIONS = {  # options that are shown where runs differ in them or all have anot
     "weight_decay": Recipe().weight_decay,
     "drop_factor": Recipe().drop_factor,
     "standardise": Recipe().standardise,
+    "class_weights": Recipe().class_weights,
     "head_lr": None,  # None: where runs on the same data differ in them
     "drops": None,
     "cap": None,
@@ -30,6 +29,8 @@ OPTIONS = {  # options that are shown where runs differ in them or all have anot
     "precision": None,
 }
 ABOUT = ("data", "backbone", "start", "protocol", "fold", "seed", "length", "lr", "optimizer", *OPTIONS, "training")
+SAME = 1e-9  # of percent: up to this two numbers are one
+MACRO = "macro accuracy, the mean of the classes' own accuracies"
 
 
 def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
@@ -95,15 +96,24 @@ def trained(runs: pd.DataFrame, mark: str = "") -> str:
     return f"{words} ({UNTRAINED}{mark}: {count} of {console.counted(runs['key'].nunique(), 'run')})" if count else words
 
 
+def cautions(runs: pd.DataFrame) -> str:
+    """What a reader of any number has to know first: the sounds are synthetic, or training and held-out clips share some."""
+    return " ".join((["SYNTHETIC SOUNDS."] if runs["data"].iloc[0] == "toy" else []) + shared(runs))
+
+
+def shared(runs: pd.DataFrame) -> list[str]:
+    """What training and held-out clips share, in sentences."""
+    return list(dict.fromkeys(runs[LEAKS].dropna())) if LEAKS in runs else []
+
+
 def warning(runs: pd.DataFrame) -> str | None:
-    """A line on the runs that were not trained to their end, and what to do; None if all were."""
-    count = unfinished(runs)
-    if not count:
-        return None
-    return (
-        f"{UNTRAINED}: {count} of {console.counted(runs['key'].nunique(), 'run')}, so their numbers are about the budget and "
-        "there is no verdict on them; --recipe.until plateau trains them to the end (docs/training.md)"
-    )
+    """Lines on what clips share, and on the runs that were not trained to their end, and what to do; None if there are none."""
+    lines, count = shared(runs), unfinished(runs)
+    if count:
+        which = f"{count} of {console.counted(runs['key'].nunique(), 'run')}"
+        advice = "--recipe.until plateau trains them to the end (docs/training.md)"
+        lines.append(f"{UNTRAINED}: {which}, so their numbers are about the budget and there is no verdict on them; {advice}")
+    return "\n".join(lines) or None
 
 
 def start(weights: str, plan: Transfer) -> str:
@@ -154,7 +164,8 @@ def _run_cells(runs: pd.DataFrame) -> dict[str, list[str]]:
             cells[name] = values
     cells |= {f"{rule} %": [_percent(row[rule]) for row in rows] for rule in rules}
     if not all(same_macro(runs, rule, f"{rule}_macro") for rule in rules):
-        cells["macro accuracy %"] = [_percent(row[[r for r in rules if not math.isnan(row[r])][-1] + "_macro"]) for row in rows]
+        macros = [[rule for rule in rules if not math.isnan(row[rule])][-1] + "_macro" for row in rows]
+        cells["macro accuracy %"] = [_percent(row[macro]) for row, macro in zip(rows, macros, strict=True)]
     cells |= {"epochs": [str(row["epochs"]) for row in rows], "training": [row["training"] for row in rows]}
     cells["loss"] = [f"{row['training_loss']:.2g}" for row in rows]
     cells["s/epoch"] = [f"{row['seconds_per_epoch']:.1f}" for row in rows]

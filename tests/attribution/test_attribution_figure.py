@@ -98,14 +98,14 @@ def test_one_scale_per_row_and_attributions_centred_at_zero() -> None:
 
 def test_titles_say_class_prediction_probability_and_target() -> None:
     title = draw.figure(made("a", "b")).axes[0].get_title(loc="left")
-    assert title == "dog, heard as cat (87.5 %)"
+    assert title == "dog, predicted cat (87.5 %)"
     unknown = made("recording of mine", "b")
     unknown.table["true"] = ""
-    assert draw.figure(unknown).axes[0].get_title(loc="left") == "recording of mine: heard as cat (87.5 %)"
-    assert "for cat-dog: F = 3.2 (-1.5)" in draw.figure(made("a", "b")).axes[1].get_title(loc="left")
+    assert draw.figure(unknown).axes[0].get_title(loc="left") == "recording of mine: predicted cat (87.5 %)"
+    assert "for cat-dog: output 3.2 (baseline -1.5)" in draw.figure(made("a", "b")).axes[1].get_title(loc="left")
     trained = made("a", "b")
     trained.table["part"] = "training"
-    assert "dog, training, heard" in draw.figure(trained).axes[0].get_title(loc="left")
+    assert "dog, training, predicted" in draw.figure(trained).axes[0].get_title(loc="left")
 
 
 def test_the_caption_says_what_the_numbers_stand_on() -> None:
@@ -166,7 +166,7 @@ def test_it_is_drawn_again_from_its_files_without_torch(tmp_path: Path, capsys: 
 
 
 def test_what_is_heard_in_the_parts_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said = {"clip": ["dog", "dog"], "heard": ["dog", "cat"], "rest": ["cat", "cat"]}
+    said = {"clip": ["dog", "dog"], "attended": ["dog", "cat"], "rest": ["cat", "cat"]}
     rows = [
         {"clip": f"c{i}", "part": part, "file": f"c{i}_{part}.wav", "predicted": heard[i], "target": "dog"}
         for i in range(2)

@@ -13,9 +13,10 @@ from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study
 from tla.runs.folder import FinishedRun
-from tla.runs.infer import load, of_samples, sound
+from tla.runs.infer import load
 from tla.sound import render
 from tla.sound.clips import Dataset
+from tla.sound.windowed import of_samples, sound
 
 
 def test_clips_are_of_many_classes_and_some_are_wrong(written, run, tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_the_probabilities_are_those_of_the_sounds_on_the_page(trained: tuple[Fi
     for clip in room.clips:
         row = predicted.names.tolist().index(clip.name)
         assert clip.label == folder.classes[predicted.labels[row]]
-        assert clip.said == folder.classes[int(predicted.logits["last"][row].argmax())]
+        assert clip.predicted == folder.classes[int(predicted.logits["last"][row].argmax())]
         assert clip.picture.shape == (3, 32, 40)
         assert clip.strength.max() == 255
         assert 0 <= clip.error <= make_page_clips.TOLERANCE
@@ -69,7 +70,7 @@ def test_the_probabilities_are_those_of_the_sounds_on_the_page(trained: tuple[Fi
         assert clip.answers.shape == (len(SHARES), 2)
         heard = sound(dataset.root / clip.name, room.picture).samples
         np.testing.assert_allclose(clip.samples / 32767, heard, atol=1 / 32767)
-        which = folder.classes.index(clip.said)
+        which = folder.classes.index(clip.predicted)
         assert clip.answers[-1, 0] == pytest.approx(clip.probability, abs=1e-3)  # all of it is the clip
         at = SHARES.index(0.5)
         parts = render.split(heard, masks(clip.strength)[at], room.picture, clip.span)

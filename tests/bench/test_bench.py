@@ -16,6 +16,7 @@ from tla.options import Augment, Place, Study
         ("train", ["bare forward and backward", "obvious way", "whole epoch"]),
         ("freeze", ["frozen up to stem", "frozen up to block4", "behind its outputs"]),
         ("cut", ["cut behind stem", "cut behind block4", "whole network"]),
+        ("predict", ["a file after the other", "bare network and pictures"]),
         ("similarity", ["densenet_tiny, fp32", "8 layers", "peak memory above the networks", "obvious way"]),
         ("ig", ["captum as it comes", "ours, single precision", "from captum's, rank correlation"]),
         ("ensemble", ["from saved logits", "networks run again"]),

@@ -30,7 +30,7 @@ from tla.options import Augment, Place, Recipe, Study, Transfer
 from tla.paper import page_contents, report
 from tla.runs import infer
 from tla.runs.folder import FinishedRun
-from tla.sound import store, workers
+from tla.sound import store, windowed, workers
 from tla.stages import figure as stages
 from tla.stages.measure import measure
 
@@ -129,7 +129,7 @@ class Life:
 
     def attribute(self, number: int) -> None:
         listener = infer.load(self.folder, torch.device("cpu"))
-        pictures = infer.pictures(self.clip, listener.run.picture)
+        pictures = windowed.pictures(self.clip, listener.run.picture)
         starts = baselines("silence", pictures.shape[1:])
         made = Explainer(listener).attribute(pictures[0], Target(0), starts, steps=4)
         assert np.isfinite(made.map).all()

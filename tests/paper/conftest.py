@@ -25,7 +25,7 @@ HOSTILE = (
 OPTIONS = Picture(mels=32, frames=40, rate=22050, seconds=2.0)
 
 
-def heard(path: Path, label: str, said: str, *, silent: bool = False) -> Clip:
+def clip_of(path: Path, label: str, predicted: str, *, silent: bool = False) -> Clip:
     """A clip whose attribution is drawn at random where it is loud."""
     samples, _ = audio.read(path, OPTIONS.rate)
     made = picture(samples, OPTIONS)
@@ -35,7 +35,7 @@ def heard(path: Path, label: str, said: str, *, silent: bool = False) -> Clip:
     return Clip(
         name=f"{label}/{path.name}",
         label=label,
-        said=said,
+        predicted=predicted,
         probability=0.9,
         credit=f"by {label}",
         samples=None if silent else whole,
@@ -60,10 +60,10 @@ def room(few_sounds: Path) -> Room:
     """Four clips: one heard right, one not, one with hostile names, one that may not be passed on."""
     first, second, third, fourth = sorted(few_sounds.rglob("*.wav"))[:40:10]
     clips = (
-        heard(first, "bell", "bell"),
-        heard(second, "drum", "bell"),
-        heard(third, HOSTILE[0], HOSTILE[1]),
-        heard(fourth, "secret", "secret", silent=True),
+        clip_of(first, "bell", "bell"),
+        clip_of(second, "drum", "bell"),
+        clip_of(third, HOSTILE[0], HOSTILE[1]),
+        clip_of(fourth, "secret", "secret", silent=True),
     )
     return Room(run="0123456789ab", data=HOSTILE[2], backbone="densenet_tiny", fold=1, picture=OPTIONS, clips=clips)
 

@@ -58,7 +58,7 @@ def test_what_differs_is_in_columns_and_what_all_runs_share_stands_once_above(
     monkeypatch.setattr(console, "page_width", lambda: 70)
     out, err = printed(capsys, "--runs", str(tmp_path))
     assert max(map(len, out.splitlines()[2:])) <= 70
-    assert "left out, for want of room: s/epoch, loss, macro %" in err
+    assert "left out, for want of room: s/epoch, loss, epochs" in err
 
 
 def test_two_data_sets_differ_in_their_pictures_as_a_matter_of_course(

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from tla import svcca
 from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
@@ -19,7 +21,7 @@ from tla.similarity.maps import layer_map
 from tla.similarity.measure import MEASURES, Asked, measure
 from tla.similarity.methods import Similarity
 from tla.similarity.pairs import Network, Pair, controlled
-from tla.similarity.tables import PRETRAINED, SEEDS, Change
+from tla.similarity.tables import PRETRAINED, SCALES, SEEDS, Change
 from tla.sound.store import Store
 
 CPU = torch.device("cpu")
@@ -44,6 +46,11 @@ def everything(world: World) -> Change:
     """All measures at all stages."""
     pairs, store = world
     return measure(pairs, store, Asked(MEASURES, forced="allow", resolve=True), CPU)
+
+
+def test_a_measure_has_a_function_a_scale_and_a_word_on_the_command_line() -> None:
+    assert SCALES.keys() == set(MEASURES)
+    assert {*MEASURES, "all"} == set(get_args(get_type_hints(svcca.main)["measure"]))
 
 
 def of(change: Change, curve: str, name: str) -> pd.DataFrame:

@@ -61,3 +61,16 @@ def test_stereo_becomes_its_mean_at_the_asked_rate(tmp_path: Path) -> None:
     assert (rate, len(samples)) == (22050, 22050)
     assert np.abs(samples[2000:-2000]).max() == pytest.approx(0.25, abs=0.01)
     assert np.abs(np.fft.rfft(samples)).argmax() == 440
+
+
+@pytest.mark.parametrize("name", ["voice.m4a", "voice.M4A", "film.mp4"])
+def test_a_format_without_a_decoder_comes_with_the_command_that_converts_it(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(b"\x00\x00\x00\x20ftypM4A " + bytes(1000))
+    suffix = file.suffix.lower()
+    assert suffix == ".mp4" or audio.files(tmp_path) == [file], "a sound is named, and not passed over"
+    with pytest.raises(BadClip, match=rf"cannot be decoded \(.*\); convert it first: ffmpeg -i NAME\{suffix} NAME\.wav"):
+        audio.read(file)
+    (tmp_path / "text.wav").write_bytes(b"hello")
+    with pytest.raises(BadClip, match=r"cannot be decoded \(.*\)$"):
+        audio.read(tmp_path / "text.wav")

@@ -145,6 +145,28 @@ def test_examples_are_few_and_errors_first(root: Path) -> None:
     assert report.verdict.startswith("esc10: not usable as it is: 20 empty and ")
 
 
+def test_classes_that_differ_in_size_are_noted(root: Path, tmp_path: Path) -> None:
+    rows = [("path", "label"), *((f"audio/{path.name}", path.stem.split("-")[-1]) for path in (root / "audio").iterdir())]
+    table = root / "list.csv"
+    for labels, note in ((("0", "1"), ()), (("0", "1", "10"), ("0 has 10 clips, 1 5: always naming 0 would be 67% accurate",))):
+        chosen = [(path, "0" if label == "10" else label) for path, label in rows if label in ("label", *labels)]
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows(chosen)
+        findings = {finding.what: finding for finding in check(table).findings}
+        assert ("classes far from equal in size" in findings) == bool(note)
+        for text in note:
+            (example,) = findings["classes far from equal in size"].examples
+            assert example == f"{text}; see macro accuracy, and --recipe.class-weights balanced"
+            assert check(table).ok
+
+
+def test_several_labels_are_an_error(root: Path) -> None:
+    table = root / "list.csv"
+    table.write_text("path,label\naudio/1-1-A-0.wav,dog|cat\naudio/2-2-A-0.wav,dog\naudio/2-2-A-0.wav,cat\n")
+    finding = found(check(table), "several labels")
+    assert (finding.error, finding.count) == (True, 2)
+
+
 def test_a_loaded_set(root: Path, tmp_path: Path) -> None:
     data = load(str(root), tmp_path)
     assert check(data).ok

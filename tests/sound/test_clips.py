@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tla.errors import UserError
-from tla.sound import clips, digests, folds
-from tla.sound.clips import load, write_folds
+from tla.sound import clips, digests, folds, layouts
+from tla.sound.clips import load
 from tla.sound.sets import gtzan
 from tla.sound.sets.esc50 import TARGETS_OF_ESC10
+from tla.sound.sets.own import write_list
 
 
 def write_sound(path: Path, seed: int = 0, seconds: float = 0.2, rate: int = 8000) -> Path:
@@ -167,7 +168,7 @@ def test_unchanged_clips_are_not_read_again(folder: Path, tmp_path: Path, monkey
 def test_folds_written_down_load_back_to_the_same_set(folder: Path, tmp_path: Path) -> None:
     data = load(str(folder), tmp_path)
     for place in (folder / "folds.csv", tmp_path / "elsewhere.csv"):
-        write_folds(data, place)
+        write_list(data.listing, place)
         again = load(str(place), tmp_path)
         assert again.digest == data.digest
         assert again.clips == data.clips
@@ -177,7 +178,7 @@ def test_folds_written_down_load_back_to_the_same_set(folder: Path, tmp_path: Pa
 def test_folds_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in-the-way").write_text("a file")
     with pytest.raises(UserError, match=r"folds\.csv: the folds cannot be written there"):
-        write_folds(load(str(folder), tmp_path), tmp_path / "in-the-way" / "folds.csv")
+        write_list(load(str(folder), tmp_path).listing, tmp_path / "in-the-way" / "folds.csv")
 
 
 CLIPS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), min_size=20, max_size=80)
@@ -312,7 +313,17 @@ def test_labels_that_are_numbers_are_in_order_of_value(tmp_path: Path) -> None:
 
 BAD_TABLES: dict[str, tuple[str | bytes, str]] = {
     "columns": ("file,label\na,b\n", r"lacks the column path; it has file,label, and needs path,label\[,fold\]\[,source\]"),
-    "separator": ("path;label\na;b\n", "lacks the columns path, label; it has path;label"),
+    "separator": ("path:label\na:b\n", "line 1: lacks the columns path, label; it has path:label.*commas, semicolons or tabs"),
+    "no header": ("pets/cat/0.wav;cat\n", "line 1: lacks the columns path, label; it has pets/cat/0.wav;cat, and needs path,"),
+    "labels in a cell": (
+        "path,label\npets/cat/0.wav,cat;dog\npets/cat/1.wav,dog\npets/dog/0.wav,cat\n",
+        r"list\.csv line 2: 'cat;dog' is more than one label: here a clip has one label",
+    ),
+    "labels in rows": (
+        "path,label\npets/cat/0.wav,cat\npets/cat/0.wav,dog\n",
+        r"line 3: .*0\.wav is listed already in line 2 as cat: here a clip has one label",
+    ),
+    "ragged semicolons": ("path;label\npets/cat/0.wav;cat;dog\n", "line 2: has 3 cells, the header 2"),
     "empty": ("", "it has no header"),
     "no rows": ("path,label\n\n", "lists no clips"),
     "missing file": ("path,label\npets/cat/0.wav,cat\nno.wav,dog\n", r"list\.csv line 3: there is no file .*no\.wav"),
@@ -334,6 +345,63 @@ BAD_TABLES: dict[str, tuple[str | bytes, str]] = {
 }
 
 
+AS_PEOPLE_HAVE_THEM: dict[str, Callable[[str], str]] = {
+    "as it should be": lambda text: text,
+    "semicolons": lambda text: text.replace(",", ";"),
+    "tabs": lambda text: text.replace(",", "\t"),
+    "a byte order mark": lambda text: "\ufeff" + text,
+    "capitals and blanks": lambda text: text.replace("path,label,fold", " Path , LABEL,Fold "),
+    "backslashes": lambda text: text.replace("/", "\\"),
+    "backslashes and a dot": lambda text: text.replace("pets/", ".\\pets\\"),
+    "empty lines": lambda text: "\n" + text + "\n\n , , \n,,\n",
+    "Windows": lambda text: text.replace("\n", "\r\n"),
+    "quotes": lambda text: text.replace("pets/cat/1.wav", '"pets/cat/1.wav"').replace(",cat,", ', "cat" ,'),
+    "quotes, semicolons, a mark": lambda text: "\ufeff" + text.replace("path", '"path"').replace(",", ";"),
+    "other columns": lambda text: text.replace("\n", ',"a, b"\n').replace('"a, b"', "remarks", 1),
+    "an empty column": lambda text: text.replace("\n", ",\n"),
+}
+
+
+@pytest.mark.parametrize("case", AS_PEOPLE_HAVE_THEM)
+def test_lists_as_people_have_them(folder: Path, tmp_path: Path, case: str) -> None:
+    rows = [f"pets/{label}/{i}.wav,{label},{i % 3}" for label in ("cat", "dog") for i in range(6)]
+    text = "\n".join(["path,label,fold", *rows, ""])
+    (tmp_path / "list.csv").write_bytes(AS_PEOPLE_HAVE_THEM[case](text).encode())
+    data = load(str(tmp_path / "list.csv"), tmp_path)
+    assert [(clip.name, clip.label, clip.fold) for clip in data.clips] == [
+        (f"{label}/{i}.wav", number, i % 3) for number, label in enumerate(("cat", "dog")) for i in range(6)
+    ]
+
+
+def test_labels_with_punctuation_are_labels(folder: Path, tmp_path: Path) -> None:
+    rows = [(f"pets/{label}/{i}.wav", f"Animal, {label}; {label[0]}") for label in ("cat", "dog") for i in range(6)]
+    data = load(str(write_table(tmp_path / "list.csv", [("path", "label"), *rows])), tmp_path)
+    assert data.classes == ("Animal, cat; c", "Animal, dog; d")
+
+
+def test_folds_are_added_to_a_list_as_it_is(folder: Path, tmp_path: Path) -> None:
+    rows = [f"pets\\{label}\\{i}.wav;{i} m;{label}" for i in range(6) for label in ("dog", "cat")]
+    given = tmp_path / "list.csv"
+    given.write_text("\n".join(["Path;Distance;Label", *rows, ""]))
+    data = load(str(given), tmp_path)
+    folds = {clip.name: clip.fold for clip in data.clips}
+    with pytest.raises(UserError, match=r"list\.csv is there already: --overwrite replaces it"):
+        write_list(data.listing, given, given)
+    (tmp_path / "deep").mkdir()
+    for place in (tmp_path / "deep" / "other.csv", given):
+        write_list(data.listing, place, given, overwrite=True)
+        head, *lines = place.read_text().splitlines()
+        assert head == "Path;Distance;Label;fold"
+        assert [line.split(";")[1:3] for line in lines] == [row.split(";")[1:] for row in rows]
+        assert [line.split(";")[3] for line in lines] == [
+            str(folds[f"{row[-3:]}/{row[0]}.wav"]) for row in (line.split(";")[1][0] + line.split(";")[2] for line in lines)
+        ]
+        again = load(str(place), tmp_path)
+        assert (again.clips, again.folds_are) == (data.clips, "given")
+    assert given.read_text().splitlines()[1].startswith("pets\\dog\\0.wav;0 m;dog;")
+    write_list(load(str(given), tmp_path).listing, given, given)  # nothing changes: it may stay
+
+
 @pytest.mark.parametrize("case", BAD_TABLES)
 def test_bad_tables(folder: Path, tmp_path: Path, case: str) -> None:
     content, message = BAD_TABLES[case]
@@ -347,6 +415,12 @@ def only_text(root: Path) -> None:
     (root / "dog" / "a.txt").write_text("woof")
 
 
+def no_decoder(root: Path) -> None:
+    for label, i in itertools.product("ab", range(2)):
+        (root / label).mkdir(exist_ok=True)
+        (root / label / f"{i}.m4a").write_bytes(b"no sound")
+
+
 BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda root: None, "has nothing in it; a data set needs one sub-folder of sound files per class"),
     "no sub-folders": (lambda root: write_sound(root / "a.wav"), "has sound files but no sub-folders"),
@@ -358,7 +432,11 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
         "class 'b' has one clip",
     ),
     "parts": (lambda root: [write_sound(root / part / "a" / "0.wav") for part in ("train", "test")], "are parts of a split"),
-    "undecodable": (lambda root: write_gtzan(root, ["a.0", "a.1", "b.0", "b.1"]), "none of the 4 sound files .* can be opened"),
+    "undecodable": (
+        lambda root: write_gtzan(root, ["a.0", "a.1", "b.0", "b.1"]),
+        r"none of the 4 sound files can be opened.*a\.0\.wav: cannot be decoded",
+    ),
+    "another format": (no_decoder, r"0\.m4a: cannot be decoded .* convert it first: ffmpeg -i NAME\.m4a NAME\.wav"),
 }
 
 
@@ -374,7 +452,7 @@ def test_bad_folders(tmp_path: Path, case: str) -> None:
 def test_unknown_and_missing_sets(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown data set 'ESC-50': did you mean esc50"):
         load("ESC-50", tmp_path)
-    with pytest.raises(UserError, match="there is esc50, esc10, urbansound8k, gtzan, gtzan-filtered, toy, or the path"):
+    with pytest.raises(UserError, match=f"there is {', '.join((*layouts.SETS, 'toy'))}, or the path"):
         load("nonsense", tmp_path)
     with pytest.raises(UserError, match="there is no folder or file /no/such/place"):
         load("/no/such/place", tmp_path)

@@ -187,9 +187,7 @@ def test_no_connection_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_unknown_name_and_toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        UserError, match="cannot download 'mnist'; there is esc50, esc10, urbansound8k, gtzan, gtzan-filtered, toy"
-    ):
+    with pytest.raises(UserError, match=f"cannot download 'mnist'; there is {', '.join((*layouts.SETS, 'toy'))}"):
         fetch("mnist", tmp_path)
     monkeypatch.setattr("tla.sound.toy.make", lambda folder: folder.mkdir())
     assert fetch("toy", tmp_path) == tmp_path / "toy"

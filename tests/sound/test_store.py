@@ -298,7 +298,9 @@ def test_an_interrupted_build_goes_on_with_the_rest(open_, counted: list[str], m
     assert {path.name: path.read_bytes() for path in open_(BANK).folder.glob("*.npy")} == files
 
 
-@pytest.mark.parametrize("accident", ["torn", "garbage", "gone", "other files", "part gone"])
+@pytest.mark.parametrize(
+    "accident", ["torn", "garbage", "gone", "other files", "part gone", "part damaged", "an older journal"]
+)
 def test_what_an_interrupted_build_left_is_used_only_if_it_fits(
     open_, sounds: Dataset, counted: list[str], accident: str
 ) -> None:
@@ -313,6 +315,14 @@ def test_what_an_interrupted_build_left_is_used_only_if_it_fits(
         journal.unlink()
     elif accident == "part gone":
         journal.with_name(".clean.npy.part").unlink()
+    elif accident == "part damaged":
+        part = journal.with_name(".clean.npy.part")
+        content = bytearray(part.read_bytes())
+        content[200] ^= 1
+        part.write_bytes(content)
+    elif accident == "an older journal":
+        plan, *shards = map(json.loads, journal.read_text().splitlines())
+        journal.write_text("".join(json.dumps(line) + "\n" for line in (plan, *(shard[:2] for shard in shards))))
     made = open_(Augment(kind="bank:3") if accident == "other files" else BANK)
     again = 4 if accident == "torn" else 6  # of the shard whose line was torn, and the rest; or of all
     assert len(counted) == 4 + again
@@ -326,15 +336,18 @@ def test_an_array_grows_and_goes_on_where_it_was(tmp_path: Path) -> None:
     first = arrays.Growing(path, (2, 3))
     assert not first.resume(0)
     first.append(values[:2])
-    first.append(values[2:4])
+    first.append(values[2:3])
+    after_three = first.sum
+    first.append(values[3:4])
     assert not path.exists()
+    assert not arrays.Growing(tmp_path / "b.npy", (2, 3)).resume(3, after_three), "there is nothing"
     again = arrays.Growing(path, (2, 3))
-    assert again.resume(3)
+    assert again.resume(3, after_three)
     again.append(values[3:])
     again.finish()
     np.testing.assert_array_equal(arrays.opened(path), values)
-    assert arrays.Growing(path, (2, 3)).resume(7), "finished, but not yet in a manifest"
-    assert not arrays.Growing(path, (2, 3)).resume(8), "there are not so many"
+    assert arrays.Growing(path, (2, 3)).resume(7, again.sum), "finished, but not yet in a manifest"
+    assert not arrays.Growing(path, (2, 3)).resume(8, again.sum), "there are not so many"
 
 
 def test_a_pool_elsewhere_makes_the_same_files(open_, sounds: Dataset) -> None:

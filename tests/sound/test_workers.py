@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,26 @@ def test_workers_load_nothing_heavy(tmp_path: Path) -> None:
 def test_a_worker_that_dies_is_reported() -> None:
     with workers.crew(1) as pool, pytest.raises(UserError, match="a worker process died"):
         list(workers.ordered(pool, die, range(3), ahead=2))
+
+
+def work_until_given_up(begun: str) -> None:
+    Path(begun).touch()
+    while True:
+        workers.stop_if_given_up()
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("moment", ["before it begins", "in the midst of it"])
+def test_interrupted_work_is_not_waited_for(tmp_path: Path, moment: str) -> None:
+    def interrupted() -> None:
+        with workers.crew(2) as pool:
+            pool.submit(work_until_given_up, str(tmp_path / "begun"))
+            while moment != "before it begins" and not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
 
 
 def test_results_are_in_order_and_a_broken_off_loop_leaves_no_work(tmp_path: Path) -> None:

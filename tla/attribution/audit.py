@@ -3,9 +3,9 @@
 What is explained of a clip is the class that the run predicts; its map is the one from silence, summed over the windows.
 
     energy     share of |map| on the loudest 20 % of the cells, on the borders of these regions, and on either. Beside it: the
-               map shifted in time, which knows the bands and not the moments; its cells permuted; x - b, the factor that every
-               map contains: what a gradient that is the same everywhere would give; and the map of a random network. A gap is
-               how much more of the map there is than of one of these
+               map shifted in time, which keeps its frequencies but has other times; its cells permuted; x - b, the factor that
+               every map contains: the map of a gradient that is the same everywhere; and the map of a random network. A gap is
+               how much larger the share of the map is than that of one of these
     tiles      the class's probability as tiles of the picture are silenced (deletion), or come back into silence (insertion),
                in the order of the map, of loudness, or at random: the area under it, and how much better than random that is
     stages     rank correlation with the map of the network randomised from the head down to a stage
@@ -15,11 +15,11 @@ What is explained of a clip is the class that the run predicts; its map is the o
     position   the same with the maps of other recordings: what maps share by the place of their cells alone
     strength   all these once more, of |map|: where it is strong, whatever its sign
 
-Shifts and permutations are averaged over all there are, which has a closed form. A cell at the log floor never counts as loud,
-however few others there are: there a map from silence is zero by definition. A randomised stage is drawn as for training from
-scratch, by a generator of its own, and its batch norms get the statistics of clean training clips, so that activations stay in
-range. A map that a clip's own is compared with takes STEPS gradients at most; randomised down to none, it is how alike two
-maps of one network then are, so how high the others can get.
+Shifts and permutations are averaged over all there are, which has a closed form. A cell at the log floor never counts as
+loud, however few others there are: there a map from silence is zero by definition. A randomised stage is drawn as for
+training from scratch, by a generator of its own, and its batch norms get the statistics of clean training clips, so that
+activations stay in range. A map that a clip's own is compared with takes STEPS gradients at most; with no stage randomised,
+the correlation shows how alike two maps of one network are with so few steps, and the others cannot be higher.
 
 A clip that is the same everywhere, as silence is, or whose map is, has no loud cells and no ranks: its numbers are left out, as
 are those of another map without ranks, and the summary counts them. Intervals are for other recordings, on the same runs.

@@ -13,6 +13,7 @@ from tla.manifest import write_table
 from tla.options import CONVERGED, STAGES, UNTRAINED
 from tla.runs import tables
 from tla.statistics import between
+from tla.tables import cautions
 
 if TYPE_CHECKING:
     from tla.attribution.audit import Audit
@@ -54,11 +55,11 @@ def about(numbers: pd.DataFrame, maps: pd.DataFrame, runs: pd.DataFrame) -> str:
     clips, error = numbers["clip"].nunique(), 100 * own["error"]
     out = len(own) - clips
     parts = [
-        "SYNTHETIC SOUNDS." if run["data"] == "toy" else "",
+        cautions(runs),
         f"{run['data']}, {run['backbone']}, run {run['key']}, {console.counted(clips, 'clip')} of held-out fold {run['fold']}"
         + (f" ({out} more are the same everywhere)." if out else "."),
         f"The run was {UNTRAINED}." if run["training"] != CONVERGED else "",
-        "Integrated Gradients of the logit of the class that the run hears, from silence, summed over the three windows;",
+        "Integrated Gradients of the logit of the class that the run predicts, from silence, summed over the three windows;",
         f"completeness error: median {error.median():.2f} %, 95th percentile {error.quantile(0.95):.2f} %.",
         "Randomised down to none: the same network with fewer steps, the most that maps can agree. Grey: other recordings.",
         f"Hollow: {STRENGTH}, whatever its sign.",
@@ -105,7 +106,7 @@ def figure(summary: pd.DataFrame, curves: pd.DataFrame, note: str) -> Figure:
 
 
 def _energy(axes: Axes, rows: pd.DataFrame) -> None:
-    """The share of the attribution on the loudest cells and on their borders, beside that of maps that know nothing of them."""
+    """The share of the attribution on the loudest cells and their borders, beside those of maps that do not depend on them."""
     measures = [measure for measure in MEASURES if measure in set(rows["measure"])]
     variants = [variant for variant in MAPS if variant in set(rows["variant"])]
     for i, variant in enumerate(variants):

@@ -1,7 +1,7 @@
 """Deletion and insertion: the class's probability as tiles of a picture are silenced, and as they come back into silence.
 
-The tiles are taken in the order of a map (the sum of its cells, so what speaks most for the target first), of loudness (the
-mean of the log-mel cells), and at random. Areas are those under curves over the share of tiles, from 0 to 1.
+The tiles are taken in the order of a map (the sum of its cells, so what raises the target's output most comes first), of
+loudness (the mean of the log-mel cells), and at random. Areas are those under curves over the share of tiles, from 0 to 1.
 """
 
 from collections.abc import Callable, Sequence

@@ -17,6 +17,7 @@ from tla.manifest import write_table
 from tla.options import CONVERGED, UNTRAINED
 from tla.sound.render import SMOOTH_CELLS, STRONGEST, strength
 from tla.sound.spectrograms import WINDOWS_S
+from tla.tables import cautions
 
 SPECTROGRAM, ATTRIBUTION = "magma", "RdBu_r"
 OUTLINE = "#35f2e8"
@@ -44,7 +45,7 @@ def draw(folder: Path, name: str) -> list[Path]:
 
 def show(table: pd.DataFrame) -> None:
     """One line per clip."""
-    headings = ["clip", "class", "predicted", "probability %", "target", "F", "F at baseline", "error %", "steps"]
+    headings = ["clip", "class", "predicted", "probability %", "target", "output", "output at baseline", "error %", "steps"]
     rows = []
     for name, clip in table.groupby("clip", sort=False):
         first, error = clip.iloc[0], 100 * clip["error"].max()
@@ -75,9 +76,9 @@ def publish_listening(parts: pd.DataFrame, folder: Path, name: str) -> None:
 def _listening(parts: pd.DataFrame) -> str:
     """In how many clips each part alone gets the prediction of the whole clip."""
     predicted = parts.pivot(index="clip", columns="part", values="predicted")
-    same = {part: int((predicted[part] == predicted["clip"]).sum()) for part in ("heard", "rest")}
+    same = {part: int((predicted[part] == predicted["clip"]).sum()) for part in ("attended", "rest")}
     return (
-        f"Predicted like the whole clip: what was attended to in {same['heard']} of {len(predicted)} clips, "
+        f"Predicted like the whole clip: what was attended to in {same['attended']} of {len(predicted)} clips, "
         f"the rest in {same['rest']}."
     )
 
@@ -142,12 +143,13 @@ def about(table: pd.DataFrame) -> str:
     """What the maps stand on."""
     first, cut = table.iloc[0], table["window"].max() > 0
     steps, error = table["steps"], 100 * table["error"].max()
+    part = f"fold {first['fold']} held out" if first["fold"] else "no clip held out"  # from the network that comes with tla
     parts = [
-        "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
+        cautions(table),
         f"Integrated Gradients of the logit, from the baseline {first['baseline']}; {first['backbone']}, run {first['run']} "
-        f"({first['data']}, fold {first['fold']} held out{'' if first['training'] == CONVERGED else f'; {UNTRAINED}'}).",
+        f"({first['data']}, {part}{'' if first['training'] == CONVERGED else f'; {UNTRAINED}'}).",
         f"{_range(steps)} steps; the map's sum misses the output difference by {error:.2f} % at most.",
-        "F: the target's logit, and in brackets at the baseline"
+        "Output: the target's logit, and in brackets that of the baseline"
         + (" (mean over the clip's windows, which are attributed one by one)." if cut else "."),
         f"Outlined: the strongest cells, which hold {100 * STRONGEST:.0f} % of positive attribution (smoothed by a Gaussian "
         f"of {SMOOTH_CELLS} cells). Colours: one scale per row; 0.5 % of the cells lie beyond it.",
@@ -157,7 +159,7 @@ def about(table: pd.DataFrame) -> str:
 
 def _prediction(clip: pd.DataFrame) -> str:
     first = clip.iloc[0]
-    predicted = f"heard as {first['predicted']} ({100 * first['probability']:.1f} %)"
+    predicted = f"predicted {first['predicted']} ({100 * first['probability']:.1f} %)"
     part = f", {first['part']}" if first["part"] == "training" else ""
     return f"{first['true']}{part}, {predicted}" if first["true"] else predicted
 
@@ -170,7 +172,7 @@ def _name(clip: pd.DataFrame) -> str:
 def _looked(clip: pd.DataFrame) -> str:
     if clip["steps"].max() == 0:
         return "its picture is the baseline: there is nothing to attribute"
-    return f"for {clip['target'].iloc[0]}: F = {clip['value'].mean():.1f} ({clip['baseline_value'].mean():.1f})"
+    return f"for {clip['target'].iloc[0]}: output {clip['value'].mean():.1f} (baseline {clip['baseline_value'].mean():.1f})"
 
 
 def _range(values: pd.Series) -> str:

@@ -1,4 +1,4 @@
-"""Integrated Gradients: what in a picture moved a class's logit away from what a baseline gets (Fig. 3).
+"""Integrated Gradients: what in a picture moves a class's logit away from that of a baseline (Fig. 3).
 
     map = (x - b) * integral over a in (0, 1) of dF(b + a (x - b)) / dx        its cells sum to F(x) - F(b)
 
@@ -6,13 +6,14 @@ F is a class's logit, or that minus another's, in single precision. Everything i
 where the network standardises its pictures: that is an affine map of each cell, under which the attribution stays as it is.
 Silence is the log floor in every cell; zero is a loud sound, whose every cell has power 1.
 
-captum does the sum, with Gauss-Legendre nodes. The gradient of a network of ReLUs jumps so often along the path that the error
-falls only as one over the steps; they grow until the map sums to what it should. `error` is relative to F(x) - F(b).
+captum computes the sum, with Gauss-Legendre nodes. The gradient of a network of ReLUs jumps so often along the path that the
+error falls only as one over the number of steps, which grows until the map sums to F(x) - F(b).
+`error` is relative to this difference.
 
-What makes it quick (`python -m tla.bench ig`): a few steps at a time, as the memory allows, through a copy of the network that
-is made for it (`attribution.gradient_copy`); and bf16 behind the stem where that leaves the map as it is. A weight rounded to
-bf16 moves the places where ReLUs open, above all in the first layers, and in a small network that can change the map by a
-third: so the first picture's map is made both ways, and bf16 is kept if they agree.
+Speed (`python -m tla.bench ig`): a few steps at a time, as the memory allows, through a copy of the network that is made for
+it (`attribution.gradient_copy`); and bf16 behind the stem where that leaves the map as it is. A weight rounded to bf16 moves
+the places where ReLUs open, above all in the first layers, and in a small network that can change the map by a third: so the
+first picture's map is made both ways, and bf16 is kept if they agree.
 """
 
 import difflib

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from tla.attribution.measure import Shown
     from tla.runs.folder import FinishedRun
-    from tla.runs.infer import Listener, Sound
+    from tla.runs.infer import Listener
     from tla.sound.clips import Dataset
+    from tla.sound.windowed import Sound
 
 CLIPS = 10
 MOST_WRONG = 4  # of ten
@@ -93,7 +94,8 @@ def make(
     """The clips of a finished run: some of its held-out fold, attributions from silence, probabilities at each share."""
     from tla.attribution.integrated_gradients import baselines
     from tla.attribution.measure import File, explain
-    from tla.runs.infer import load, sound
+    from tla.runs.infer import load
+    from tla.sound.windowed import sound
 
     listener = load(folder, device)
     paths = {clip.name: clip.path for clip in dataset.clips}
@@ -111,7 +113,12 @@ def make(
     with progress("predicting from the attended parts", len(names), "clips") as watch:
         for name, rows, shown in zip(names, windows, found.shown, strict=True):
             row = rows.iloc[0]
-            about = {"name": name, "label": labels[name], "said": row["predicted"], "probability": float(row["probability"])}
+            about = {
+                "name": name,
+                "label": labels[name],
+                "predicted": row["predicted"],
+                "probability": float(row["probability"]),
+            }
             about |= {"credit": credit(name), "error": float(rows["error"].max())}
             clip = _clip(listener, sound(paths[name], run.picture), shown, about)
             made.append(replace(clip, samples=None) if secret else clip)
@@ -124,7 +131,7 @@ def _clip(listener: "Listener", sound: "Sound", shown: "Shown", about: Mapping[s
     total = shown.attribution.sum(axis=0)
     limit = float(np.quantile(np.abs(total), CLIPPED)) or 1.0
     strength = quantised(render.strength(shown.attribution))
-    predicted = listener.classes.index(about["said"])
+    predicted = listener.classes.index(about["predicted"])
     return Clip(
         **about,
         samples=np.round(sound.samples.clip(-1, 1) * 32767).astype(np.int16),
@@ -165,7 +172,7 @@ def _probabilities(
     listener: "Listener", samples: np.ndarray, strength: np.ndarray, span: tuple[int, int], of: int
 ) -> np.ndarray:
     """(shares, 2): the probability of a class on what is let through at each share, and on the rest."""
-    from tla.runs.infer import of_samples
+    from tla.sound.windowed import of_samples
 
     picture = listener.run.picture
     split = (render.split(samples, mask, picture, span) for mask in masks(strength))

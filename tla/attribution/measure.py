@@ -21,7 +21,8 @@ from tla.sound import render, spectrograms
 
 if TYPE_CHECKING:  # figures are drawn from here without torch
     from tla.attribution.integrated_gradients import Attribution, Target
-    from tla.runs.infer import Listener, Sound
+    from tla.runs.infer import Listener
+    from tla.sound.windowed import Sound
 
 
 WORDS = ("clip", "file", "true", "part", "predicted", "target", "run")  # columns that stay words: a class may be called 007
@@ -93,7 +94,7 @@ def explain(
 ) -> Explained:
     """What in each file led the network to the target, by default its prediction; `starts` are the baseline's."""
     from tla.attribution.integrated_gradients import Explainer, Target
-    from tla.runs.infer import sound
+    from tla.sound.windowed import sound
 
     explainer = Explainer(listener, memory=memory)
     sounds = [sound(file.path, listener.run.picture) for file in files]
@@ -144,7 +145,7 @@ def listen(listener: "Listener", explained: Explained, folder: Path) -> pd.DataF
     at the run's rate, as a clip enters the network, in 32-bit float, so that nothing is cut off and they add up.
     """
     from tla.attribution.integrated_gradients import target
-    from tla.runs.infer import sound
+    from tla.sound.windowed import sound
 
     rows = []
     with progress("rendering", len(explained.shown), "clips") as watch:
@@ -153,7 +154,7 @@ def listen(listener: "Listener", explained: Explained, folder: Path) -> pd.DataF
             wanted = target(clip["target"].iloc[0], listener.classes)
             span = made.spans[0][0], made.spans[-1][1]
             attended, rest = render.split(made.samples, render.mask(shown.attribution), listener.run.picture, span)
-            for part, samples in {"clip": made.samples, "heard": attended, "rest": rest}.items():
+            for part, samples in {"clip": made.samples, "attended": attended, "rest": rest}.items():
                 path = folder / f"{name}_{part}.wav"
                 _write_sound(path, samples, listener)
                 about = {"clip": name, "part": part, "file": str(path), **_levels(samples, made.samples)}

@@ -1,7 +1,7 @@
 """The clips of the report's page, each with its picture, its attribution and its sound, in the bytes that the page holds.
 
-What is attended to is chosen by a share of the attribution: the strongest cells that gather it are let through whole, the
-others in proportion to their strength (`tla.sound.render`).
+The attended part of a clip is chosen by a share of the attribution: the strongest cells that add up to that share are kept
+whole, the others in proportion to their strength (`tla.sound.render`).
 
     picture      uint8 (windows, mels, columns): 255 is the clip's loudest cell, 0 is RANGE_DB decibels below it, or less
     strength     uint8 (mels, columns): 255 is the strongest cell, each step down STEP_DB decibels; 0 is no strength at all
@@ -33,10 +33,10 @@ class Clip:
 
     name: str
     label: str
-    said: str
+    predicted: str
     """The class that the run predicts."""
     probability: float
-    """Of the class in `said`, on the whole clip."""
+    """Of the class in `predicted`, on the whole clip."""
     credit: str
     """Whose sound it is."""
     samples: np.ndarray | None
@@ -50,7 +50,7 @@ class Clip:
     error: float
     """Of the attribution's completeness."""
     answers: np.ndarray
-    """(shares, 2): the probability of the class in `said`, on the attended part alone and on the rest alone."""
+    """(shares, 2): the probability of the class in `predicted`, on the attended part alone and on the rest alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Speed, as a ratio against the obvious way, both measured in one run."""
+"""How fast is it? Each speed is a ratio against the obvious way, and both are measured in one run."""

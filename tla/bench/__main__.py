@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tla.bench.rows import Row
     from tla.launch.material import Material
 
-NAMES = ("pictures", "train", "freeze", "cut", "similarity", "ig", "ensemble", "page")
+NAMES = ("pictures", "train", "freeze", "cut", "predict", "similarity", "ig", "ensemble", "page")
 GROWTH, COVERAGE = APART = "growth", "coverage"
 
 
@@ -34,7 +34,7 @@ def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> N
     """This command.
 
     Args:
-        names: What to measure: pictures, train, freeze, cut, similarity, ig, ensemble, page, or all of these; growth; coverage.
+        names: pictures, train, freeze, cut, predict, similarity, ig, ensemble, page, or all of these; growth; coverage.
         batches: Batches per measurement: of the recipe's size in training, 8 clips for similarity; for ig three make a clip.
     """
     if not names or not set(names) <= {*NAMES, "all", *APART}:
@@ -82,6 +82,7 @@ def _benches(batches: int) -> "dict[str, Callable[[Material], list[Row]]]":
     from tla.bench import results, train
     from tla.bench.attribution import bench_attribution
     from tla.bench.pictures import bench_pictures
+    from tla.bench.predict import bench_predict
     from tla.bench.similarity import bench_similarity
 
     return {
@@ -89,6 +90,7 @@ def _benches(batches: int) -> "dict[str, Callable[[Material], list[Row]]]":
         "train": lambda material: train.bench_train(material, batches=batches),
         "freeze": lambda material: train.bench_freeze(material, batches=batches),
         "cut": lambda material: train.bench_cut(material, batches=batches),
+        "predict": lambda material: bench_predict(material, batches=batches),
         "similarity": lambda material: bench_similarity(material, batches=batches),
         "ig": lambda material: bench_attribution(material, turns=max(1, batches // 3)),
         "ensemble": results.bench_ensemble,

@@ -6,7 +6,7 @@ import torch
 
 
 def held_gb(device: torch.device, *, peak: bool = False) -> float | None:
-    """GB that are held, or have been since `forget_peak`; None where the system does not tell."""
+    """GB that are held, or have been since `forget_peak`; None where the system does not report it."""
     if device.type == "cuda":
         return (torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)) / 1e9
     status, name = Path("/proc/self/status"), "VmHWM:" if peak else "VmRSS:"

@@ -88,7 +88,7 @@ def _clip(name: str, samples: np.ndarray, picture: np.ndarray, shown: tuple[int,
     return page_clips.Clip(
         name=name,
         label="",
-        said="",
+        predicted="",
         probability=1.0,
         credit="",
         samples=np.round(samples.clip(-1, 1) * 32767).astype(np.int16),

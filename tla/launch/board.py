@@ -1,4 +1,4 @@
-"""How a study gets on: batches on the progress bar, runs in words."""
+"""The progress of a study: batches on the progress bar, a line per run."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tla.console import say
+from tla.console import counted, say
 from tla.errors import UserError
 from tla.launch.plan import Plan
 from tla.launch.study import list_runs, prepare, train
 from tla.options import RANDOM, Augment, Place, Study, Transfer
-from tla.runs import command
-from tla.runs.folder import FinishedRun, find, folders, intact
+from tla.runs import command, packaged
+from tla.runs.folder import FinishedRun, folders, intact
 from tla.runs.run import Run
 from tla.runs.schedule import of_paper
 from tla.sound import clips, spectrograms, store
@@ -39,7 +39,7 @@ def accuracy(folder: FinishedRun) -> float:
 def finished(study: Study, place: Place, key: str | None = None) -> FinishedRun | None:
     """The run that `key` begins, or the best finished one of the study's data, backbone and folds, if there is any."""
     if key is not None:
-        return find(Path(place.runs), key)
+        return packaged.find(Path(place.runs), key)
     dataset = usable(study, place)
     there = (intact(folder.path) for folder in folders(Path(place.runs)))
     found = [run for run in there if run and not run.lost_weights and _fits(run, study, dataset)]
@@ -105,7 +105,7 @@ class Origin:
         return next((clip for clip in self.dataset.clips if clip.path.resolve() == path.resolve()), None)
 
     def holds_out(self, clip: Clip) -> bool:
-        return clip.name in set(self.folder.predictions.names)
+        return clip.fold == self.folder.run.fold
 
     def classified_rightly(self, names: Sequence[str], most: int) -> list[Clip]:
         """Of each class, the first held-out clip by name that the run classified rightly.
@@ -165,23 +165,43 @@ def _on(data: str, folder: FinishedRun, on_bad_clip: Literal["stop", "skip"]) ->
     return Study(data=data, picture=folder.run.picture, on_bad_clip="skip" if skipped else "stop")
 
 
+def newest_or_packaged(runs: Path) -> FinishedRun:
+    """The best run of the newest study below a folder, or the network that comes with tla where there is none."""
+    found = [folder for folder in _newest_runs(runs) if not folder.lost_weights]
+    if not found:
+        say(f"there is no finished run in {runs}")
+        return packaged.find(runs, packaged.NAME)
+    best = pick(found)
+    rest = f"{best.run.backbone} on {best.run.data} ({_scored(best)})"
+    say(f"with {best.key}, the best of the newest study in {runs} ({counted(len(found), 'run')}, whole networks first): {rest}")
+    return best
+
+
 def newest_study(runs: Path) -> Study | None:
     """The study at hand: that of the run below a folder which was finished last, on the folds and seeds that there are.
 
-    Its clips and weights are named as the user named them. Runs of one study differ in fold, seed and transfer plan, and in
-    the weights where some start at random; a control with twice the training counts with the study that it controls.
+    Its clips and weights are named as the user named them.
     """
-    found = [run for folder in folders(runs) if (run := intact(folder.path))]
-    if not found:
+    same = _newest_runs(runs)
+    if not same:
         return None
-    found.sort(key=lambda folder: (folder.result.finished, folder.key), reverse=True)
-    same = [folder for folder in found if _shared(folder) & _shared(found[0])]
-    shortest = min(folder.run.recipe.times for folder in same)
-    same = [folder for folder in same if folder.run.recipe.times == shortest]
     started = [folder for folder in same if folder.run.weights != RANDOM and command.donor(folder) is None]
     first = (started or same)[0]
     folds = sorted({folder.run.fold for folder in same})
     return replace(command.study([first]), folds=tuple(folds), seeds=_seeds(same, folds))
+
+
+def _newest_runs(runs: Path) -> list[FinishedRun]:
+    """The runs of the study that was finished last, the newest first.
+
+    Runs of one study differ in fold, seed and transfer plan, and in the weights where some start at random; a control with
+    twice the training counts with the study that it controls.
+    """
+    found = [run for folder in folders(runs) if (run := intact(folder.path))]
+    found.sort(key=lambda folder: (folder.result.finished, folder.key), reverse=True)
+    same = [folder for folder in found if _shared(folder) & _shared(found[0])]
+    shortest = min((folder.run.recipe.times for folder in same), default=1.0)
+    return [folder for folder in same if folder.run.recipe.times == shortest]
 
 
 def _shared(folder: FinishedRun) -> set[Run]:

@@ -166,7 +166,7 @@ def _row(trial: Trial, options: Iterable[str]) -> dict[str, Any]:
     return {
         **{option: _plain(trial.options[option]) for option in options},
         "key": run.key,
-        "data": run.data,
+        **(trial.folder.data if trial.folder else {"data": run.data}),
         "backbone": run.backbone,
         "weights": run.weights.partition(":")[0],
         "held_out": run.fold,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from tla import console, plots
 from tla.runs import tables
 from tla.statistics import between, bracketed
-from tla.tables import covered, same_macro, trained
+from tla.tables import cautions, covered, same_macro, trained
 
 if TYPE_CHECKING:
     from tla.launch.grid import Found
@@ -97,7 +97,7 @@ def about(runs: pd.DataFrame, points: pd.DataFrame) -> str:
     """What the numbers stand on."""
     first, folds, seeds = runs.iloc[0], sorted(runs["held_out"].unique()), runs["seed"].nunique()
     parts = [
-        "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
+        cautions(runs),
         f"{first['data']}, {first['backbone']}, {first['weights']} weights, {seeds} seed{'s' * (seeds > 1)}; nested protocol, "
         f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))} held out and not looked at.",
         "Accuracy of the best epoch on the validation fold, which chose epoch and options alike and so flatters both; bars: "

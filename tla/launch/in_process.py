@@ -2,18 +2,20 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from tla.console import Progress
 from tla.errors import UserError
 from tla.launch.board import Board
 from tla.launch.material import Material
-from tla.options import RANDOM, Place
+from tla.options import LEAKS, RANDOM, Place
+from tla.runs.device import cpu_threads
 from tla.runs.folder import RunFolder, whole
 from tla.runs.run import Run
+from tla.sound import leaks
 
 REPORT_EVERY_S = 0.5  # between two reports of a run on how it gets on
 
@@ -108,25 +110,19 @@ class _Reporter(Progress):
 
 def _train(run: Run, folder: RunFolder, material: Material, watch: Progress, threads: int | None, tensorboard: bool) -> None:
     from tla.runs.fit import fit
-    from tla.runs.provenance import provenance
 
-    with folder.locked(), _cpu_threads(threads):
+    with folder.locked(), cpu_threads(threads):
         if whole(folder.path):  # by the process that we waited for
             return
         folder.reopen()
-        folder.describe(run, list(material.dataset.classes), {**provenance(str(material.device)), **material.given})
+        folder.describe(run, list(material.dataset.classes), _made(material))
         start = material.pretrained if run.weights != RANDOM else None
         fit(run, material.store, start, folder, material.device, watch, tensorboard=tensorboard)
 
 
-@contextmanager
-def _cpu_threads(count: int | None) -> Iterator[None]:
-    """So many CPU threads for torch inside the block. Their number decides how sums are rounded."""
-    import torch
+def _made(material: Material) -> dict[str, Any]:
+    """How a run is made, and what its training and held-out clips share, if they do."""
+    from tla.runs.provenance import provenance
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    shared = leaks.note(material.dataset)
+    return {**provenance(str(material.device)), **material.given, **({LEAKS: shared} if shared else {})}

@@ -20,7 +20,7 @@ from tla.runs import schedule
 from tla.runs.device import choose_device
 from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load
 from tla.runs.run import Run
-from tla.sound import clips, spectrograms, store
+from tla.sound import clips, leaks, spectrograms, store
 
 if TYPE_CHECKING:
     from tla.launch.asha import Asha
@@ -39,6 +39,8 @@ def prepare(study: Study, place: Place) -> Material:
     net = backbones.build(study.backbone, 2, seed=0)
     dataset = clips.load(study.data, place.data)
     held_out(study, dataset)
+    if not study.allow_leaks:
+        leaks.refuse(dataset)
     schedule.resolve(study.recipe, scratch=False, paper=schedule.of_paper(dataset.name, study.protocol))
     picture = spectrograms.resolve(study.picture, rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
     describe(net, (3, picture.mels, picture.frames or 0))  # refuses a picture too small for the network

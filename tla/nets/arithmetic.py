@@ -1,8 +1,8 @@
 """The arithmetic that a network computes in: float32, bf16, or bf16 with grouped convolutions in float32.
 
-bf16 pays where the processor multiplies matrices in it. A grouped (depthwise) convolution is no matrix product, and CPU
-libraries have no good bf16 code for it: its backward pass takes several times longer than in float32. `mixed` therefore
-computes these layers in float32 and hands their outputs on in bf16. Weights are float32 in all of them.
+bf16 is faster where the processor has instructions that multiply matrices in it. A grouped (depthwise) convolution is no
+matrix product, and CPU libraries have no good bf16 code for it: its backward pass takes several times longer than in float32.
+`mixed` therefore computes these layers in float32 and hands their outputs on in bf16. Weights are float32 in all of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence

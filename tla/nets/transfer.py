@@ -4,10 +4,11 @@ A network is first made at random from its seed, so head, random stages and fres
 that seed; then the plan's pretrained tensors overwrite it. Choices that the paper leaves open:
 - A stage that is not pretrained has fresh norm layers, weights and statistics, also under `meanvar`, which draws every
   other parameter of the stage from the normal distribution with that pretrained tensor's mean and standard deviation.
-- A frozen stage in inference mode is so altogether: norms use their stored statistics and nothing drops out, so the
-  leading frozen stages are a constant function of the picture.
+- All of a frozen stage is in inference mode: norms use their stored statistics and nothing drops out, so the leading
+  frozen stages are a constant function of the picture.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -19,12 +20,16 @@ from tla.nets.stages import StagedNet, cut, norm_tensors, seeded
 from tla.nets.weights import Pretrained
 from tla.options import RANDOM, STAGES, Stage, Transfer
 
+RESTS: dict[str, Callable[[Tensor], Tensor]] = {  # draws a tensor of a stage that is not pretrained from the pretrained one
+    "meanvar": lambda t: torch.randn(t.shape) * t.std(correction=0) + t.mean(),
+}
+
 
 def assemble(backbone: str, classes: int, plan: Transfer, pretrained: Pretrained | None, *, seed: int) -> StagedNet:
     """The network that training starts from."""
     _check(plan)
-    if pretrained is None and (plan.pretrained_upto != "none" or plan.rest == "meanvar"):
-        what = f"pretrained up to {plan.pretrained_upto}" if plan.pretrained_upto != "none" else "rest meanvar"
+    if pretrained is None and (plan.pretrained_upto != "none" or plan.rest != "random"):
+        what = f"pretrained up to {plan.pretrained_upto}" if plan.pretrained_upto != "none" else f"rest {plan.rest}"
         raise UserError(f"the transfer plan is {what}, but the weights are random: give weights, or pretrain up to none")
     net = build(backbone, classes, seed=seed)
     if pretrained is not None:
@@ -82,15 +87,15 @@ def _earlier(one: Stage, other: Stage) -> Stage:
 
 
 def _chosen(net: StagedNet, plan: Transfer, tensors: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """The tensors that replace random ones; under `meanvar`, also normal numbers with a pretrained tensor's mean and spread."""
+    """The tensors that replace random ones: pretrained ones and, in the stages of the rest, what `RESTS` makes of them."""
     norms = norm_tensors(net)
     taken = {"all": set(tensors), "conv": set(tensors) - norms, "norm": norms}[plan.parts]
     upto = net.upto(plan.pretrained_upto)
     chosen = {name: tensors[name] for name in tensors if name in taken and net.stage_of(name) in upto}
-    if plan.rest == "meanvar":
+    if plan.rest != "random":
         weights = {name: tensors[name] for name, _ in net.net.named_parameters() if name in tensors.keys() - norms}
         # All are drawn, whichever are used: a stage's draw then does not depend on where the pretrained part ends.
         with seeded(seed, "mean and variance"):
-            drawn = {name: torch.randn(t.shape) * t.std(correction=0) + t.mean() for name, t in weights.items()}
+            drawn = {name: RESTS[plan.rest](tensor) for name, tensor in weights.items()}
         chosen |= {name: tensor for name, tensor in drawn.items() if net.stage_of(name) not in upto}
     return chosen

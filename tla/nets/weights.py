@@ -33,7 +33,7 @@ _WORKS = (
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Pretrained tensors by original name, without the head, and what tells them apart from all other weights."""
+    """Pretrained tensors by original name, without the head, and a name that no other weights have."""
 
     tensors: dict[str, Tensor]
     identity: str
@@ -51,7 +51,7 @@ def load(source: str, backbone: str) -> Pretrained:
 
 
 def identity(source: str, backbone: str) -> str:
-    """What tells these weights apart from all others, without loading or downloading them."""
+    """A name that no other weights have, without loading or downloading them."""
     return _imagenet_identity(backbone) if source == "imagenet" else _file_identity(Path(source))
 
 

@@ -1,4 +1,4 @@
-"""The paper's seven claims as checks on measured numbers, and what becomes of them: four words, by written rules.
+"""The paper's seven claims as checks on measured numbers, and a verdict on each: one of four, by written rules.
 
 A claim has parts; a part is one measured number, mostly a difference between two arms in points of accuracy, with its 95 %
 interval (`tla.statistics`), and a region in which the number has to lie for the part to hold:
@@ -13,9 +13,9 @@ So a gain holds if its interval lies above 0; "adds nothing" holds if the interv
 more than an interval that includes 0. A claim holds if all its parts do, and does not hold if one does not. Holding needs no
 correction for several parts, since all of them have to; failing is one of at most three.
 
-A plan that is trained again gives another number, and one seed does not tell how far another. So there is no verdict on runs
-of one seed, nor on a table whose interval leaves other trainings out: what the interval shows of these runs stands there
-instead, and how many seeds would be needed.
+A plan that is trained again gives another number, and one seed does not show how different that is. So there is no verdict on
+runs of one seed, nor on a table whose interval leaves other trainings out: the table has instead what the interval shows of
+these runs, and how many seeds would be needed.
 
 The size that the paper states is judged apart from that, by the same rule, and only in the paper's own setting (data, backbone,
 recipe, pictures) and by the paper's rule, the best epoch: it agrees if it lies in the interval; but an interval that is wider

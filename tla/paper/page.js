@@ -127,7 +127,7 @@ function splitter(samples, span, mels, columns, { fft: n, window: width, hop, bi
   };
   const re = new Float64Array(n), im = new Float64Array(n);
   return mask => {
-    const heard = new Float32Array(samples.length);
+    const attended = new Float32Array(samples.length);
     spectra.forEach(([sr, si], pair) => {
       gain.forEach((gains, which) => setGain(gains, mask, 2 * pair + which));
       for (let k = 0; k < n; k++) {
@@ -138,11 +138,11 @@ function splitter(samples, span, mels, columns, { fft: n, window: width, hop, bi
       transform(re, im, 1);
       for (const [part, at] of [[re, 2 * pair], [im, 2 * pair + 1]]) {
         for (let i = 0, to = begin(at); i < width && at < count; i++, to++) {
-          if (to >= 0 && to < samples.length && weight[to] > 1e-9) heard[to] += part[i] * taper[i] / weight[to];
+          if (to >= 0 && to < samples.length && weight[to] > 1e-9) attended[to] += part[i] * taper[i] / weight[to];
         }
       }
     });
-    return heard;
+    return attended;
   };
 }
 
@@ -272,10 +272,10 @@ function openRoom(room) {
     const whole = clip.strength.filter(strength => strengths[strength] >= level).length / clip.strength.length;
     const share = `the strongest ${percent(shares[slider.value])} of the attribution, ${percent(whole)} of the picture`;
     get('percent').textContent = share;
-    const label = clip.said === clip.label ? '' : ` It is ${clip.label}.`;
-    get('answer').textContent = `The network says ${clip.said} (${probability(clip.probability)}).${label} `
+    const label = clip.predicted === clip.label ? '' : ` It is ${clip.label}.`;
+    get('answer').textContent = `The network predicts ${clip.predicted} (${probability(clip.probability)}).${label} `
       + `From the attended part alone it says so with ${probability(attended)}, from the rest alone with ${probability(rest)}.`;
-    slider.setAttribute('aria-valuetext', `${share}; ${clip.said} with ${probability(attended)} from it, ${probability(rest)} from the rest`);
+    slider.setAttribute('aria-valuetext', `${share}; ${clip.predicted} with ${probability(attended)} from it, ${probability(rest)} from the rest`);
   }
 
   // Sound
@@ -291,9 +291,9 @@ function openRoom(room) {
     if (!stale || !clip.samples) return;
     stale = false;
     clip.split ??= splitter(clip.samples, clip.span, mels, clip.columns, plan);
-    const lets = through(), heard = clip.split(Float64Array.from(clip.strength, strength => lets[strength]));
-    setSound('attended', heard);
-    setSound('rest', clip.samples.map((value, i) => value - heard[i]));
+    const lets = through(), attended = clip.split(Float64Array.from(clip.strength, strength => lets[strength]));
+    setSound('attended', attended);
+    setSound('rest', clip.samples.map((value, i) => value - attended[i]));
   }
 
   function changePart(name) {
@@ -360,7 +360,7 @@ function openRoom(room) {
     const mine = clip = unpack(stored);
     stale = true;
     drawPictures(); drawAttribution(); drawAxes(); drawAnswers(); say();
-    document.querySelectorAll('.said-now').forEach(name => { name.textContent = clip.said; });
+    document.querySelectorAll('.predicted-now').forEach(name => { name.textContent = clip.predicted; });
     get('credit').textContent = clip.credit;
     showTime();
     get('play').disabled = !stored.sound;

@@ -1,7 +1,8 @@
-"""One file to send to a colleague: what was found, the tables and figures, how it was made, and a room to listen in.
+"""One file to send to a colleague: what was found, the tables and figures, how it was made, and a section to listen in.
 
 Everything is inside the file, and its policy forbids the browser to fetch anything. What comes from data is escaped by the
-template. The script in the page draws the room's pictures and makes its sounds from `tla.attribution.page_clips`'s bytes.
+template. The script in the page draws that section's pictures and makes its sounds from the bytes of
+`tla.attribution.page_clips`.
 """
 
 import base64
@@ -251,7 +252,7 @@ def _data(room: Room) -> dict[str, Any]:
 def _clip(clip: Clip, rate: int) -> dict[str, Any]:
     return {
         "label": clip.label,
-        "said": clip.said,
+        "predicted": clip.predicted,
         "probability": round(clip.probability, 4),
         "credit": f"{clip.name}. {clip.credit}" if clip.credit else clip.name,
         "seconds": (clip.span[1] if clip.samples is None else len(clip.samples)) / rate,

@@ -22,6 +22,7 @@ from tla.paper.report import Report
 from tla.paper.report_tables import NAMES, typeset
 from tla.runs.tables import parsed
 from tla.statistics import Estimate, between
+from tla.tables import shared
 
 TITLE = "What a network trained on photographs brings to sound"
 FIGURES = {  # how a figure's file begins -> its title, in the order of the page
@@ -64,7 +65,7 @@ def page(report: Report, room: Room | None) -> Page:
         title=TITLE,
         about=_about(report),
         found=_found(report),
-        warning=SYNTHETIC if "toy" in set(report.data["data"]) else "",
+        warning=" ".join([*([SYNTHETIC] if "toy" in set(report.data["data"]) else []), *shared(report.runs)]),
         setting=_setting(*_shared(report.findings)),
         claims=[_claim(finding, *_shared(report.findings)) for finding in report.findings],
         tables=_tables(tables),

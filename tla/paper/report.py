@@ -11,7 +11,7 @@ from tla import console, outputs
 from tla.console import counted
 from tla.ensembles import measure as ensembles
 from tla.errors import UserError
-from tla.options import RANDOM
+from tla.options import LEAKS, RANDOM
 from tla.paper import claims, evidence_from_runs, measured, studies
 from tla.paper.claims import Finding
 from tla.paper.evidence_from_runs import Arm, Clips
@@ -270,7 +270,7 @@ def _table3(table1: pd.DataFrame, table2: pd.DataFrame, asked: str | None) -> pd
 def _runs(used: Sequence[Case]) -> pd.DataFrame:
     """The runs of the studies that numbers are taken from, and how each was made."""
     folders = {folder.key: folder for case in used for folder in case.folders}.values()
-    private = set(HINTS)  # where things lie on this machine is not for a page that is sent to others
+    private = {*HINTS, LEAKS}  # where things lie is not for a page that is sent to others; leaks are a column of the runs
     how = [{name: value for name, value in folder.made.items() if name not in private} for folder in folders]
     made = pd.DataFrame([{"key": f.key, **each, "finished": f.result.finished} for f, each in zip(folders, how, strict=True)])
     study = pd.DataFrame([{"key": folder.key, "study": case.key} for case in used for folder in case.folders])

@@ -17,7 +17,7 @@ from tla.paper.report import GAP, OPTIMISM, OWN, Report
 from tla.paper.typesetting import NONE, latex, plate
 from tla.reference import DATA, TABLE1, TABLE2
 from tla.statistics import bracketed
-from tla.tables import SAME, same_macro
+from tla.tables import SAME, same_macro, shared
 
 STARTS = ("pretrained", RANDOM)
 NAMES = {
@@ -80,9 +80,10 @@ def draw(folder: Path, name: str) -> list[Path]:
 
 def typeset(report: Report) -> dict[str, tuple[str, pd.DataFrame, str]]:
     """Title, table of texts and note, by name; a column's name is (group, name)."""
-    synthetic = "SYNTHETIC SOUNDS (toy). " if "toy" in set(report.data["data"]) else ""
-    note = synthetic + NOTE
-    about = f"{synthetic}{CLAIMS_NOTE} {apart(report.findings)}"
+    synthetic = ["SYNTHETIC SOUNDS (toy)."] if "toy" in set(report.data["data"]) else []
+    first = "".join(f"{caution} " for caution in synthetic + shared(report.runs))
+    note = first + NOTE
+    about = f"{first}{CLAIMS_NOTE} {apart(report.findings)}"
     return {
         "table1": ("Table I: pretrained weights against random ones, accuracy in %", table1(report.table1), note),
         "table2": ("Table II: a single run against the average of several, accuracy in %", table2(report.table2), note),

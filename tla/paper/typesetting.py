@@ -1,4 +1,4 @@
-"""A table of texts, set: as LaTeX (booktabs), and as a figure."""
+"""A table of texts as LaTeX (booktabs), and as a figure."""
 
 import textwrap
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tla import console, manifest
-from tla.options import RANDOM, Picture, Place, Recipe, Study, Transfer
+from tla.options import LEAKS, RANDOM, Picture, Place, Recipe, Study, Transfer
 from tla.runs import schedule
 from tla.runs.folder import WEIGHTS, FinishedRun
 from tla.sound.layouts import SHAPES
@@ -37,6 +37,7 @@ def study(runs: Sequence[FinishedRun]) -> Study:
         seeds=1 + max(folder.run.seed for folder in runs),
         protocol=run.protocol,
         precision=run.precision,
+        allow_leaks=str(given(runs, LEAKS)).startswith(LEAKS.upper()),
         on_bad_clip="skip" if given(runs, "on_bad_clip") == "skip" else "stop",
         picture=open_picture(run.picture, run.data),
         augment=run.augment,

@@ -1,5 +1,7 @@
-"""The device that `--device` names."""
+"""The device that `--device` names, and the CPU threads of a piece of work."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tla.errors import UserError
@@ -23,3 +25,16 @@ def choose_device(name: str) -> "torch.device":
         have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
         raise UserError(f"--device {name} cannot be used here; this machine has {have}") from None
     return device
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """So many CPU threads for torch inside the block. Their number decides how sums are rounded."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -33,6 +33,7 @@ from tla import manifest
 from tla.console import command, counted, say
 from tla.errors import Damaged, UserError
 from tla.files import held, replacing, take, write_text
+from tla.options import LEAKS
 from tla.runs.run import Run
 from tla.runs.schedule import Training
 
@@ -111,6 +112,11 @@ class FinishedRun:
     @property
     def key(self) -> str:
         return self.path.name
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Columns of a table: the data set, and what its training and held-out clips share, if they do."""
+        return {"data": self.run.data} | ({LEAKS: str(self.made[LEAKS])} if LEAKS in self.made else {})
 
     @property
     def weights(self) -> Path:

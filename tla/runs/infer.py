@@ -1,5 +1,6 @@
 """The predictions of a finished run for new sounds."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from tla.errors import UserError
 from tla.nets import transfer, weights
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
-from tla.options import CONVERGED, Picture, State
+from tla.options import CONVERGED, State
+from tla.runs.device import cpu_threads
 from tla.runs.feed import EVALUATION_BATCH, network_input
 from tla.runs.folder import FinishedRun
 from tla.runs.run import Run
-from tla.sound import audio, spectrograms
+from tla.sound import audio
+from tla.sound.windowed import Pictures, pictures_of
+
+MANY_FILES = 40  # fewer are done before worker processes have started
+CPU_BATCH = 8  # the activations of more do not stay in the cache: EfficientNet-Lite0 takes twice as long for 64
 
 
 @dataclass(frozen=True)
@@ -40,15 +46,20 @@ class Listener:
 
     def logits(self, pictures: np.ndarray) -> np.ndarray:
         """Logits (pictures, classes) of pictures (pictures, 3, mels, frames)."""
-        outputs = []
+        outputs, size = [], batch_size(self.device)
         with torch.inference_mode(), computing(self.device, self.run.precision):
-            for start in range(0, len(pictures), EVALUATION_BATCH):
-                outputs.append(self.net(self.batch(pictures[start : start + EVALUATION_BATCH])).float().cpu().numpy())
+            for start in range(0, len(pictures), size):
+                outputs.append(self.net(self.batch(pictures[start : start + size])).float().cpu().numpy())
         return np.concatenate(outputs)
 
     def probabilities(self, pictures: np.ndarray) -> np.ndarray:
         """Softmax of the logits, averaged over pictures: (classes,)."""
         return functional.softmax(torch.from_numpy(self.logits(pictures)), dim=1).mean(dim=0).numpy()
+
+
+def batch_size(device: torch.device) -> int:
+    """How many pictures pass through a network at once."""
+    return CPU_BATCH if device.type == "cpu" else EVALUATION_BATCH
 
 
 def load(folder: FinishedRun, device: torch.device) -> Listener:
@@ -61,59 +72,65 @@ def load(folder: FinishedRun, device: torch.device) -> Listener:
     return Listener(run, folder.classes, net, device, folder.standard, folder.result.training.state)
 
 
-@dataclass(frozen=True)
-class Sound:
-    """A sound, and its pictures as a network takes them."""
-
-    samples: np.ndarray
-    """Mono, at the pictures' rate; a file shorter than the analysis window is followed by silence up to it."""
-    pictures: np.ndarray
-    """float16 (windows, 3, mels, frames)."""
-    spans: list[tuple[int, int]]
-    """The samples that each picture shows, from its first column to its last."""
+Made = tuple[Path, Pictures | audio.BadClip]  # a file and its pictures, or what is wrong with it
 
 
-def sound(path: Path, picture: Picture) -> Sound:
-    """A sound file of any format and length, in pictures."""
-    return of_samples(audio.read(path, spectrograms.resolved(picture)[0])[0], picture)
-
-
-def of_samples(samples: np.ndarray, picture: Picture) -> Sound:
-    """Mono samples at the pictures' rate, in pictures: what is longer than the nominal length is cut.
-
-    They are rounded to half precision, as in the store, so that a clip of the data set gives the same picture as in training.
-    """
-    rate, seconds, _ = spectrograms.resolved(picture)
-    samples = np.pad(samples, (0, max(0, spectrograms.shortest(picture) - len(samples))))
-    cuts = audio.windows(len(samples), rate, seconds)
-    made = [spectrograms.picture(samples[start:stop], picture) for start, stop in cuts]
-    shown = [spectrograms.span(stop - start, picture) for start, stop in cuts]
-    spans = [(start + first, start + last) for (start, _), (first, last) in zip(cuts, shown, strict=True)]
-    return Sound(samples, np.stack(made).astype(np.float16), spans)
-
-
-def pictures(path: Path, picture: Picture) -> np.ndarray:
-    """The pictures (windows, 3, mels, frames) of a sound file."""
-    return sound(path, picture).pictures
-
-
-def classify(paths: list[Path], folders: list[FinishedRun], device: torch.device) -> tuple[pd.DataFrame, dict[Path, str]]:
+def classify(
+    paths: Sequence[Path], folders: Sequence[FinishedRun], device: torch.device, *, threads: int | None = None
+) -> tuple[pd.DataFrame, dict[Path, str]]:
     """Mean probabilities over the runs: a row per file (its path, then a column per class); and what could not be read."""
     listeners = [load(folder, device) for folder in folders]
     classes = listeners[0].classes
     for folder, listener in zip(folders, listeners, strict=True):
         if listener.classes != classes:
             raise UserError(f"runs {folders[0].key} and {folder.key} have different classes; average runs on one data set")
-    missing = {path: "there is no such file or folder" for path in paths if not path.exists()}
-    files = [file for path in paths if path not in missing for file in audio.files(path)]
-    rows, wrong = [], dict(missing)
+    wrong = {path: "there is no such file or folder" for path in paths if not path.exists()}
+    files = [file for path in paths if path not in wrong for file in audio.files(path)]
+    rows = []
     with progress("classifying", len(files), "files") as watch:
-        for file in files:
-            try:
-                each = [listener.probabilities(pictures(file, listener.run.picture)) for listener in listeners]
-            except audio.BadClip as error:
-                wrong[file] = error.wrong
+        for file, found in predict(files, listeners, threads=threads or torch.get_num_threads()):
+            if isinstance(found, audio.BadClip):
+                wrong[file] = found.wrong
             else:
-                rows.append({"file": str(file), **dict(zip(classes, np.mean(each, axis=0).tolist(), strict=True))})
+                rows.append({"file": str(file), **dict(zip(classes, found.tolist(), strict=True))})
             watch.advance()
     return pd.DataFrame(rows, columns=["file", *classes]), wrong
+
+
+def predict(
+    files: Sequence[Path], listeners: Sequence[Listener], *, threads: int = 1
+) -> Iterator[tuple[Path, np.ndarray | audio.BadClip]]:
+    """Mean probabilities (classes,) over networks and windows for each file in turn, or what is wrong with it.
+
+    Pictures of several files pass through the networks at once; networks that take the same pictures share them. Of many files
+    they are made by worker processes, which share the threads with the networks: more of both than cores would wait in turns.
+    """
+    options = tuple(dict.fromkeys(listener.run.picture for listener in listeners))
+    workers = (threads + 1) // 2 if threads > 1 and len(files) >= MANY_FILES else 0
+    made = zip(files, pictures_of(files, options, workers), strict=True)
+    for group in _groups(made, batch_size(listeners[0].device)):
+        good = [made for _, made in group if not isinstance(made, audio.BadClip)]
+        with cpu_threads(max(1, threads - workers)):
+            odds = iter(np.mean([_probabilities(listener, good) for listener in listeners], axis=0) if good else ())
+        yield from ((file, made if isinstance(made, audio.BadClip) else next(odds)) for file, made in group)
+
+
+def _groups(made: Iterable[Made], size: int) -> Iterator[list[Made]]:
+    """Files in groups that have `size` pictures together, or more: a long file has many."""
+    group: list[Made] = []
+    count = 0
+    for file, found in made:
+        group.append((file, found))
+        count += 0 if isinstance(found, audio.BadClip) else len(next(iter(found.values())))
+        if count >= size:
+            yield group
+            group, count = [], 0
+    yield group
+
+
+def _probabilities(listener: Listener, made: Sequence[Pictures]) -> np.ndarray:
+    """Mean probabilities (files, classes) over the windows of each file."""
+    mine = [pictures[listener.run.picture] for pictures in made]
+    odds = functional.softmax(torch.from_numpy(listener.logits(np.concatenate(mine))), dim=1).numpy()
+    ends = np.cumsum([len(windows) for windows in mine])[:-1]
+    return np.stack([windows.mean(axis=0) for windows in np.split(odds, ends)])

@@ -95,7 +95,7 @@ def _row(folder: FinishedRun) -> dict[str, object]:
     macro = {f"{rule}_macro": score.macro_accuracy for rule, score in result.scores.items()}
     return {
         "key": folder.key,
-        "data": run.data,
+        **folder.data,
         "backbone": run.backbone,
         "weights": run.weights,
         "start": start(run.weights, run.transfer),

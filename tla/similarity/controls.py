@@ -1,8 +1,9 @@
 """Scores of layers against their controls: mean over runs, floor and ceiling, differences, each with its interval.
 
 A layer's floor is its score with another clip's activations on one side, its ceiling the score of two seeds of one training;
-relative = (score - floor) / (ceiling - floor), empty where the interval of ceiling - floor does not lie above 0. Two seeds part
-ways in two directions, so the ceiling is no bound: a relative score may be above 1.
+relative = (score - floor) / (ceiling - floor), empty where the interval of ceiling - floor does not lie above 0. The ceiling
+is no bound: two seeds both move away from the start, a fine-tuned network is compared with the start itself, so a relative
+score may be above 1.
 
 Intervals come from leaving out one group of recordings at a time (`statistics.jackknife`), and from each run of a fold by
 itself where there are several. Seeds of a fold share their clips and are averaged first; folds are independent. A number that

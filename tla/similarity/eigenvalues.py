@@ -1,8 +1,8 @@
 """Eigenvalues of a symmetric matrix, and as many of its eigenvectors as are asked for.
 
 SVCCA keeps a few of a layer's directions (9 to 120 of DenseNet-201's up to 1920 hold 99 % of the variance). On the CPU the
-matrix is therefore made tridiagonal once, which gives all eigenvalues, and only the vectors that are wanted follow: a third
-of the time that all of them take.
+matrix is therefore made tridiagonal once, which gives all eigenvalues, and then only the vectors that are wanted are
+computed: that takes a third of the time of all vectors.
 """
 
 import torch

@@ -14,18 +14,21 @@ from tla.options import STAGES, UNTRAINED
 from tla.plots import basis
 from tla.runs import tables
 from tla.similarity.layer_axis import few, ticks
-from tla.similarity.tables import EARLY_LATE, EARLY_LATE_ABOVE, PRETRAINED, RANDOM, SEEDS, STARTS, SVCCA, WEIGHTS, WHOLE, Change
+from tla.similarity.tables import (
+    EARLY_LATE,
+    EARLY_LATE_ABOVE,
+    PRETRAINED,
+    RANDOM,
+    SCALES,
+    SEEDS,
+    STARTS,
+    SVCCA,
+    WEIGHTS,
+    WHOLE,
+    Change,
+)
 from tla.tables import covered, unfinished, warning
 
-LABELS = {
-    SVCCA: "SVCCA similarity",
-    "pwcca": "PWCCA similarity",
-    "cka": "linear CKA",
-    "cka-debiased": "debiased linear CKA",
-    "procrustes": "Procrustes similarity",
-    "channel": "mean channel correlation",
-    WEIGHTS: "relative weight change",
-}
 NAMES = {PRETRAINED: "pretrained, fine-tuned", RANDOM: "random start, trained", SEEDS: "two seeds (ceiling)"}
 FLOOR_LABEL = "another clip (floor)"
 LOOKS = {PRETRAINED: 0, RANDOM: 1, SEEDS: 2}  # colour and marker
@@ -61,7 +64,7 @@ def figure(change: Change) -> Figure:
             _panel(axes, *mine, narrow=columns > 1)
             if measure == WEIGHTS:
                 axes.set_ylim(0, 1.1 * mine[0][["score", "high"]].max().max() or 1.0)  # where nothing moved, all are 0
-            axes.set_ylabel(LABELS[measure])
+            axes.set_ylabel(SCALES[measure].label)
             bare = columns > 1 and i + columns < len(measures)  # another panel below has the same axis
             axes.tick_params(labelbottom=not bare)
         for axes in grid.flat[len(measures) :]:
@@ -97,7 +100,7 @@ def about(change: Change) -> str:
             f"Bars: 95 % interval for {covers}; over clips, from leaving out "
             f"each of {_span(folds['groups'])} groups of recordings (jackknife"
             f"{'; SVCCA keeps its directions' if SVCCA in set(scored['measure']) else ''})."
-            f" Floor, dashed: one of the two hears another clip."
+            f" Floor, dashed: one of the two gets another clip."
         )
         forced = scored[scored["forced"] > 0]
         if not forced.empty:
@@ -204,7 +207,7 @@ def _print_points(points: pd.DataFrame, runs: pd.DataFrame) -> None:
         line += [f"{row['relative']:.2f}" if np.isfinite(row["relative"]) else ""] if relative else []
         line += [" and ".join(f"{n:.0f}" for n in kept.loc[(row["curve"], row["layer"])])] if kept is not None else []
         rows.append([*line, *([_number(row["spread"])] if several else [])])
-    headings = ["", "layer", "runs", LABELS[points["measure"].iloc[0]], "95 % interval", "floor"]
+    headings = ["", "layer", "runs", SCALES[points["measure"].iloc[0]].label, "95 % interval", "floor"]
     headings += ["floor to ceiling"] * relative + ["directions kept"] * (kept is not None)
     headings += ["spread"] * several
     console.table(headings, rows)

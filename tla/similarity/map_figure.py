@@ -14,7 +14,7 @@ from tla.runs import tables
 from tla.similarity import layer_axis
 from tla.similarity.figure import NAMES
 from tla.similarity.tables import SEEDS
-from tla.tables import trained
+from tla.tables import cautions, trained
 
 AXES = {SEEDS: ("one seed", "another seed")}  # else before and after
 
@@ -56,7 +56,7 @@ def about(table: pd.DataFrame) -> str:
     first, folds = table.iloc[0], str(table["folds"].iloc[0])
     seeds, sizes = int(first["seeds"]), [len(_order(table, side)) for side in ("before", "after")]
     parts = [
-        "SYNTHETIC SOUNDS." if first["data"] == "toy" else "",
+        cautions(table),
         f"{first['data']}, {first['backbone']}, held-out fold{'s' * (',' in folds)} {folds}, {seeds} seed{'s' * (seeds > 1)}, "
         f"{trained(table)}.",
         f"{console.counted(first['clips'], 'clip')}, each one point: all channels and positions of a layer are its features.",

@@ -136,7 +136,7 @@ def _table(mapped: _Mapped, whole: np.ndarray, half: np.ndarray) -> pd.DataFrame
 
 
 def _about(pairs: Sequence[Pair]) -> dict[str, Any]:
-    run, result = pairs[0].run, pairs[0].after.folder.result
+    run, trained = pairs[0].run, pairs[0].after.folder
     folds, seeds = ({getattr(pair.run, name) for pair in pairs} for name in ("fold", "seed"))
-    about = {"data": run.data, "backbone": run.backbone, "folds": ", ".join(map(str, sorted(folds))), "seeds": len(seeds)}
-    return about | {"key": run.key, "epochs": result.epochs, "training": result.training.state}
+    about = {**trained.data, "backbone": run.backbone, "folds": ", ".join(map(str, sorted(folds))), "seeds": len(seeds)}
+    return about | {"key": run.key, "epochs": trained.result.epochs, "training": trained.result.training.state}

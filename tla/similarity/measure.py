@@ -2,8 +2,8 @@
 
 Three tables: runs (a row per measure, pair and layer), points and contrasts (`controls`).
 
-- SVCCA without a group of clips keeps the directions that it chose on all of them: which ones are kept is part of the question,
-  and only how alike they are is resampled. The other measures are computed anew.
+- SVCCA without a group of clips keeps the directions that were chosen on all clips: the choice is part of the measure, and the
+  interval is about how alike these directions are. The other measures are computed anew.
 - The weights' change needs no clips: |after - before| / |before| over a layer's convolutions and matrices. A norm layer's
   scales and shifts are left out: they begin at 1 and 0 in any network, which would hide the change of the rest.
 - A score with canonical correlations that are 1 whatever the data, on all clips or without the largest group of them, is left
@@ -25,7 +25,7 @@ from tla.similarity import controls, methods, stream
 from tla.similarity.moments import Moments
 from tla.similarity.pairs import Pair
 from tla.similarity.resolved import Side, canonical, resolve, summary
-from tla.similarity.tables import FLOOR, SCORE, SVCCA, WEIGHTS, WHOLE, Change
+from tla.similarity.tables import FLOOR, SCALES, SCORE, SVCCA, WEIGHTS, WHOLE, Change
 from tla.sound.store import Store
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 FEWER = "--folds 1 takes one fold, --layers stages the fewest layers"
 MEASURES = (*methods.MEASURES, WEIGHTS)
 CANONICAL = (SVCCA, "pwcca")  # have a keep rule, and correlations that can be forced
-ENDS = {"cka-debiased": (-1.0, 1.0), "channel": (-1.0, 1.0), WEIGHTS: (0.0, np.inf)}  # of a score; else 0 and 1
 _SIDES = ("before", "after")
 
 
@@ -99,7 +98,7 @@ def measure(pairs: Sequence[Pair], store: Store, asked: Asked, device: "torch.de
     for name in [name for name in asked.measures if (runs["measure"] == name).any()]:
         mine = runs[runs["measure"] == name]
         means = controls.over_runs(mine) if name == WEIGHTS else controls.over_clips(scores[scores["measure"] == name])
-        points.append(controls.points(mine, means, ENDS.get(name, (0.0, 1.0))).assign(measure=name))
+        points.append(controls.points(mine, means, SCALES[name].ends).assign(measure=name))
         contrasts.append(controls.contrasts(mine, means).assign(measure=name))
     resolved = summary(pd.DataFrame(found.resolved), store.picture, store.dataset.classes) if found.resolved else None
     return Change(runs, pd.concat(points, ignore_index=True), pd.concat(contrasts, ignore_index=True), resolved)

@@ -1,7 +1,8 @@
 """How alike two sets of activations are: SVCCA (Fig. 2a), PWCCA, CKA, Procrustes, correlation channel by channel.
 
 Each measure takes `Moments`, or two arrays (points, channels) with the same points. Points are centred. A score is 1 for a
-thing compared with itself and near 0 for unrelated ones, if there are enough points: see `forced`, and compare with a null.
+thing compared with itself and near 0 for unrelated ones, if there are enough points: see `forced`, and compare with the
+floor.
 
 SVCCA (Raghu et al., 2017) keeps the principal directions of each side and averages the canonical correlations between them;
 computed from moments it equals the recipe on the activations (centre, SVD, truncate, CCA with an epsilon of 1e-10). Which
@@ -10,13 +11,14 @@ singular values (what its tutorial computes), or a number of them.
 
 Forced correlations. M centred points span M - 1 dimensions; two subspaces of p and q dimensions in there share at least
 p + q - (M - 1) of them, and as many canonical correlations are 1 whatever the data. What counts as p and q is what CCA works
-on: the directions kept, after dead channels, duplicated ones and truncation took theirs away. Truncation goes by variance
-and never looks at the other side, so the kept ones are forced like any others. A score with an interval from leaving out parts
-of the points is forced earlier: the fewest points that are left count (`forced_of`).
+on: the directions that are left after truncation and without dead and duplicated channels. Truncation goes by variance and does
+not depend on the other side, so the kept directions are forced like any others. A score with an interval from leaving out
+parts of the points is forced earlier: the fewest points that are left count (`forced_of`).
 
-Precision. With float32 products, SVCCA on 99 % of the variance, CKA, Procrustes and correlations by channel are what float64
-gives to 1e-6. What averages over directions with a billionth of the largest variance (`keep_by` values, or all directions, as
-PWCCA has it) is not: on DenseNet-201's last block it is off by 2e-3 and wants float64 products, which take twice the time.
+Precision. With float32 products, SVCCA on 99 % of the variance, CKA, Procrustes and correlations by channel differ by less
+than 1e-6 from float64. A measure that averages over directions with a billionth of the largest variance (`keep_by` values, or
+all directions, as in PWCCA) differs by 2e-3 on DenseNet-201's last block and needs float64 products, which take twice the
+time.
 
 Degenerate input. A channel that does not vary is dead: it is counted and adds nothing. A duplicated channel adds variance,
 but no direction. More channels than points are no mistake by themselves. If all channels of a side are dead, no measure is

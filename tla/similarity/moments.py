@@ -1,11 +1,11 @@
 """Second moments of two sets of activations, paired point by point and accumulated batch by batch.
 
-What the measures of similarity need to know of any number of points fits into three matrices per pair of layers, so memory
-does not grow with clips. A point is a position in a clip's feature map (or a clip, if positions are averaged): activations
-are (points, channels). Each batch is centred by its own mean before its products are taken, so that nothing cancels, and
-joins the others by the exact formula of Chan, Golub and LeVeque (1983); the accumulators are float64. The sums of fourth
-order are those that debiased CKA needs, moved from mean to mean by the same algebra. All of it is linear in the points, so
-points can also be taken out again: they are merged with negative weight.
+The measures of similarity need three matrices per pair of layers, whatever the number of points, so memory does not grow with
+clips. A point is a position in a clip's feature map (or a clip, if positions are averaged): activations are (points,
+channels). Each batch is centred by its own mean before its products are taken, so that no digits are lost, and joins the
+others by the exact formula of Chan, Golub and LeVeque (1983); the accumulators are float64. The sums of fourth order are
+those that debiased CKA needs, moved from mean to mean by the same algebra. All of it is linear in the points, so points can
+also be taken out again: they are merged with negative weight.
 
 What several comparisons share is computed once: a `Batch` is one side's points, a `Cross` the sums of two of them, and
 `Moments` three crosses (x with itself, y with itself, x with y), which other `Moments` may hold as well.
@@ -236,7 +236,7 @@ class Cross:
 
 
 class Moments:
-    """What the measures need to know of activations x (points, p) and y (points, q) of the same points."""
+    """What the measures need of activations x (points, p) and y (points, q) of the same points."""
 
     def __init__(self, p: int, q: int, *, products: torch.dtype = DOUBLE) -> None:
         self.xx, self.yy = Cross(p, p, products=products), Cross(q, q, products=products)

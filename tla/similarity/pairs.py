@@ -81,18 +81,18 @@ class Pair:
 
     def about(self, store: Store) -> dict[str, Any]:
         """The columns of tables that hold what was compared."""
-        run, result = self.run, self.after.folder.result
+        run, trained = self.run, self.after.folder
         return {
             "curve": self.curve,
             "before": self.before.label,
             "after": self.after.label,
-            "data": run.data,
+            **trained.data,
             "backbone": run.backbone,
             "fold": run.fold,
             "seed": run.seed,
             "key": run.key,
-            "epochs": result.epochs,
-            "training": result.training.state,
+            "epochs": trained.result.epochs,
+            "training": trained.result.training.state,
             "lr": run.recipe.lr,
             "augment": run.augment.kind,
             "protocol": run.protocol,

@@ -1,15 +1,16 @@
 """Where in the picture, and for which sounds, two layers agree: SVCCA's canonical variates along time, frequency and class.
 
-A second pass over the clips projects both layers onto their canonical directions. The directions that a group of clips is seen
-through are fitted on all other groups, within the principal directions that SVCCA kept, so nothing here is fitted to what it is
-measured on: unrelated layers agree by 0, however few the points, which is not true of the score. With few points per direction
-the fit is poor and the agreement too low: it bounds from below what the score bounds from above. Fewer directions bring the two
-together (`--keep`).
+A second pass over the clips projects both layers onto their canonical directions. The directions that are used for a group of
+clips are fitted on all other groups, within the principal directions that SVCCA kept, so nothing here is fitted to what it is
+measured on: unrelated layers agree by 0, however few the points, which is not true of the score. With few points per
+direction the fit is poor and the agreement too low: it is a lower bound, as the score is an upper one. With fewer directions
+the two are closer (`--keep`).
 
-The agreement in a part (a column, a row, a class, or all) is the correlation of the two sides' variates over the part's points,
-each variate centred by its mean over the part: the sum of their covariances over the root of the product of the sums of their
-variances. A variate has variance 1 over all points, so each counts alike, as in the score; over all points the agreement is the
-score, less what was fitted. It is empty where nothing varies. A deep layer's cell depends on more than its column and row.
+The agreement in a part (a column, a row, a class, or all) is the correlation of the two sides' variates over the part's
+points, each variate centred by its mean over the part: the sum of their covariances over the root of the product of the sums
+of their variances. A variate has variance 1 over all points, so each counts alike, as in the score; over all points the
+agreement is the score without the part that comes from fitting. It is empty where nothing varies. A deep layer's cell depends
+on more than its column and row.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,10 +1,10 @@
 """One pass over clips: each layer's activations in two networks, as sums that do not grow with the clips.
 
-Positions fold into points. The clips are dealt into groups of whole recordings; a group's sums go to disk when it is
-done, so that memory holds one group's, and any number can be computed with and without each group (jackknife). In the same
-pass every clip is also paired with another one of its batch, position by position: what two networks have in common whatever
-the clip is the floor that their similarity stands on. Both pairings share the sums of each side, since a batch paired with
-itself in another order has the same mean and products.
+Positions fold into points. The clips are dealt into groups of whole recordings; a group's sums go to disk when it is done, so
+that memory holds one group's, and any number can be computed with and without each group (jackknife). In the same pass every
+clip is also paired with another one of its batch, position by position: how alike two networks are on different clips is the
+floor of their similarity. Both pairings share the sums of each side, since a batch paired with itself in another order has
+the same mean and products.
 """
 
 import shutil

@@ -1,7 +1,9 @@
 """The tables of how much layers changed, and the names that stand in them; drawing takes them from here."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -14,6 +16,24 @@ WHOLE = "everything"  # the keep rule of a measure that truncates nothing
 EARLY_LATE, EARLY_LATE_ABOVE = "early - late", "early - late, above floor"  # the contrasts
 STARTS, ABOVE = "pretrained - random", "score - floor"
 ALL, TIME, FREQUENCY, CLASS = "all", "time", "frequency", "class"  # the parts of a table of resolved similarity
+
+
+class Scale(NamedTuple):
+    """What a measure is called on an axis, and between which numbers its scores lie."""
+
+    label: str
+    ends: tuple[float, float] = (0.0, 1.0)
+
+
+SCALES = {  # of every measure
+    SVCCA: Scale("SVCCA similarity"),
+    "pwcca": Scale("PWCCA similarity"),
+    "cka": Scale("linear CKA"),
+    "cka-debiased": Scale("debiased linear CKA", (-1.0, 1.0)),
+    "procrustes": Scale("Procrustes similarity"),
+    "channel": Scale("mean channel correlation", (-1.0, 1.0)),
+    WEIGHTS: Scale("relative weight change", (0.0, math.inf)),
+}
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""A clip becomes a picture."""
+"""How does a clip become a picture? Data sets, spectrograms, augmented variants, and the store on disk."""

@@ -7,6 +7,7 @@ for its digest once, and again only if its size or its times of change are other
 import io
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from tla.errors import UserError
 from tla.sound.digests import digests
 
 MEMORY = ".digests.json"
+_BLOCK = 1 << 22
 
 
 class Growing:
@@ -27,18 +29,20 @@ class Growing:
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: str = "<f2") -> None:
         """`shape` is that of a row."""
         self.path, self.shape, self.dtype, self.rows = path, shape, np.dtype(dtype), 0
+        self.sum = 0  # CRC-32 of the rows
         self.part = path.with_name(f".{path.name}.part")
 
     def size(self, rows: int) -> int:
         """Bytes of a file of so many rows."""
         return len(self._header()) + rows * int(np.prod(self.shape)) * self.dtype.itemsize
 
-    def resume(self, rows: int) -> bool:
-        """Go on behind the first `rows`, and begin anew if so many are not there."""
+    def resume(self, rows: int, checksum: int = 0) -> bool:
+        """Go on behind the first `rows`, and begin anew if these are not there, or not what was written."""
         if rows and self.path.is_file() and not self.part.is_file():
             self.path.replace(self.part)  # it was finished, but not yet named in the manifest
         there = bool(rows) and self.part.is_file() and self.part.stat().st_size >= self.size(rows)
-        self.rows = rows if there else 0
+        there = there and self._sum_of(rows) == checksum
+        self.rows, self.sum = (rows, checksum) if there else (0, 0)
         with self.part.open("r+b" if there else "wb") as file:
             file.write(self._header())
             file.truncate(self.size(self.rows))
@@ -47,9 +51,10 @@ class Growing:
     def append(self, values: np.ndarray) -> None:
         """Add rows; they are on disk when this returns."""
         with self.part.open("ab") as file:
-            file.write(np.ascontiguousarray(values, self.dtype).data)
+            file.write(content := np.ascontiguousarray(values, self.dtype).data)
             file.flush()
             os.fsync(file.fileno())
+        self.sum = zlib.crc32(content, self.sum)
         self.rows += len(values)
 
     def finish(self) -> None:
@@ -59,6 +64,14 @@ class Growing:
             file.flush()
             os.fsync(file.fileno())
         self.part.replace(self.path)
+
+    def _sum_of(self, rows: int) -> int:
+        found, left = 0, rows * int(np.prod(self.shape)) * self.dtype.itemsize
+        with self.part.open("rb") as file:
+            file.seek(len(self._header()))
+            while block := file.read(min(left, _BLOCK)):
+                found, left = zlib.crc32(block, found), left - len(block)
+        return found
 
     def _header(self) -> bytes:
         """numpy pads headers so that the number of rows does not change their length."""

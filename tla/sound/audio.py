@@ -1,6 +1,8 @@
 """A sound file becomes samples: mono, float32, at the asked rate."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 DECODED = frozenset(
     [".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64", ".rf64"]
 )
-SUFFIXES = DECODED | {".m4a", ".aac", ".wma"}  # these cannot be decoded, so they are named as bad and not passed over
+SUFFIXES = DECODED | {".m4a", ".m4b", ".aac", ".wma", ".amr", ".ape", ".wv", ".weba", ".mka"}
+"""Also of sounds that cannot be decoded, so that they are named as bad and not passed over."""
 STREAMED = (0x7FFFFFFF, 0xFFFFFFFF)  # what a header holds whose writer did not know the length
 UNKNOWN = (1 << 63) - 1  # what libsndfile gives where a file does not state how many samples it has
 OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the largest Ogg page
@@ -40,18 +43,10 @@ class BadClip(UserError):
 
 def read(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
     """Samples (mono mean of the channels) and their rate; `BadClip` if missing, unreadable, empty, cut off or not finite."""
-    import soundfile
-
-    _must_be_file(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            promised, own_rate, about, kind = file.frames, file.samplerate, file.extra_info, file.format
-            _must_be_sound(path, promised, own_rate, rate or own_rate)
-            samples = _mono(file)
-    except soundfile.LibsndfileError as error:
-        raise BadClip(path, f"cannot be decoded ({printable(error.error_string.rstrip('.'))})") from None
-    except (RuntimeError, OSError, ValueError) as error:
-        raise BadClip(path, f"cannot be decoded ({printable(str(error).rstrip('.'))})") from None
+    with _opened(path) as file:
+        promised, own_rate, about, kind = file.frames, file.samplerate, file.extra_info, file.format
+        _must_be_sound(path, promised, own_rate, rate or own_rate)
+        samples = _mono(file)
     if len(samples) == 0:
         raise BadClip(path, "holds no samples")
     _must_be_sound(path, len(samples), own_rate, rate or own_rate)
@@ -64,18 +59,39 @@ def read(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
     return samples, rate or own_rate
 
 
-def header(path: Path) -> tuple[int, float] | None:
-    """Rate and seconds of a sound file, as its header states them; None if it does not, or cannot be opened."""
+def header(path: Path) -> tuple[int, float]:
+    """Rate and seconds of a sound file, as its header states them; `BadClip` if it does not, or cannot be opened."""
+    with _opened(path) as file:
+        frames, rate = file.frames, file.samplerate
+    _must_be_sound(path, frames, rate, rate)
+    if frames == 0:
+        raise BadClip(path, "holds no samples")
+    return rate, frames / rate
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator["SoundFile"]:
+    """A sound file, opened; `BadClip`, if that or what is done with it fails."""
     import soundfile
 
+    _must_be_file(path)
     try:
-        _must_be_file(path)
         with soundfile.SoundFile(path) as file:
-            frames, rate = file.frames, file.samplerate
-        _must_be_sound(path, frames, rate, rate)
-    except (BadClip, soundfile.LibsndfileError, RuntimeError, OSError, ValueError):
-        return None
-    return (rate, frames / rate) if frames > 0 else None
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise _not_decoded(path, error.error_string) from None
+    except (RuntimeError, OSError, ValueError) as error:
+        raise _not_decoded(path, str(error)) from None
+
+
+def _not_decoded(path: Path, why: str) -> BadClip:
+    """The refusal of a file, with the command that makes one that can be decoded where its format has no decoder here.
+
+    What is wrong does not name the file, which may be a copy of the clip on another machine.
+    """
+    suffix = path.suffix.lower()
+    hint = "" if suffix in DECODED else f"; convert it first: ffmpeg -i NAME{suffix} NAME.wav"
+    return BadClip(path, f"cannot be decoded ({printable(why.rstrip('.'))}){hint}")
 
 
 def _must_be_file(path: Path) -> None:

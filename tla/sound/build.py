@@ -29,7 +29,7 @@ from tla.sound.augment import Variation, draw, parse_kind, vary
 from tla.sound.clips import Dataset
 from tla.sound.digests import digest_of
 from tla.sound.spectrograms import WINDOWS_S, picture, resolved, shortest, to_length
-from tla.sound.workers import Pool, crew, ordered
+from tla.sound.workers import Pool, crew, ordered, stop_if_given_up
 
 FORMAT = 2  # part of every store's key: raise it when a picture or a file changes its meaning
 
@@ -63,6 +63,7 @@ def pictures(job: Job, options: Picture, length: Length) -> np.ndarray:
 
 
 def _picture(samples: np.ndarray, options: Picture, variation: Variation | None, length: Length) -> np.ndarray:
+    stop_if_given_up()
     if variation is not None:
         samples = vary(samples, resolved(options)[0], variation, length)
         samples = to_length(samples, max(len(samples), shortest(options)))  # a clip just long enough may have become too short
@@ -140,26 +141,29 @@ class _Journal:
     def __init__(self, path: Path, plan: dict[str, Any]) -> None:
         self.path, self.plan, self.done = path, plan, 0
         self.wrong: Wrong = {}
+        self.sums = [0] * len(plan["files"])
 
     def recall(self) -> None:
         """Take over what was done under this very plan, if there is such a journal."""
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1] if self.path.is_file() else []
             plan, *shards = map(json.loads, lines)  # a last line without an end was cut off
-        except ValueError:
+            shards = [(clips, wrong, sums) for clips, wrong, sums in shards] if plan == self.plan else []
+        except (ValueError, TypeError):  # of another version, or none of ours: what it is about is made again
             return
-        if plan == self.plan:
-            self.done = sum(clips for clips, _ in shards)
-            self.wrong = {int(number): why for _, wrong in shards for number, why in wrong.items()}
+        if shards:
+            self.done, self.sums = sum(clips for clips, _, _ in shards), shards[-1][2]
+            self.wrong = {int(number): why for _, wrong, _ in shards for number, why in wrong.items()}
 
     def begin(self) -> None:
         self.done, self.wrong = 0, {}
         self._write("w", self.plan)
 
-    def note(self, clips: int, wrong: Wrong) -> None:
+    def note(self, clips: int, wrong: Wrong, sums: Sequence[int]) -> None:
+        """Some more clips are done; `sums` are the checksums of the files so far."""
         self.done += clips
         self.wrong |= wrong
-        self._write("a", (clips, wrong))
+        self._write("a", (clips, wrong, sums))
 
     def _write(self, mode: str, value: object) -> None:
         with self.path.open(mode, encoding="utf-8") as file:
@@ -232,7 +236,8 @@ class Build:
         plan = {"files": [file.path.name for file in files], "clips": clips, "known": self.skipped is not None}
         journal = _Journal(self.place / _JOURNAL, plan)
         journal.recall()
-        if journal.done and all(file.resume(journal.done - len(journal.wrong)) for file in files):
+        rows = journal.done - len(journal.wrong)
+        if journal.done and all(file.resume(rows, checksum) for file, checksum in zip(files, journal.sums, strict=True)):
             return journal
         journal.path.unlink(missing_ok=True)  # first: it vouches for what follows
         stale = [file.path for file in files] if journal.plan["known"] else self.place.glob("*.npy")
@@ -256,7 +261,7 @@ class Build:
                         raise stop(self.dataset, clips[number], why)
                     for file, bank in zip(files, banks, strict=True) if banks else ():
                         file.append(bank)
-                    journal.note(len(piece), wrong)
+                    journal.note(len(piece), wrong, [file.sum for file in files])
                     bar.advance(len(piece))
 
     def _pieces(self, done: int, clips: int, files: int) -> list[range]:

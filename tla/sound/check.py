@@ -1,12 +1,13 @@
 """Is a data set fit for use? Every file is decoded, and the list is held against the files and their names.
 
-An error stops a run (a missing or broken clip, a row that cannot be read, a fold that the set does not have); a note is to be
-known when its numbers are read (sources in two folds, duplicates, odd lengths). Nothing here raises for a bad clip.
+An error stops a study (a missing or broken clip, a row that cannot be read, a recording or a sound in two folds); a note is to
+be known when its numbers are read (odd lengths, classes that differ in size, what the folds of a public set share). Nothing
+here raises for a bad clip.
 """
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from tla import console
-from tla.sound import audio, layouts, spectrograms
-from tla.sound.clips import Dataset
-from tla.sound.sets.listing import Listing, Row, sounds
+from tla.sound import audio, layouts, leaks, spectrograms
+from tla.sound.clips import Dataset, folds_or_none
+from tla.sound.sets.listing import Listing, sounds
 
 SILENT_PEAK = 1e-4  # full scale is 1; -80 dB
 SHORT_S = 0.05  # half of the paper's Fourier window, which a clip must fill for its ends to be mirrored
 OFF_NOMINAL_S = 0.001  # encoders add or drop a few samples
 EXAMPLES = 3
+UNBALANCED = 2  # times as many clips in the largest class as in the smallest one
 
 _WRONG = {
     "there is no such file": "missing",
@@ -93,14 +95,14 @@ class _Decoded:
 
 def check(what: Dataset | Path, name: str | None = None) -> Report:
     """Check a data set, or what lies at a path (as the named set, if a name is given), however broken its list may be."""
-    listing = _listing(what) if isinstance(what, Dataset) else layouts.read(what, name)
-    decoded = _decode_all(listing)
+    listing = what.listing if isinstance(what, Dataset) else layouts.read(what, name)
+    decoded, folds = _decode_all(listing), folds_or_none(listing)
     findings = [
         *_list_findings(listing),
         *_name_findings(listing),
         *_file_findings(listing, decoded),
-        *_copy_findings(listing, decoded),
-        *_fold_findings(listing),
+        *_shared_findings(listing, decoded, folds),
+        *_class_findings(listing, folds),
         *([] if name in _PARTS else _unlisted_findings(listing)),
     ]
     found = (finding for finding in findings if finding.count)
@@ -109,13 +111,6 @@ def check(what: Dataset | Path, name: str | None = None) -> Report:
         facts=tuple(_facts(listing, [one for one in decoded if not one.wrong])),
         findings=tuple(sorted(found, key=lambda finding: not finding.error)),
     )
-
-
-def _listing(dataset: Dataset) -> Listing:
-    rows = (
-        Row(path=clip.path, label=dataset.classes[clip.label], fold=clip.fold, source=clip.source) for clip in dataset.clips
-    )
-    return Listing(name=dataset.name, layout=dataset.layout, root=dataset.root, rows=tuple(rows))
 
 
 def _decode_all(listing: Listing) -> list[_Decoded]:
@@ -154,16 +149,13 @@ def _list_findings(listing: Listing) -> Iterator[Finding]:
     if known and (expected := known.clips) is not None and len(listing.rows) != expected:
         text = f"{len(listing.rows)} of {expected}: numbers do not compare with published ones"
         yield _finding("clips too few or too many", [text], count=abs(expected - len(listing.rows)))
-    counts = Counter(row.label for row in listing.rows)
-    yield _finding("class with one clip", sorted(label for label, count in counts.items() if count == 1), error=True)
-    yield _finding("class in all", sorted(counts) if len(counts) == 1 else [], error=True)
 
 
 def _unlisted_findings(listing: Listing) -> Iterator[Finding]:
     """Sound files beside the listed ones: the list may be cut off."""
     if listing.layout in ("esc50", "urbansound8k", "toy"):
         listed = {row.path for row in listing.rows}
-        names = [_short(listing, path) for path in sounds(listing.root) if path not in listed]
+        names = [listing.name_of(path) for path in sounds(listing.root) if path not in listed]
         yield _finding("sound file not listed", names)
 
 
@@ -173,7 +165,7 @@ def _name_findings(listing: Listing) -> Iterator[Finding]:
     if known is None:
         return
     if (folds := known.folds) is not None:
-        out = [f"{listing.name_of(row)}: fold {row.fold}" for row in listing.rows if row.fold not in folds]
+        out = [f"{listing.name_of(row.path)}: fold {row.fold}" for row in listing.rows if row.fold not in folds]
         yield _finding("fold out of range", out, error=True)
     if known.names is None:
         return
@@ -182,12 +174,12 @@ def _name_findings(listing: Listing) -> Iterator[Finding]:
     for row in listing.rows:
         found = known.names.fullmatch(row.path.stem)
         if found is None:
-            odd.append(listing.name_of(row))
+            odd.append(listing.name_of(row.path))
             continue
         for part, value in found.groupdict().items():
             listed = getattr(row, part)
             if str(listed) != value and listed != -1:
-                against[part].append(f"{listing.name_of(row)}: listed as {listed}")
+                against[part].append(f"{listing.name_of(row.path)}: listed as {listed}")
     yield _finding("file name not of the set's form", odd)
     for part, what in (("number", "label"), ("fold", "fold"), ("source", "source")):
         yield _finding(f"{what} contradicts the file name", against[part], error=True)
@@ -197,9 +189,9 @@ def _file_findings(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[Fi
     """What is wrong with single files."""
     pairs = list(zip(listing.rows, decoded, strict=True))
     for wrong in ("missing", "unreadable", "empty", "not finite"):
-        texts = [f"{listing.name_of(row)}: {one.text}" for row, one in pairs if one.wrong == wrong]
+        texts = [f"{listing.name_of(row.path)}: {one.text}" for row, one in pairs if one.wrong == wrong]
         yield _finding(wrong, texts, error=True)
-    good = [(listing.name_of(row), one) for row, one in pairs if not one.wrong]
+    good = [(listing.name_of(row.path), one) for row, one in pairs if not one.wrong]
     yield _finding("silent", [name for name, one in good if one.silent])
     far = [f"{name}: peak {one.peak:.3g} in place of 1" for name, one in good if one.peak > spectrograms.BEYOND]
     yield _finding("far beyond full scale", far)
@@ -212,36 +204,36 @@ def _file_findings(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[Fi
         yield _finding(f"not {nominal:g} s long", off)
 
 
-def _copy_findings(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[Finding]:
-    """The same sound more than once, worst first: under two labels, in two folds, or just twice."""
-    same: dict[str, list[Row]] = defaultdict(list)
-    for row, one in zip(listing.rows, decoded, strict=True):
-        if not one.wrong and not one.silent:
-            same[one.content].append(row)
-    groups: dict[str, list[str]] = {"with different labels": [], "across folds": [], "": []}
-    for rows in same.values():
-        if len({row.path for row in rows}) > 1:
-            labels, folds = ({getattr(row, part) for row in rows} for part in ("label", "fold"))
-            kind = "with different labels" if len(labels) > 1 else "across folds" if len(folds) > 1 else ""
-            groups[kind].append(" = ".join(_short(listing, row.path) for row in rows))
-    for kind, texts in groups.items():
-        yield _finding(f"same sound {kind}".rstrip(), texts)
+def _shared_findings(listing: Listing, decoded: Sequence[_Decoded], folds: Sequence[int | None]) -> Iterator[Finding]:
+    """One sound or one recording more than once: worst first, and an error where a study would stop."""
+    rows = listing.rows
+    found = leaks.shared([row.label for row in rows], folds, [row.source for row in rows], [one.content for one in decoded])
+    for what, groups in found.items():
+        texts = [" = ".join(listing.name_of(rows[row].path) for row in group) for group in groups]
+        if what == leaks.RECORDINGS:
+            places = [", ".join(map(str, sorted({folds[row] or 0 for row in group}))) for group in groups]
+            texts = [f"{rows[group[0]].source} (folds {where})" for group, where in zip(groups, places, strict=True)]
+        yield _finding(what, sorted(texts), error=what != leaks.TWICE and not leaks.is_public(listing.layout))
 
 
-def _fold_findings(listing: Listing) -> Iterator[Finding]:
-    """Sources and classes that sit badly in the folds."""
-    if any(row.fold is None for row in listing.rows):
+def _class_findings(listing: Listing, folds: Sequence[int | None]) -> Iterator[Finding]:
+    """Classes that are too small, too few, in one fold only, or far from equal in size."""
+    counts = Counter(row.label for row in listing.rows)
+    if not counts:
         return
-    places: dict[str, set[int]] = defaultdict(set)
-    homes: dict[str, set[int]] = defaultdict(set)
-    for row in listing.rows:
-        fold = row.fold or 0
-        homes[row.label].add(fold)
-        if row.source:
-            places[row.source].add(fold)
-    crossing = {source: sorted(folds) for source, folds in places.items() if len(folds) > 1}
-    yield _finding("source in several folds", [f"{source} (folds {_words(crossing[source])})" for source in sorted(crossing)])
-    yield _finding("class in one fold only", sorted(label for label, folds in homes.items() if len(folds) == 1))
+    yield _finding("class with one clip", sorted(label for label, count in counts.items() if count == 1), error=True)
+    yield _finding("class in all", sorted(counts) if len(counts) == 1 else [], error=True)
+    homes = Counter(
+        label for label, fold in {(row.label, fold) for row, fold in zip(listing.rows, folds, strict=True)} if fold is not None
+    )
+    yield _finding("class in one fold only", sorted(label for label, home in homes.items() if home == 1 < counts[label]))
+    (most, largest), (fewest, smallest) = counts.most_common()[0], counts.most_common()[-1]
+    if largest >= UNBALANCED * smallest:
+        share = largest / counts.total()
+        text = (
+            f"{most} has {largest} clips, {fewest} {smallest}: always naming {most} would be {share:.0%} accurate; see macro "
+        )
+        yield _finding("classes far from equal in size", [text + "accuracy, and --recipe.class-weights balanced"])
 
 
 def _facts(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[tuple[str, str]]:
@@ -258,11 +250,3 @@ def _facts(listing: Listing, decoded: Sequence[_Decoded]) -> Iterator[tuple[str,
         yield "shortest / median / longest", f"{lengths}; {seconds.sum() / 3600:.2f} h in all"
         rates = Counter(one.rate for one in decoded).most_common()
         yield "sampling rates", ", ".join(f"{rate} Hz: {count}" for rate, count in rates)
-
-
-def _short(listing: Listing, path: Path) -> str:
-    return listing.name_of(Row(path=path, label=""))
-
-
-def _words(values: Iterable[object]) -> str:
-    return ", ".join(map(str, values))

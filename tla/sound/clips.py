@@ -4,12 +4,9 @@ Official folds are used as they are. Protocols: `paper` trains on all folds but 
 `nested` keeps one more fold back, the next one in turn, to choose the epoch on, so that the held-out fold is scored once.
 """
 
-import csv
 import difflib
 import hashlib
-import io
 import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,12 +19,11 @@ import numpy as np
 
 from tla import console
 from tla.errors import UserError
-from tla.files import write_text
 from tla.options import Protocol
 from tla.sound import audio, layouts
 from tla.sound import folds as make
 from tla.sound.digests import digests
-from tla.sound.sets.listing import Listing
+from tla.sound.sets.listing import Listing, Row
 
 NAMES = tuple(layouts.SHAPES)
 RATE = 44100  # own data: brought to this rate, or to the commonest one of the clips if that is lower
@@ -130,6 +126,12 @@ class Dataset:
         ]
         return hashlib.sha256(json.dumps([self.classes, self.folds_are == "fixed", rows]).encode()).hexdigest()[:32]
 
+    @property
+    def listing(self) -> Listing:
+        """Its clips as a list."""
+        rows = (Row(path=clip.path, label=self.classes[clip.label], fold=clip.fold, source=clip.source) for clip in self.clips)
+        return Listing(name=self.name, layout=self.layout, root=self.root, rows=tuple(rows))
+
     def without(self, names: Iterable[str]) -> "Dataset":
         """The data set less some clips."""
         left_out = set(names)
@@ -194,8 +196,8 @@ def _missing(name: str, data_root: Path) -> str:
 def _judged(listing: Listing, memory: Path) -> Dataset:
     """The data set of a sound listing, with folds and a shape."""
     rows, classes = listing.rows, listing.classes
-    names = [listing.name_of(row) for row in rows]
-    sources = [row.source or name for row, name in zip(rows, names, strict=True)]
+    names = [listing.name_of(row.path) for row in rows]
+    sources = _sources(listing)
     folds_are, folds = _folds(listing, sources)
     rate, seconds, frames = layouts.SHAPES.get(listing.layout) or _shape([row.path for row in rows])
     clips = (
@@ -237,29 +239,30 @@ def _folds(listing: Listing, sources: Sequence[str]) -> tuple[Literal["given", "
     return ("fixed" if listing.name == "gtzan-filtered" else "given"), given
 
 
+def folds_or_none(listing: Listing) -> list[int | None]:
+    """Each clip's fold, given or made; None where the list is too poor for folds to be made."""
+    try:
+        return list(_folds(listing, _sources(listing))[1])
+    except UserError:
+        return [row.fold for row in listing.rows]
+
+
+def _sources(listing: Listing) -> list[str]:
+    return [row.source or listing.name_of(row.path) for row in listing.rows]
+
+
 def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
     """Own data: rate, length and picture width from the files' headers; files that cannot be opened do not count."""
-    headers = list(filter(None, map(audio.header, paths[:: -(-len(paths) // MEASURED)])))
+    headers, bad = [], []
+    for path in paths[:: -(-len(paths) // MEASURED)]:
+        try:
+            headers.append(audio.header(path))
+        except audio.BadClip as error:
+            bad.append(error)
     if not headers:
-        raise UserError(
-            f"none of the {len(paths)} sound files ({paths[0]}, ...) can be opened; they need to be wav, flac, ogg or mp3"
-        )
+        raise UserError(f"none of the {len(paths)} sound files can be opened; they need to be wav, flac, ogg or mp3. {bad[0]}")
     rates = [rate for rate, _ in headers]
     seconds = max(0.1, round(float(np.median([length for _, length in headers])), 2))
     frames = min(MOST_COLUMNS, max(FEWEST_COLUMNS, round(seconds * COLUMNS_PER_SECOND)))
     commonest = max(Counter(rates).items(), key=lambda item: (item[1], item[0]))[0]
     return min(RATE, commonest), seconds, frames
-
-
-def write_folds(dataset: Dataset, path: Path) -> None:
-    """Write the data set as a CSV (path,label,fold,source) that loads back to the same data set."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("path", "label", "fold", "source"))
-    for clip in dataset.clips:
-        place = Path(os.path.relpath(clip.path, path.parent.resolve())).as_posix()
-        table.writerow((place, dataset.classes[clip.label], clip.fold, clip.source))
-    try:
-        write_text(path, text.getvalue())
-    except OSError as error:
-        raise UserError(f"{path}: the folds cannot be written there ({error.strerror})") from None

@@ -12,10 +12,11 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.synchronize import Event
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
@@ -37,17 +38,59 @@ def cores() -> int:
 @contextmanager
 def crew(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Workers for one piece of work; they end with it, also when it is interrupted."""
-    pool = _hire(workers)
+    context = _Context()
+    given_up = context.Event()
+    pool = _Crew(workers, mp_context=context, initializer=_begin_in_crew, initargs=(given_up,))
     try:
         yield pool
+    except BaseException:
+        given_up.set()  # else all that is under way would be waited for
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Crew(ProcessPoolExecutor):
+    def submit(self, work: Callable[..., Result], /, *items: Any, **more: Any) -> "Future[Result]":
+        return super().submit(_do, work, *items, **more)
+
+
+def _do(work: Callable[..., Result], *items: Any, **more: Any) -> Result:
+    _HAS_WORKED.set()
+    return work(*items, **more)
+
+
+class GivenUp(Exception):
+    """In a worker: nobody waits for this work any more."""
+
+
+_GIVEN_UP: list[Event] = []  # of this process, if it is a worker of a crew
+_HAS_WORKED = threading.Event()  # and may be sending what it made: to end it then would break off a message
+
+
+def _begin_in_crew(given_up: Event) -> None:
+    _GIVEN_UP.append(given_up)
+    threading.Thread(target=_end_before_work, args=(given_up,), daemon=True).start()
+    begin()
+
+
+def _end_before_work(given_up: Event) -> None:
+    """The libraries of the first piece of work take seconds to load."""
+    given_up.wait()
+    if not _HAS_WORKED.is_set():
+        os._exit(1)
+
+
+def stop_if_given_up() -> None:
+    """To be called now and then by long work: raises `GivenUp`."""
+    if any(event.is_set() for event in _GIVEN_UP):
+        raise GivenUp
 
 
 @functools.cache
 def standing_crew(workers: int) -> ProcessPoolExecutor:
     """Workers that stay for the next piece of work, until this process ends."""
-    return _hire(workers)
+    return ProcessPoolExecutor(workers, mp_context=_Context(), initializer=begin)
 
 
 class Promise(Protocol[Result_co]):
@@ -108,10 +151,6 @@ class _Context(SpawnContext):
 
 
 _STARTING = threading.Lock()
-
-
-def _hire(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=_Context(), initializer=begin)
 
 
 def begin() -> None:

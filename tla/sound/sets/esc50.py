@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from tla.sound.sets.known import Archive, Known
-from tla.sound.sets.listing import Listing, Row, bad_row, named, ordered, table, whole
+from tla.sound.sets.listing import Listing, Row, named, ordered, read_rows, whole
 
 TARGETS_OF_ESC10 = frozenset({0, 1, 10, 11, 12, 20, 21, 38, 40, 41})
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -18,18 +18,16 @@ def _listed_in(folder: Path) -> Path:
 
 
 def _read(root: Path, only_esc10: bool) -> Listing:
-    path, needed = _listed_in(root), ("filename", "fold", "target", "category", "esc10", "src_file")
-    rows, problems = [], []
-    for line, cells, problem in table(path, needed):
-        fold, number, flag = whole(cells.get("fold")), whole(cells.get("target")), _FLAGS.get(cells.get("esc10", "").lower())
-        if problem is None and (fold is None or number is None or flag is None):
-            problem = bad_row(path, line, "fold and target must be whole numbers, and esc10 True or False")
-        if problem is not None:
-            problems.append(problem)
-        elif flag or not only_esc10:
-            clip = root / "audio" / cells["filename"]
-            row = Row(path=clip, label=cells["category"], number=number or 0, fold=fold, source=cells["src_file"])
-            rows.append((line, row))
+    def parse(cells: dict[str, str]) -> Row | str | None:
+        fold, number, flag = whole(cells["fold"]), whole(cells["target"]), _FLAGS.get(cells["esc10"].lower())
+        if fold is None or number is None or flag is None:
+            return "fold and target must be whole numbers, and esc10 True or False"
+        clip = root / "audio" / cells["filename"]
+        row = Row(path=clip, label=cells["category"], number=number, fold=fold, source=cells["src_file"])
+        return row if flag or not only_esc10 else None
+
+    path = _listed_in(root)
+    rows, problems = read_rows(path, ("filename", "fold", "target", "category", "esc10", "src_file"), parse)
     listing = ordered(root.name, "esc50", root, path, rows, problems)
     if {row.number for row in listing.rows} == TARGETS_OF_ESC10:
         return named(listing, "esc10", len(TARGETS_OF_ESC10))

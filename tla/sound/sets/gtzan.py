@@ -75,5 +75,6 @@ GTZAN = Known(
     found=lambda folder: _genres(folder) is not None,
     read=_read,
     clips=1000,
+    caution="GTZAN holds recordings and artists more than once, also in training and held-out clips; gtzan-filtered does not.",
 )
-FILTERED = replace(GTZAN, name="gtzan-filtered", read=_filtered, clips=None)
+FILTERED = replace(GTZAN, name="gtzan-filtered", read=_filtered, clips=None, caution="")

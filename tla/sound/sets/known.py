@@ -52,5 +52,7 @@ class Known:
     """How many it has, if it is complete."""
     folds: range | None = None
     """The folds that it has, if it comes with some."""
+    caution: str = ""
+    """What a reader of scores on it has to know."""
     names: re.Pattern[str] | None = None
     """What the name of a file gives away: groups fold, source, number."""

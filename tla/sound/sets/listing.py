@@ -10,7 +10,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,10 @@ from tla.console import UNPRINTABLE
 from tla.errors import UserError
 from tla.sound.audio import SUFFIXES
 
+SEPARATORS = (",", ";", "\t")
+_ONE_LABEL = "here a clip has one label, so keep one, or leave the clip out"
 _CSV_FORM = "path,label[,fold][,source]"
+_SEVERAL = re.compile(r"\s*[;|]\s*|,(?!\s)")  # between the labels of a clip that has several; not as in `Speech, male`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +53,9 @@ class Listing:
     rows: tuple[Row, ...]
     problems: tuple[Problem, ...] = ()
 
-    def name_of(self, row: Row) -> str:
-        """The clip's path below the root, with forward slashes."""
-        return Path(os.path.relpath(row.path, self.root)).as_posix()
+    def name_of(self, path: Path) -> str:
+        """A clip's path below the root, with forward slashes."""
+        return Path(os.path.relpath(path, self.root)).as_posix()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -79,34 +82,74 @@ def must_be_printable(folder: Path, name: str) -> None:
         raise UserError(f"{folder}: the file name {name!a} {why}, and cannot be used; rename it")
 
 
-def table(path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str], Problem | None]]:
-    """Line number, cells by column, and what is wrong with the row's form, for each row of a CSV with a header."""
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A CSV with a header, its cells without the blanks around them; lines without anything in them are left out."""
+
+    path: Path
+    separator: str
+    header: list[str]
+    """As it is written."""
+    columns: list[str]
+    """As the columns are called here, whatever the case of their names."""
+    lines: list[tuple[int, list[str]]]
+    """The number and the cells of each line below the header."""
+
+
+def read_cells(path: Path, needed: Sequence[str]) -> Table:
+    """A CSV that has the needed columns; the separator is the one that gives most of them."""
+    used = (*needed, "fold", "source")
+    found = [_separated(path, separator, used) for separator in SEPARATORS]
+    best = min(found, key=lambda table: len(set(needed) - set(table.columns)))
+    for column in used:
+        if best.columns.count(column) > 1:
+            raise UserError(f"{path}: has the column {column} more than once")
+    if lacking := [column for column in needed if column not in best.columns]:
+        has = best.separator.join(best.header) or "no header"
+        form = _CSV_FORM if "path" in needed else ",".join(needed)
+        raise UserError(
+            f"{path} line 1: lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}; "
+            f"it has {has}, and needs {form}, separated by commas, semicolons or tabs"
+        )
+    return best
+
+
+def _separated(path: Path, separator: str, used: Sequence[str]) -> Table:
     try:
-        reader = csv.reader(io.StringIO(path.read_text("utf-8-sig"), newline=""))
-        header = [cell.strip() for cell in next(reader, [])]
-        used = (*needed, "fold", "source")
-        twice = [column for column in used if header.count(column) > 1]
-        if twice:
-            raise UserError(f"{path}: has the column {twice[0]} more than once")
-        lacking = [column for column in needed if column not in header]
-        if lacking:
-            has = ",".join(header) or "no header"
-            raise UserError(
-                f"{path}: lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}; "
-                f"it has {has}, and needs {_CSV_FORM if 'path' in needed else ','.join(needed)}, separated by commas"
-            )
-        for cells in reader:
-            if len(cells) == len(header):
-                row = dict(zip(header, map(str.strip, cells), strict=True))
-                odd = any(UNPRINTABLE.search(row.get(column, "")) for column in used)  # as in names of files
-                wrong = bad_row(path, reader.line_num, "holds control characters") if odd else None
-                yield reader.line_num, {} if wrong else row, wrong
-            elif any(map(str.strip, cells)):
-                yield reader.line_num, {}, bad_row(path, reader.line_num, f"has {len(cells)} cells, the header {len(header)}")
+        text = io.StringIO(path.read_text("utf-8-sig"), newline="")
+        reader = csv.reader(text, delimiter=separator, skipinitialspace=True)
+        lines = [(reader.line_num, cells) for row in reader if any(cells := [cell.strip() for cell in row])]
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text (at byte {error.start}); save it as CSV in UTF-8") from None
     except (csv.Error, OSError) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error})") from None
+    header = lines[0][1] if lines else []
+    names = {name.lower(): name for name in used}
+    columns = [names.get(cell.lower(), cell) for cell in header]
+    return Table(path=path, separator=separator, header=header, columns=columns, lines=lines[1:])
+
+
+def read_rows(
+    path: Path, needed: Sequence[str], parse: Callable[[dict[str, str]], Row | str | None]
+) -> tuple[list[tuple[int, Row]], list[Problem]]:
+    """The lines of a CSV with their numbers, and what is wrong with some.
+
+    parse: of a line's cells by column, makes the clip, or what is wrong with them, or None where the clip is not of the set.
+    """
+    table, rows, problems = read_cells(path, needed), [], []
+    for line, cells in table.lines:
+        by_column = dict(zip(table.columns, cells, strict=False))
+        if len(cells) != len(table.columns):
+            found: Row | str | None = f"has {len(cells)} cells, the header {len(table.columns)}"
+        elif any(UNPRINTABLE.search(by_column.get(column, "")) for column in (*needed, "fold", "source")):
+            found = "holds control characters"  # as in names of files
+        else:
+            found = parse(by_column)
+        if isinstance(found, str):
+            problems.append(bad_row(path, line, found))
+        elif found is not None:
+            rows.append((line, found))
+    return rows, problems
 
 
 def bad_row(table: Path, line: int, text: str) -> Problem:
@@ -123,17 +166,20 @@ def ordered(
     """The listing of a CSV's rows, with the problems that show only when they are seen together, or on the disk."""
     if not lined and not problems:
         raise UserError(f"{table}: lists no clips")
-    first: dict[Path, int] = {}
+    first: dict[Path, tuple[int, str]] = {}
     classes: dict[tuple[str, int], int] = {}
     for line, row in lined:
         if row.path in first:
-            text = f"{table} line {line}: {row.path} is listed already in line {first[row.path]}"
-            problems.append(Problem(what="listed twice", text=text))
+            before, label = first[row.path]
+            what, also = ("listed twice", "") if label == row.label else ("several labels", f" as {label}: {_ONE_LABEL}")
+            text = f"{table} line {line}: {row.path} is listed already in line {before}{also}"
+            problems.append(Problem(what=what, text=text))
         elif not _is_file(row.path):
             problems.append(Problem(what="missing file", text=f"{table} line {line}: there is no file {row.path}"))
-        first.setdefault(row.path, line)
+        first.setdefault(row.path, (line, row.label))
         classes.setdefault((row.label, row.number), line)
     problems += _contradictions(table, classes)
+    problems += _several_labels(table, classes)
     rows = tuple(sorted((row for _, row in lined), key=lambda row: row.path))
     return Listing(name=name, layout=layout, root=root, rows=rows, problems=tuple(problems))
 
@@ -152,6 +198,16 @@ def _contradictions(table: Path, classes: dict[tuple[str, int], int]) -> Iterato
     for (label, number), line in classes.items():
         if names[label] > 1 or numbers[number] > 1:
             yield bad_row(table, line, f"class {number} is called {label} here, and other lines of the list contradict it")
+
+
+def _several_labels(table: Path, classes: dict[tuple[str, int], int]) -> Iterator[Problem]:
+    """Labels such as `dog;cat` of which a part is a part of another label too."""
+    parts = {label: set(_SEVERAL.split(label)) for label, _ in classes}
+    counts = Counter(part for each in parts.values() for part in each)
+    for (label, _), line in classes.items():
+        if len(parts[label]) > 1 and any(counts[part] > 1 for part in parts[label]):
+            text = f"{table} line {line}: {label!r} is more than one label: {_ONE_LABEL}"
+            yield Problem(what="several labels", text=text)
 
 
 def named(listing: Listing, name: str, classes: int) -> Listing:

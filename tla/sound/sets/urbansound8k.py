@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tla.sound.sets.known import Archive, Known
-from tla.sound.sets.listing import Listing, Row, bad_row, named, ordered, table, whole
+from tla.sound.sets.listing import Listing, Row, named, ordered, read_rows, whole
 
 
 def _listed_in(folder: Path) -> Path:
@@ -12,17 +12,15 @@ def _listed_in(folder: Path) -> Path:
 
 
 def _read(root: Path) -> Listing:
-    path, needed = _listed_in(root), ("slice_file_name", "fsID", "fold", "classID", "class")
-    rows, problems = [], []
-    for line, cells, problem in table(path, needed):
-        fold, number = whole(cells.get("fold")), whole(cells.get("classID"))
-        if problem is None and (fold is None or number is None):
-            problem = bad_row(path, line, "fold and classID must be whole numbers")
-        if problem is not None:
-            problems.append(problem)
-        else:
-            clip = root / "audio" / f"fold{fold}" / cells["slice_file_name"]
-            rows.append((line, Row(path=clip, label=cells["class"], number=number or 0, fold=fold, source=cells["fsID"])))
+    def parse(cells: dict[str, str]) -> Row | str:
+        fold, number = whole(cells["fold"]), whole(cells["classID"])
+        if fold is None or number is None:
+            return "fold and classID must be whole numbers"
+        clip = root / "audio" / f"fold{fold}" / cells["slice_file_name"]
+        return Row(path=clip, label=cells["class"], number=number, fold=fold, source=cells["fsID"])
+
+    path = _listed_in(root)
+    rows, problems = read_rows(path, ("slice_file_name", "fsID", "fold", "classID", "class"), parse)
     return named(ordered(root.name, "urbansound8k", root, path, rows, problems), "urbansound8k", 10)
 
 
