@@ -89,7 +89,7 @@ def whole(room: Room, plate: str) -> draw.Page:
     measured = draw.Measured(
         what=HOSTILE[0],
         number="+3.0 points [+1.0, +5.0]",
-        verdict="holds (above 0)",
+        verdict="holds (needed: above 0)",
         basis="folds 1,2",
         value=3,
         low=1,

@@ -198,7 +198,7 @@ def test_a_sentence_holds_what_the_number_stands_on() -> None:
     (text,) = sentences(found(part())[1])
     assert text.startswith(
         "pretrained - random: +20.0 points [+16.0, +24.0] (last epoch, paper protocol, folds 1,2, 3 seeds, 4 runs, "
-        "800 clips of 500 recordings; interval for other clips and other trainings): holds (above 0)"
+        "800 clips of 500 recordings; interval for other clips and other trainings): holds (needed: above 0)"
     )
 
 

@@ -53,7 +53,7 @@ def judged(part: Measured) -> str:
     """A part's verdict with its region and, where there is none on one training, what the interval shows of these runs."""
     if part.region is None:
         return ""
-    words = f"{part.verdict} ({region_words(part.region)})"
+    words = f"{part.verdict} (needed: {region_words(part.region)})"
     if part.number is None or math.isnan(part.number.low) or part.number.covers == TRAININGS or part.unfinished:
         return words
     here = {HOLDS: "it lies there", FAILS: "it does not lie there", OPEN: "it may lie there or not"}

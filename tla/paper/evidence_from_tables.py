@@ -12,7 +12,7 @@ source, part, measure, variant, value) and `fig3_ig_audit_maps.csv`, whose first
   the lowest lower end to the lowest upper end.
 - "It looks at energy and its borders": the share of the attribution there, less the share of the same maps shifted in time.
   A map from silence is a product with x - b, the picture's distance from silence, so some of this is arithmetic and not the
-  network: the share less that of x - b alone stands beside it and is not judged.
+  network: the share less what x - b alone gives stands beside it and is not judged.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -54,10 +54,10 @@ CONTRASTS = (
     Contrast("pretrained - random, where least", "pretrained - random", RANDOM, ("pretrained", RANDOM), GAINS),
 )
 ENERGY = (  # measure, the control that it is held against, the part's name, its region
-    ("loudest", "shifted", "attribution on loudest cells - of shifted maps", GAINS),
-    ("loudest", "x - b", "attribution on loudest cells - of x - b alone", None),
-    ("borders", "shifted", "attribution on borders - of shifted maps", GAINS),
-    ("borders", "x - b", "attribution on borders - of x - b alone", None),
+    ("loudest", "shifted", "attribution on the loudest cells, less that of shifted maps", GAINS),
+    ("loudest", "x - b", "attribution on the loudest cells, less what the picture alone gives", None),
+    ("borders", "shifted", "attribution on their borders, less that of shifted maps", GAINS),
+    ("borders", "x - b", "attribution on their borders, less what the picture alone gives", None),
 )
 
 

@@ -35,10 +35,10 @@ NOTE = (
     "where it is another number."
 )
 CLAIMS_NOTE = (
-    "holds: the whole 95 % interval lies in the region that the claim needs (in brackets); does not hold: it lies outside; "
+    "holds: the whole 95 % interval lies in the region that the claim needs; does not hold: it lies outside; "
     "else there is not enough evidence, nor is there where the interval is one for other clips on these runs alone, as with "
     "one seed. A verdict is one about the data, backbone and recipe named, for other clips and other trainings. "
-    "Its size: whether the number that the paper states lies in the interval, asked in the paper's setting only."
+    "The paper's number: whether it lies in the interval, asked in the paper's setting only."
 )
 
 
@@ -195,7 +195,7 @@ def claims(findings: Sequence[Finding]) -> pd.DataFrame:
             place = f"{NAMES.get(part.data, part.data)}, {part.backbone}{' (*)' if part.departures else ''}"
             rows.append([*about, place if place != shown else "", part.part, *_part(part)])
             about, shown = [""] * 4, place
-    columns = [("", ""), ("", "claim"), ("", "verdict"), ("", "its size")]
+    columns = [("", ""), ("", "claim"), ("", "verdict"), ("", "the paper's number")]
     names = ("on", "number", "measured", "needed", "verdict", "epoch", "folds", "seeds", "clips")
     columns += [("its parts", name) for name in names]
     return pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns))

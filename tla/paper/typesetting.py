@@ -120,7 +120,7 @@ class _Pen:
         self.figure.add_artist(Line2D(ends, [height, height], color="black", linewidth=width))
 
 
-BREAK = {"claim": 22, "verdict": 12, "its size": 12, "on": 24, "number": 32, "model": 52}  # letters in a line, by column
+BREAK = {"claim": 22, "verdict": 12, "the paper's number": 12, "on": 24, "number": 32, "model": 52}  # letters in a line
 
 
 def _measured(table: pd.DataFrame, font: float) -> tuple[list[list[str]], list[float]]:

@@ -229,7 +229,12 @@ def _curve(
     x, mean = np.array([place[p] for p in points["point"]]), points["accuracy"].to_numpy()
     ends = np.stack([mean - points["low"], points["high"] - mean])
     bars: Any = {"marker": marker, "markersize": 4.5, "capsize": 2, "elinewidth": 0.9}
-    line = axes.errorbar(x, mean, ends, color=colour, label=label, **bars, zorder=3).lines[0]
+    order = np.array([POINTS.index(point) for point in points["point"]])
+    gaps = np.flatnonzero(np.diff(order) > 1) + 1  # stages that were not measured: no line leads across them
+    dashes = "none" if len(gaps) else "-"
+    line = axes.errorbar(x, mean, ends, color=colour, label=label, linestyle=dashes, **bars, zorder=3).lines[0]
+    for some in np.split(np.arange(len(x)), gaps) if len(gaps) else ():
+        axes.plot(x[some], mean[some], color=colour, zorder=3)
     unfinished = (points["unfinished"] > 0).to_numpy()
     axes.plot(x[unfinished], mean[unfinished], marker, color=colour, markersize=4.5, markerfacecolor="white", zorder=3.5)
     rows = zip(points["point"], mean, points["low"], points["high"], strict=True)
