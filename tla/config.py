@@ -69,8 +69,9 @@ def read(path: Path, kinds: Kinds, prog: str, elsewhere: Callable[[], Iterable[s
         for name in others:
             if name not in known:
                 raise UserError(f"--config {path}: {unknown(name, kinds, prog)}")
-        left_out = ", ".join(dict.fromkeys(name.split(".")[0] for name in others))
-        say(f"--config {path}: left out, since {prog} does not take them: {left_out}")
+        left_out = ", ".join(dict.fromkeys(name.split(".")[0] for name in others if name not in BESIDE))
+        if left_out:
+            say(f"--config {path}: left out, since {prog} does not take them: {left_out}")
     return json.dumps(taken)
 
 
