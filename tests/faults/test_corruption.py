@@ -216,7 +216,7 @@ def read_checkpoint(folder: RunFolder, run: Run) -> list[Any] | str:
 
 def a_room(path: Path) -> None:
     cells = np.arange(32, dtype=np.uint8).reshape(4, 8)
-    about = {"name": "a", "label": "bell", "said": "drum", "probability": 0.5, "credit": "", "samples": None, "span": (0, 9)}
+    about = {"name": "a", "label": "bell", "predicted": "drum", "probability": 0.5, "credit": "", "samples": None, "span": (0, 9)}
     arrays = {"picture": cells[None], "strength": cells, "attribution": cells.astype(np.int8), "answers": np.eye(2)}
     clip = page_clips.Clip(**about, **arrays, limit=1.0, error=0.01)
     page_clips.Room(run="k", data="d", backbone="b", fold=1, picture=OPTIONS, clips=(clip,)).write(path)
@@ -274,10 +274,7 @@ def kinds(
     table = pd.DataFrame({"run": ["a", "b"], "value": [0.125, 2.5]})
     manifest.write_table(figures / "table.csv", table)
     for name in ("table.csv", manifest.SUMS):
-        yield (
-            name,
-            Kind((figures / name,), figures, lambda: evidence_from_tables._read(figures / "table.csv", ("run", "value"))),
-        )
+        yield name, Kind((figures / name,), figures, lambda: read_table(figures / "table.csv"))
     with manifest.vouching(figures / "plot.svg") as new:
         new.write_text("<svg>" + "<use x='12.5'/>" * 99 + "</svg>")
     yield "plot.svg", Kind((figures / "plot.svg",), figures, lambda: page_contents._plate(figures, "plot") or "left out")
@@ -305,6 +302,11 @@ def read_weights(path: Path, identity: str) -> dict[str, torch.Tensor] | str:
         print(path.name)
         return TOLD_APART
     return found.tensors
+
+
+def read_table(path: Path) -> pd.DataFrame | str:
+    found = evidence_from_tables._read(path, "run", "value")
+    return found if isinstance(found, pd.DataFrame) else "left out"
 
 
 def read_room(path: Path) -> list[Any] | str:
