@@ -4,9 +4,11 @@ A network can be right about such a clip without having learned its class, so a 
 for. The folds of public sets are used as they are, and what they share is noted.
 """
 
+import shlex
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
+from tla import console
 from tla.errors import UserError
 from tla.sound import layouts
 from tla.sound.clips import Dataset
@@ -67,10 +69,11 @@ def refuse(data: Dataset) -> None:
             named = f"{clips[0].source}, in " if what == RECORDINGS else ""
             two = " and ".join(f"{clip.name} (fold {clip.fold}, {data.classes[clip.label]})" for clip in (clips[0], other))
             more = f", and {len(groups) - 1} more" if len(groups) > 1 else ""
+            check = console.command("data", f"--check {shlex.quote(str(data.root))}")
             raise UserError(
                 f"{data.root}: {what}: {named}{two}{more}. A network can be right about such clips without having learned "
-                "their classes. Delete copies, give all clips of a recording one fold and a sound one label (python -m "
-                "tla.data --check lists them all), or go on with --allow-leaks: tables and captions then note it"
+                "their classes. Delete copies, give all clips of a recording one fold and a sound one label "
+                f"(`{check}` lists them all), or go on with --allow-leaks: tables and captions then note it"
             )
 
 
