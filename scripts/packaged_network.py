@@ -1,6 +1,6 @@
 """Make the network that comes with tla: trained to its end on all clips of a data set, with the accuracy that the recipe has.
 
-    python scripts/packaged_network.py --config experiments/packaged.yaml --data PATH/ESC-10
+    python scripts/packaged_network.py --config scripts/packaged_network.yaml --data PATH/ESC-10
 
 The study's own runs, one per fold, are trained first (or found, where they are finished): their predictions of clips that they
 did not learn from are the packaged network's score. One more network learns from every clip, below the runs in `packaged/`.
@@ -49,7 +49,7 @@ on all {clips} clips of ESC-10 (Piczak, 2015; the part of ESC-50 that is license
 {classes}.
 `attribution.csv` names author and licence of every recording (CC0, CC BY; two CC Sampling+). Made by
 
-    python scripts/packaged_network.py --config experiments/packaged.yaml --data PATH/ESC-10
+    python scripts/packaged_network.py --config scripts/packaged_network.yaml --data PATH/ESC-10
 
 Accuracy of the same recipe on clips that were held out, by a run for each fold (these predictions are in `predictions.npz`):
 

@@ -214,7 +214,7 @@ def _joined(argv: Sequence[str], parser: ArgumentParser) -> list[str]:
             continue
         elif not equals:
             value = rest.pop(0)
-        if name == "--config" and Path(value).is_file():
+        if name == "--config" and os.path.isfile(value):  # noqa: PTH113  where a name is too long, it is none
             taken = {action.dest: _kinds(getattr(action, "_typehint", None)) for action in parser._actions}
             value = config.read(Path(value), taken, parser.prog, _options_of_all)
         elif any(map(_is_list, kinds)):

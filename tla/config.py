@@ -72,14 +72,15 @@ def read(path: Path, kinds: Kinds, prog: str, elsewhere: Callable[[], Iterable[s
         left_out = ", ".join(dict.fromkeys(name.split(".")[0] for name in others if name not in BESIDE))
         if left_out:
             say(f"--config {path}: left out, since {prog} does not take them: {left_out}")
-    return json.dumps(taken)
+    return json.dumps(taken, default=str)  # a date may be the name of a folder
 
 
 def unknown(name: str, known: Iterable[str], prog: str) -> str:
     """That an option is unknown, and which come close to it."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     near = f"; did you mean {' or '.join(option.replace('_', '-') for option in close)}?" if close else ""
-    return f"unknown option {name}{near} (`{prog} --help` lists all)"
+    shown = name if re.fullmatch(r"[\w.-]+", name) else repr(name)
+    return f"unknown option {shown}{near} (`{prog} --help` lists all)"
 
 
 def listed(value: Any, kinds: Sequence[Any]) -> Any:

@@ -213,7 +213,9 @@ def _finished(study: Study, place: Place, run: str | None, paths: Sequence[Path]
     from tla.launch import find_run
     from tla.runs import packaged
 
-    if run is None and paths and study == Study() and find_run.newest_study(Path(place.runs)) is None:
+    newest = find_run.newest_study(Path(place.runs)) or Study()
+    at_hand = (study.data, study.backbone, study.folds) == (newest.data, newest.backbone, newest.folds)
+    if run is None and paths and (at_hand or study == Study()):  # the clips of the data set may lie elsewhere by now
         return find_run.newest_or_packaged(Path(place.runs))
     found = find_run.finished(study, place, run)
     if found and not paths and packaged.is_packaged(found):

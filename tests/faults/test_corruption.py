@@ -216,7 +216,15 @@ def read_checkpoint(folder: RunFolder, run: Run) -> list[Any] | str:
 
 def a_room(path: Path) -> None:
     cells = np.arange(32, dtype=np.uint8).reshape(4, 8)
-    about = {"name": "a", "label": "bell", "predicted": "drum", "probability": 0.5, "credit": "", "samples": None, "span": (0, 9)}
+    about = {
+        "name": "a",
+        "label": "bell",
+        "predicted": "drum",
+        "probability": 0.5,
+        "credit": "",
+        "samples": None,
+        "span": (0, 9),
+    }
     arrays = {"picture": cells[None], "strength": cells, "attribution": cells.astype(np.int8), "answers": np.eye(2)}
     clip = page_clips.Clip(**about, **arrays, limit=1.0, error=0.01)
     page_clips.Room(run="k", data="d", backbone="b", fold=1, picture=OPTIONS, clips=(clip,)).write(path)

@@ -52,7 +52,7 @@ def test_killed_between_changes_to_files(home: Home, undisturbed: Undisturbed, s
     second_epoch = trap([home.runs], of="log.jsonl", at=9, signal=signal.SIGKILL)
     assert home.run(*TRAIN, trap=second_epoch).status == -signal.SIGKILL
     assert [log.count("\n") for log in home.logs().values()] == [1]
-    kills = between_changes(home, TRAIN, np.random.default_rng(3), most=110)
+    kills = between_changes(home, TRAIN, np.random.default_rng(3), most=400)
     assert kills >= 5
     assert home.files() == undisturbed(*TRAIN)
     survived("kills", 1 + kills)

@@ -61,7 +61,9 @@ def world(run):
             for s in (first, second)
         ]
         of = replace(run, fold=fold, seed=seed)
-        networks[1].folder = SimpleNamespace(result=SimpleNamespace(epochs=1, training=SimpleNamespace(state="converged")))
+        networks[1].folder = SimpleNamespace(
+            data={"data": "toy"}, result=SimpleNamespace(epochs=1, training=SimpleNamespace(state="converged"))
+        )
         return SimpleNamespace(curve=curve, before=networks[0], after=networks[1], run=of, clips=lambda store: list(range(24)))
 
     return store, pair

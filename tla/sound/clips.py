@@ -224,7 +224,8 @@ def _folds(listing: Listing, sources: Sequence[str]) -> tuple[Literal["given", "
     labels = [row.label for row in listing.rows]
     counts = Counter(labels)
     if len(counts) < 2:
-        raise UserError(f"{listing.root}: has one class only ({labels[0]}); telling sounds apart takes two")
+        only = f"one class only ({labels[0]})" if labels else "no clips"
+        raise UserError(f"{listing.root}: has {only}; telling sounds apart takes two classes")
     lonely = sorted(label for label, count in counts.items() if count == 1)
     if lonely:
         raise UserError(
