@@ -80,6 +80,7 @@ def test_here_in_workers_and_on_ray_the_numbers_are_the_same(ray: Any, study: St
         np.testing.assert_array_equal(mine.predictions.logits["last"], other.predictions.logits["last"])
 
 
+@pytest.mark.slow  # test_parallel holds it for processes
 @needs_proc
 def test_a_killed_worker_costs_nothing_but_time(
     ray: Any, study: Study, place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -107,6 +108,7 @@ def test_a_killed_worker_costs_nothing_but_time(
     assert RunFolder(folder).read_log()[: len(log)] == log, "epochs that were done, with their times, were not done again"
 
 
+@pytest.mark.slow  # test_parallel holds it for processes
 def test_a_failing_run_does_not_stop_the_others(
     ray: Any, study: Study, place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
