@@ -187,9 +187,9 @@ def test_what_was_listened_to_and_the_rest_add_up(folder: FinishedRun, study: St
     np.testing.assert_allclose(sounds["clip"][0], original, atol=1e-7)
     np.testing.assert_allclose(sounds["attended"][0] + sounds["rest"][0], original, atol=1e-4)
     assert 0.02 < rows["energy"]["attended"] < 0.999
-    listener = infer.load(folder, torch.device("cpu"))
+    network = infer.load(folder, torch.device("cpu"))
     for part in ("clip", "attended", "rest"):
-        odds = listener.probabilities(windowed.pictures(Path(rows["file"][part]), folder.run.picture))
+        odds = network.probabilities(windowed.pictures(Path(rows["file"][part]), folder.run.picture))
         assert rows["predicted"][part] == folder.classes[odds.argmax()]
         assert rows["target_probability"][part] == pytest.approx(odds[folder.classes.index(rows["target"][part])], abs=1e-6)
 

@@ -33,7 +33,7 @@ from tla.options import Place, Study
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 UNREACHABLE = (errno.EACCES, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG)  # read or written
 INTERRUPTED = 130  # the shell's own status for Ctrl-C
-AT_HAND = "takes_study_at_hand"  # an attribute of a command
+AT_HAND = "study_at_hand"  # an attribute of a command
 ABOUT_AT_HAND = """
 
 Without --data and --config it takes the study at hand, with the options that are given: that of the run in --runs that was
@@ -56,10 +56,17 @@ class _Help(DefaultHelpFormatter, RawDescriptionHelpFormatter):
         return f"{action.help} (default: %(default)s)" if default else action.help or ""
 
 
-def takes_study_at_hand(main: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks a command that goes on with the study at hand where the command line names none."""
-    setattr(main, AT_HAND, True)
-    return main
+def takes_study_at_hand(find: Callable[[Mapping[str, Any]], tuple[Study, str] | None]) -> Callable[[Callable], Callable]:
+    """A command that goes on with the study at hand where the command line names none.
+
+    `find` is given the command's arguments, and returns that study and in words whose it is, or None if there is none.
+    """
+
+    def mark(main: Callable[..., Any]) -> Callable[..., Any]:
+        setattr(main, AT_HAND, find)
+        return main
+
+    return mark
 
 
 def build_parser(main: Callable[..., Any], positional: str | None = None) -> ArgumentParser:
@@ -154,16 +161,16 @@ def parse(main: Callable[..., Any], argv: Sequence[str], positional: str | None 
     arguments = {name: made[name] if name in made else values[name] for name in inspect.signature(main).parameters}
     given = set(parser.parse_args(words, defaults=False).keys())
     if isinstance(made.get("study"), Study) and "data" not in given and not any(word.startswith("--config=") for word in words):
-        arguments["study"] = _unnamed(arguments, given, at_hand=hasattr(main, AT_HAND))
+        arguments["study"] = _unnamed(arguments, given, getattr(main, AT_HAND, None))
     return arguments
 
 
-def _unnamed(arguments: Mapping[str, Any], given: set[str], *, at_hand: bool) -> Study:
+def _unnamed(arguments: Mapping[str, Any], given: set[str], find: Callable | None) -> Study:
     """The study of a command line that names none: the one at hand with the options that are given; in a redraw, any."""
     asked: Study = arguments["study"]
     if getattr(arguments.get("place"), "redraw", False):
         return dataclasses.replace(asked, data="")
-    found = importlib.import_module("tla.launch.at_hand").study(arguments) if at_hand else None  # the ground knows no room
+    found = find(arguments) if find else None
     if found is None:
         return asked
     study, whose = found

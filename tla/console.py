@@ -34,6 +34,11 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def plain(value: object) -> str:
+    """A value of an option."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def counted(count: int, what: str, plural: str | None = None) -> str:
     """A number of things: 1 run, 3 runs."""
     return f"{count} {what if count == 1 else plural or what + 's'}"

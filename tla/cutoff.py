@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from tla import cli
+from tla.launch import at_hand
 from tla.options import STAGES, Place, Stage, Study, Transfer
 
 DEFAULT: tuple[Stage, ...] = ("block4", "block3", "block2")  # the paper's three
@@ -18,7 +19,7 @@ DEFAULT: tuple[Stage, ...] = ("block4", "block3", "block2")  # the paper's three
 NAME = "cutoff"
 
 
-@cli.takes_study_at_hand
+@cli.takes_study_at_hand(at_hand.study)
 def main(
     study: Study,
     place: Place,

@@ -13,13 +13,14 @@ from typing import Literal
 
 from tla import cli
 from tla.errors import UserError
+from tla.launch import at_hand
 from tla.options import Place, Study
 
 MEMBERS, BINS = 5, 15  # the paper's members; bins of calibration
 NAME = "table2_ensemble"
 
 
-@cli.takes_study_at_hand
+@cli.takes_study_at_hand(at_hand.study)
 def main(
     study: Study,
     place: Place,

@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Literal
 
 from tla import cli
+from tla.launch import at_hand
 from tla.options import STAGES, Place, Stage, Study, Transfer
 
 NAME = "fig2c_freeze"
 
 
-@cli.takes_study_at_hand
+@cli.takes_study_at_hand(at_hand.study)
 def main(
     study: Study,
     place: Place,

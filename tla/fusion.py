@@ -16,12 +16,13 @@ from typing import Literal
 
 from tla import cli
 from tla.errors import UserError
+from tla.launch import at_hand
 from tla.options import RANDOM, STAGES, Parts, Place, Rest, Stage, Study, Transfer
 
 NAME = "fig2b_fusion"
 
 
-@cli.takes_study_at_hand
+@cli.takes_study_at_hand(at_hand.study)
 def main(
     study: Study,
     place: Place,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from tla import cli
 from tla.errors import Damaged, UserError
+from tla.launch import at_hand
 from tla.options import Place, Study
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ NAME, AUDIT, SILENCE = "fig3_ig", "fig3_ig_audit", "silence"
 _NEEDS = "takes the training pictures of the run (silence and zero need none)"
 
 
-@cli.takes_study_at_hand
+@cli.takes_study_at_hand(at_hand.study)
 def main(
     study: Study,
     place: Place,
@@ -100,12 +101,12 @@ def main(
         return None
     files = _named(paths, folder, study, place) if paths else _right(classes, find_run.origin(folder, study, place))
     starts = _starts(baseline, folder, study, place)
-    listener = infer.load(folder, device)
-    made = explained.explain(listener, files, wanted, baseline, starts, tolerance=tolerance, memory=memory)
+    network = infer.load(folder, device)
+    made = explained.explain(network, files, wanted, baseline, starts, tolerance=tolerance, memory=memory)
     name = _free(figures, _name(paths, classes, target, baseline) + variant, paths)
     draw.publish(made, figures, name)
     if listen:
-        draw.publish_listening(explained.listen(listener, made, figures / name), figures, name)
+        draw.publish_listening(explained.listen(network, made, figures / name), figures, name)
     return None
 
 
@@ -214,8 +215,8 @@ def _finished(study: Study, place: Place, run: str | None, paths: Sequence[Path]
     from tla.runs import packaged
 
     newest = find_run.newest_study(Path(place.runs)) or Study()
-    at_hand = (study.data, study.backbone, study.folds) == (newest.data, newest.backbone, newest.folds)
-    if run is None and paths and (at_hand or study == Study()):  # the clips of the data set may lie elsewhere by now
+    chosen = (study.data, study.backbone, study.folds) == (newest.data, newest.backbone, newest.folds)
+    if run is None and paths and (chosen or study == Study()):  # the clips of the data set may lie elsewhere by now
         return find_run.newest_or_packaged(Path(place.runs))
     found = find_run.finished(study, place, run)
     if found and not paths and packaged.is_packaged(found):

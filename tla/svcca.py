@@ -21,10 +21,11 @@ from typing import Literal
 
 from tla import cli
 from tla.errors import UserError
+from tla.launch import at_hand
 from tla.options import Place, Study
 
 
-@cli.takes_study_at_hand
+@cli.takes_study_at_hand(at_hand.study)
 def main(
     study: Study,
     place: Place,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from tla import console
-from tla.manifest import write_table
+from tla.manifest import write_tables
 from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
 from tla.statistics import CLIPS, between, bracketed
 
@@ -35,9 +35,7 @@ MACRO = "macro accuracy, the mean of the classes' own accuracies"
 
 def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
     """Print the runs and the numbers made of them, and keep both as CSV."""
-    summary_path = path.with_name(f"{path.stem}_summary.csv")
-    write_table(path, runs)
-    write_table(summary_path, summary)
+    paths = write_tables(path.parent, path.stem, {"": runs, "summary": summary})
     show_runs(runs)
     print()
     show_summary(summary)
@@ -46,7 +44,7 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
     note += f"; {MACRO}" + (", is the same number here" if same_macro(summary) else "")
     print(f"\n{note}")
-    console.written([path, summary_path])
+    console.written(paths)
     if line := warning(runs):
         console.say(line)
 
@@ -158,9 +156,9 @@ def _run_cells(runs: pd.DataFrame) -> dict[str, list[str]]:
     cells["length"] = [_length(row) for row in rows]
     cells |= {"lr": [f"{row['lr']:g}" for row in rows], "optimizer": [row["optimizer"] for row in rows]}
     for name, usual in OPTIONS.items():
-        values = ["" if pd.isna(row[name]) else _plain(row[name]) for row in rows]
+        values = ["" if pd.isna(row[name]) else console.plain(row[name]) for row in rows]
         by_data = {(row["data"] if usual is None else "", value) for row, value in zip(rows, values, strict=True) if value}
-        if len(by_data) > len({data for data, _ in by_data}) or (usual is not None and values[0] != _plain(usual)):
+        if len(by_data) > len({data for data, _ in by_data}) or (usual is not None and values[0] != console.plain(usual)):
             cells[name] = values
     cells |= {f"{rule} %": [_percent(row[rule]) for row in rows] for rule in rules}
     if not all(same_macro(runs, rule, f"{rule}_macro") for rule in rules):
@@ -174,10 +172,6 @@ def _run_cells(runs: pd.DataFrame) -> dict[str, list[str]]:
 
 def _percent(share: float) -> str:
     return "" if math.isnan(share) else f"{100 * share:.1f}"
-
-
-def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _length(row: dict) -> str:

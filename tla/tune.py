@@ -13,10 +13,11 @@ from typing import Any
 
 from tla import cli
 from tla.console import counted
+from tla.launch import at_hand
 from tla.options import Place, Search, Study
 
 
-@cli.takes_study_at_hand
+@cli.takes_study_at_hand(at_hand.study)
 def main(study: Study, place: Place, search: Search) -> cli.Planned | None:
     """This command."""
     from tla import outputs

@@ -27,7 +27,7 @@ from tla.nets.transfer import assemble
 from tla.options import STAGES, Augment, Picture, Place, Recipe, Study, Transfer
 from tla.runs import infer
 from tla.runs.folder import FinishedRun
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 from tla.runs.run import Run
 from tla.sound.store import Store
 from tla.statistics import mean, of_clips
@@ -239,7 +239,7 @@ def test_other_clips_are_those_of_other_recordings() -> None:
 
 
 @pytest.fixture(scope="module")
-def listener() -> Listener:
+def network() -> LoadedNetwork:
     """A network whose every tensor has been moved, as by training."""
     run = Run(
         data="few",
@@ -263,7 +263,7 @@ def listener() -> Listener:
             tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator))
         else:
             tensor.add_(3)
-    return Listener(run, list("abcd"), net, CPU, None)
+    return LoadedNetwork(run, list("abcd"), net, CPU, None)
 
 
 def state(net: StagedNet) -> dict[str, torch.Tensor]:
@@ -274,22 +274,22 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-def test_randomising_touches_the_stages_from_the_head_down_and_nothing_else(listener: Listener) -> None:
-    before, generator = state(listener.net), torch.random.get_rng_state()
+def test_randomising_touches_the_stages_from_the_head_down_and_nothing_else(network: LoadedNetwork) -> None:
+    before, generator = state(network.net), torch.random.get_rng_state()
     calibration = np.stack([picture(seed) for seed in range(4)])
     stages = ("head", *reversed(STAGES))
     for i, stage in enumerate(stages):
-        other = randomised(listener, stage, calibration)
-        assert changed(before, state(other.net)) == {name for name in before if listener.net.stage_of(name) in stages[: i + 1]}
+        other = randomised(network, stage, calibration)
+        assert changed(before, state(other.net)) == {name for name in before if network.net.stage_of(name) in stages[: i + 1]}
         assert not other.net.training
         assert not any(module.training for module in other.net.modules())
-    assert not changed(before, state(listener.net))
+    assert not changed(before, state(network.net))
     assert torch.equal(generator, torch.random.get_rng_state())
 
 
-def test_a_cut_network_is_randomised_down_to_its_stem(listener: Listener) -> None:
-    run = replace(listener.run, transfer=replace(listener.run.transfer, kept_upto="block2"))
-    cut = Listener(run, listener.classes, assemble(run.backbone, 4, run.transfer, None, seed=0).eval(), CPU, None)
+def test_a_cut_network_is_randomised_down_to_its_stem(network: LoadedNetwork) -> None:
+    run = replace(network.run, transfer=replace(network.run.transfer, kept_upto="block2"))
+    cut = LoadedNetwork(run, network.classes, assemble(run.backbone, 4, run.transfer, None, seed=0).eval(), CPU, None)
     before, calibration = state(cut.net), np.stack([picture(0), picture(1)])
     moved = changed(before, state(randomised(cut, "head", calibration).net))
     assert {cut.net.stage_of(name) for name in moved} == {"head"}
@@ -297,19 +297,19 @@ def test_a_cut_network_is_randomised_down_to_its_stem(listener: Listener) -> Non
     assert {cut.net.stage_of(name) for name in moved} == {"stem", "block1", "block2", "head"}
 
 
-def test_random_stages_are_not_what_the_run_began_with(listener: Listener) -> None:
-    run, calibration = listener.run, np.stack([picture(0), picture(1)])
+def test_random_stages_are_not_what_the_run_began_with(network: LoadedNetwork) -> None:
+    run, calibration = network.run, np.stack([picture(0), picture(1)])
     began = assemble(run.backbone, run.classes, run.transfer, None, seed=run.seed)
-    drawn = state(randomised(listener, "stem", calibration).net)
+    drawn = state(randomised(network, "stem", calibration).net)
     same = {name for name, tensor in began.net.state_dict().items() if tensor.ndim > 1 and torch.equal(tensor, drawn[name])}
     assert not same
-    again = state(randomised(listener, "stem", calibration).net)
+    again = state(randomised(network, "stem", calibration).net)
     assert not changed(drawn, again)
 
 
-def test_randomised_weights_are_hes_and_activations_stay_in_range(listener: Listener) -> None:
+def test_randomised_weights_are_hes_and_activations_stay_in_range(network: LoadedNetwork) -> None:
     calibration = np.stack([picture(seed) for seed in range(32)])
-    net = randomised(listener, "stem", calibration).net
+    net = randomised(network, "stem", calibration).net
     for name, weight in net.net.named_parameters():
         if weight.ndim == 4 and weight.numel() > 2000:
             assert float(weight.detach().std()) == pytest.approx((2 / weight[0].numel()) ** 0.5, rel=0.1), name
@@ -317,7 +317,7 @@ def test_randomised_weights_are_hes_and_activations_stay_in_range(listener: List
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     hooks = [norm.register_forward_hook(lambda module, x, y: outputs.append(y.clone())) for norm in norms]
     with torch.no_grad():
-        net(listener.batch(calibration))
+        net(network.batch(calibration))
     for hook in hooks:
         hook.remove()
     assert len(outputs) == len(norms) > 10
@@ -328,12 +328,12 @@ def test_randomised_weights_are_hes_and_activations_stay_in_range(listener: List
         assert (spread > 0.5).float().mean() > 0.5  # the others are constant, or nearly: epsilon holds them down
 
 
-def test_the_network_before_training_gets_the_trained_head(listener: Listener) -> None:
-    before = assemble("densenet_tiny", 4, listener.run.transfer, None, seed=9)
-    kept, tuned = state(before), state(listener.net)
-    made = audits.headed(before, listener)
+def test_the_network_before_training_gets_the_trained_head(network: LoadedNetwork) -> None:
+    before = assemble("densenet_tiny", 4, network.run.transfer, None, seed=9)
+    kept, tuned = state(before), state(network.net)
+    made = audits.headed(before, network)
     of_made = state(made.net)
-    heads = set(listener.net.stage_tensors("head"))
+    heads = set(network.net.stage_tensors("head"))
     assert changed(kept, of_made) == heads == {name for name in heads if torch.equal(of_made[name], tuned[name])}
     assert before.training
     assert not made.net.training
@@ -424,11 +424,11 @@ def test_the_target_is_what_the_run_hears(whole: Audit, trained: tuple[list[Fini
 
 def test_curves_begin_with_the_clip_and_end_in_silence(whole: Audit, trained: tuple[list[FinishedRun], Store]) -> None:
     (folder, *_), store = trained
-    listener, rows = infer.load(folder, CPU), evenly(store.dataset.split(1).test, 4)
-    targets = listener.logits(store.clean[rows]).argmax(axis=1)
+    network, rows = infer.load(folder, CPU), evenly(store.dataset.split(1).test, 4)
+    targets = network.logits(store.clean[rows]).argmax(axis=1)
     silence = np.full((1, *store.clean.shape[1:]), SILENT)
-    whole_clip = np.mean([listener.probabilities(store.clean[row][None])[t] for row, t in zip(rows, targets, strict=True)])
-    silent = np.mean(listener.probabilities(silence)[targets])
+    whole_clip = np.mean([network.probabilities(store.clean[row][None])[t] for row, t in zip(rows, targets, strict=True)])
+    silent = np.mean(network.probabilities(silence)[targets])
     for (curve, _), mine in whole.curves.groupby(["curve", "ranking"]):
         values = mine.sort_values("share")["value"].to_numpy()
         ends = (whole_clip, silent) if curve == "deletion" else (silent, whole_clip)

@@ -58,7 +58,7 @@ def test_the_probabilities_are_those_of_the_sounds_on_the_page(trained: tuple[Fi
     room = make_page_clips.make(folder, dataset, torch.device("cpu"), clips=3)
     assert (room.run, room.fold, len(room.clips)) == (folder.key, 1, 3)
     predicted = folder.predictions
-    listener = load(folder, torch.device("cpu"))
+    network = load(folder, torch.device("cpu"))
     for clip in room.clips:
         row = predicted.names.tolist().index(clip.name)
         assert clip.label == folder.classes[predicted.labels[row]]
@@ -74,7 +74,7 @@ def test_the_probabilities_are_those_of_the_sounds_on_the_page(trained: tuple[Fi
         assert clip.answers[-1, 0] == pytest.approx(clip.probability, abs=1e-3)  # all of it is the clip
         at = SHARES.index(0.5)
         parts = render.split(heard, masks(clip.strength)[at], room.picture, clip.span)
-        again = [listener.probabilities(of_samples(part, room.picture).pictures)[which] for part in parts]
+        again = [network.probabilities(of_samples(part, room.picture).pictures)[which] for part in parts]
         assert clip.answers[at] == pytest.approx(again, abs=1e-5)
 
 

@@ -20,8 +20,7 @@ OPTIONS += ["--recipe.epochs", "3", "--recipe.lr", "1e-3"]
 TRAIN = ("tla.train", "--transfer.frozen-upto", "block2")  # pictures, what frozen stages say of them, a run, tables
 FREEZE = ("tla.freeze", "--upto", "block2")  # the same, and a figure
 
-# What saves reading files that are old enough, and what a build that is killed after its very last change leaves
-MEMORIES = ("contents.json", ".digests.json", ".journal.jsonl")
+MEMORIES = ("contents.json", ".digests.json")  # what saves reading files that are old enough
 
 # Lines of Python to be run before a command
 WITH_WORKERS = "from tla.sound import build; build._TINY_S = 0.0"

@@ -128,10 +128,10 @@ class Life:
         assert not wrong
 
     def attribute(self, number: int) -> None:
-        listener = infer.load(self.folder, torch.device("cpu"))
-        pictures = windowed.pictures(self.clip, listener.run.picture)
+        network = infer.load(self.folder, torch.device("cpu"))
+        pictures = windowed.pictures(self.clip, network.run.picture)
         starts = baselines("silence", pictures.shape[1:])
-        made = Explainer(listener).attribute(pictures[0], Target(0), starts, steps=4)
+        made = Explainer(network).attribute(pictures[0], Target(0), starts, steps=4)
         assert np.isfinite(made.map).all()
 
     def draw(self, number: int) -> None:

@@ -27,10 +27,10 @@ def trained(study: Study, place: Place) -> tuple[FinishedRun, Path]:
 
 def test_a_held_out_clip_gets_its_logits_again(trained: tuple[FinishedRun, Path]) -> None:
     folder, root = trained
-    listener, outputs = infer.load(folder, CPU), folder.predictions
+    network, outputs = infer.load(folder, CPU), folder.predictions
     for row in (0, 7, 19):
-        pictures = windowed.pictures(root / str(outputs.names[row]), listener.run.picture)
-        np.testing.assert_allclose(listener.logits(pictures)[0], outputs.logits["last"][row], atol=1e-4)
+        pictures = windowed.pictures(root / str(outputs.names[row]), network.run.picture)
+        np.testing.assert_allclose(network.logits(pictures)[0], outputs.logits["last"][row], atol=1e-4)
 
 
 @pytest.mark.parametrize(("seconds", "windows"), [(0.06, 1), (2.0, 1), (2.9, 1), (3.1, 2), (20.0, 10)])
@@ -38,14 +38,14 @@ def test_any_length_and_format_is_classified(
     trained: tuple[FinishedRun, Path], tmp_path: Path, seconds: float, windows: int
 ) -> None:
     folder, _ = trained
-    listener = infer.load(folder, CPU)
+    network = infer.load(folder, CPU)
     stereo = np.random.default_rng(0).normal(0, 0.1, (round(48000 * seconds), 2))
     for suffix in ("wav", "flac", "ogg"):
         file = tmp_path / f"a sound.{suffix}"
         soundfile.write(file, stereo, 48000)
-        pictures = windowed.pictures(file, listener.run.picture)
+        pictures = windowed.pictures(file, network.run.picture)
         assert pictures.shape == (windows, 3, 32, 40)
-        assert listener.probabilities(pictures).sum() == pytest.approx(1, abs=1e-5)
+        assert network.probabilities(pictures).sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_folders_are_classified_broken_files_named_and_runs_averaged(trained: tuple[FinishedRun, Path], tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_many_files_pass_through_in_batches_and_processes_with_the_same_outputs(
     soundfile.write(long, np.concatenate([soundfile.read(file)[0] for file in files[:10]]), soundfile.info(files[0]).samplerate)
     bad.write_text("not sound")
     files[3:3], files[11:11] = [long], [bad]
-    listener = infer.load(folder, CPU)
-    wanted = {file: listener.probabilities(windowed.pictures(file, folder.run.picture)) for file in files if file != bad}
+    network = infer.load(folder, CPU)
+    wanted = {file: network.probabilities(windowed.pictures(file, folder.run.picture)) for file in files if file != bad}
     monkeypatch.setattr(infer, "MANY_FILES", 2)
     for threads in (1, 2):
         predicted, wrong = infer.classify(files, [folder, folder], CPU, threads=threads)
@@ -90,8 +90,8 @@ def test_pictures_are_shared_and_made_only_some_way_ahead(
     files, read = sorted(root.rglob("*.wav"))[:40], []
     original = audio.read
     monkeypatch.setattr(audio, "read", lambda path, rate: read.append(path) or original(path, rate))
-    listeners = [infer.load(folder, CPU)] * 2
-    for k, _ in enumerate(infer.predict(files, listeners)):
+    networks = [infer.load(folder, CPU)] * 2
+    for k, _ in enumerate(infer.predict(files, networks)):
         assert len(read) <= k + infer.CPU_BATCH
     assert read == files, "each file once, for both networks"
 

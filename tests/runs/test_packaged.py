@@ -40,8 +40,8 @@ def test_it_is_small_intact_and_loads(network: FinishedRun) -> None:
     assert {path.name for path in packaged.FOLDER.iterdir()} == {network.key, "README.md", "attribution.csv"}
     assert len(network.classes) == 10
     assert "dog" in network.classes
-    listener = infer.load(network, torch.device("cpu"))  # holds the weights against their digest
-    assert sum(tensor.numel() for tensor in listener.net.parameters()) == network.result.parameters < 60_000
+    loaded = infer.load(network, torch.device("cpu"))  # holds the weights against their digest
+    assert sum(tensor.numel() for tensor in loaded.net.parameters()) == network.result.parameters < 60_000
 
 
 def test_every_clip_that_it_learned_from_is_credited(network: FinishedRun) -> None:

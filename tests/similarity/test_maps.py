@@ -10,7 +10,7 @@ import torch
 
 from tla.errors import UserError
 from tla.nets.backbones import build
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 from tla.similarity import maps
 from tla.similarity.maps import layer_map, unbiased
 from tla.similarity.methods import cka
@@ -57,7 +57,9 @@ def world(run):
 
     def pair(curve: str, first: int, second: int, fold: int = 1, seed: int = 0) -> SimpleNamespace:
         networks = [
-            SimpleNamespace(load=lambda device, s=s: Listener(run, [], build("densenet_tiny", 5, seed=s).eval(), CPU, None))
+            SimpleNamespace(
+                load=lambda device, s=s: LoadedNetwork(run, [], build("densenet_tiny", 5, seed=s).eval(), CPU, None)
+            )
             for s in (first, second)
         ]
         of = replace(run, fold=fold, seed=seed)

@@ -76,10 +76,10 @@ def test_before_is_the_very_network_that_training_began_with(material: Material,
     unmoved = Recipe(epochs=1, lr=1e-30, standardise=True)  # trains, and moves no weight
     still = replace(material, study=replace(material.study, recipe=unmoved))
     for pair in controlled(still, place).pairs()[:2]:
-        listeners = [side.load(CPU) for side in (pair.before, pair.after)]
-        assert all(listener.standard is not None for listener in listeners)
-        assert not any(module.training for listener in listeners for module in listener.net.modules())
-        before, after = (dict(listener.net.net.named_parameters()) for listener in listeners)
+        networks = [side.load(CPU) for side in (pair.before, pair.after)]
+        assert all(network.standard is not None for network in networks)
+        assert not any(module.training for network in networks for module in network.net.modules())
+        before, after = (dict(network.net.net.named_parameters()) for network in networks)
         assert all(torch.allclose(before[name], weight, rtol=1e-6, atol=1e-20) for name, weight in after.items())
     pretrained, random = controlled(still, place).pairs()[:2]
     change = measure([Pair("starts", random.before, pretrained.before)], still.store, Asked((WEIGHTS,)), CPU)

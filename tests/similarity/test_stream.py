@@ -13,7 +13,7 @@ from tla.errors import UserError
 from tla.nets.activations import layers, outputs
 from tla.nets.backbones import build
 from tla.nets.stages import cut
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 from tla.similarity import stream
 from tla.similarity.methods import cka, svcca
 from tla.similarity.stream import Spool, Sums, accumulate, batches, forward, grouped, points, projected, shared_layers, spooled
@@ -28,20 +28,20 @@ def pictures() -> np.ndarray:
 
 
 @pytest.fixture
-def listeners(run) -> tuple[Listener, Listener]:
+def networks(run) -> tuple[LoadedNetwork, LoadedNetwork]:
     """Two networks with other weights, one of which standardises its pictures."""
     run = replace(run, backbone="densenet_tiny")
     nets = [build("densenet_tiny", 5, seed=seed).eval().to(memory_format=torch.channels_last) for seed in (0, 1)]
     standard = (np.full((3, 32, 1), -5, dtype=np.float32), np.full((3, 32, 1), 3, dtype=np.float32))
-    return Listener(run, [], nets[0], CPU, None), Listener(run, [], nets[1], CPU, standard)
+    return LoadedNetwork(run, [], nets[0], CPU, None), LoadedNetwork(run, [], nets[1], CPU, standard)
 
 
 @torch.no_grad()
 def test_the_pass_gives_what_all_activations_at_once_give(
-    listeners: tuple[Listener, Listener], pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    networks: tuple[LoadedNetwork, LoadedNetwork], pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "BATCH", 5)
-    before, after = listeners
+    before, after = networks
     couples = shared_layers(before.net, after.net, "stages", SHAPE)
     groups = grouped([f"source {i // 2}" for i in range(23)])
     done = []
@@ -119,8 +119,10 @@ def test_no_clip_is_alone_in_a_batch() -> None:
 
 
 @torch.no_grad()
-def test_outputs_are_in_the_runs_precision_and_sums_are_not(listeners: tuple[Listener, Listener], pictures: np.ndarray) -> None:
-    before, after = (replace(listener, run=replace(listener.run, precision="bf16")) for listener in listeners)
+def test_outputs_are_in_the_runs_precision_and_sums_are_not(
+    networks: tuple[LoadedNetwork, LoadedNetwork], pictures: np.ndarray
+) -> None:
+    before, after = (replace(network, run=replace(network.run, precision="bf16")) for network in networks)
     couples = shared_layers(before.net, after.net, "stages", SHAPE)
     seen: dict[str, tuple[torch.dtype, torch.dtype]] = {}
 

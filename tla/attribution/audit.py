@@ -51,7 +51,7 @@ from tla.nets.stages import HEAD, StagedNet
 from tla.options import Transfer
 from tla.runs import infer
 from tla.runs.folder import FinishedRun
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 from tla.sound.store import Store
 from tla.statistics import mean as mean_of
 from tla.statistics import of_clips
@@ -129,7 +129,7 @@ class _Rival(NamedTuple):
     run: str
     network: str
     baseline: str
-    load: Callable[[], Listener]
+    load: Callable[[], LoadedNetwork]
     is_random: bool = False  # every stage of it
 
 
@@ -148,15 +148,15 @@ def audit(
 
     others: runs that held out the same clips. before: the network that the run's training began with.
     """
-    listener, split = infer.load(folder, device), store.dataset.split(folder.run.fold, folder.run.protocol)
+    network, split = infer.load(folder, device), store.dataset.split(folder.run.fold, folder.run.protocol)
     shape, kinds = store.clean.shape[1:], (*OTHER_BASELINES, f"clips:{min(DRAWN, len(split.train))}")
-    rivals = _rivals(folder, listener, others, before, store.clean[evenly(split.train, CALIBRATION)], kinds)
+    rivals = _rivals(folder, network, others, before, store.clean[evenly(split.train, CALIBRATION)], kinds)
     starts = {kind: baselines(kind, shape, pictures=store.clean, rows=split.train) for kind in (BASELINE, *kinds)}
     rows = evenly(split.test, clips)
     with progress(f"auditing {folder.key}, {len(rows)} clips", None, "gradients", fewer=FEWER) as watch:
-        every = _own_maps(listener, store, rows, starts[BASELINE], tolerance, memory, watch, 1 + len(rivals))
+        every = _own_maps(network, store, rows, starts[BASELINE], tolerance, memory, watch, 1 + len(rivals))
         kept = _with_structure(every)
-        curves = [_tiled(listener, clip, watch) for clip in kept]
+        curves = [_tiled(network, clip, watch) for clip in kept]
         maps = [clip.map(clip.own, folder.key, TRAINED, BASELINE) for clip in every]
         for rival in rivals:
             maps += _compare(rival, kept, starts[rival.baseline], memory, watch)
@@ -201,9 +201,9 @@ def others_alike(ranks: np.ndarray, sources: np.ndarray) -> dict[int, float]:
     return {i: float(correlations[i] / count) for i, count in enumerate(apart.sum(axis=1)) if count}
 
 
-def randomised(listener: Listener, stage: str, calibration: np.ndarray) -> Listener:
+def randomised(network: LoadedNetwork, stage: str, calibration: np.ndarray) -> LoadedNetwork:
     """A copy randomised from the head down to a stage; batch norms get the statistics of the calibration's pictures."""
-    run, net = listener.run, copy.deepcopy(listener.net)
+    run, net = network.run, copy.deepcopy(network.net)
     plan = Transfer(pretrained_upto="none", kept_upto=run.transfer.kept_upto)
     fresh = transfer.assemble(run.backbone, run.classes, plan, None, seed=FRESH + run.seed)
     parts = (*net.stages, HEAD)
@@ -215,44 +215,44 @@ def randomised(listener: Listener, stage: str, calibration: np.ndarray) -> Liste
     for norm in norms:
         norm.momentum, norm.training = None, True  # the statistics of this batch, as they are
     with torch.no_grad():
-        net(listener.batch(calibration))
+        net(network.batch(calibration))
     for norm in norms:
         norm.training = False
-    return replace(listener, net=net)
+    return replace(network, net=net)
 
 
-def headed(before: StagedNet, listener: Listener) -> Listener:
-    """The listener with the network before its training, but for the head."""
-    net = copy.deepcopy(before).to(listener.device).eval()
-    net.net.load_state_dict({**net.net.state_dict(), **listener.net.stage_tensors(HEAD)})
-    return replace(listener, net=net)
+def headed(before: StagedNet, network: LoadedNetwork) -> LoadedNetwork:
+    """The network as it was before its training, but for the head."""
+    net = copy.deepcopy(before).to(network.device).eval()
+    net.net.load_state_dict({**net.net.state_dict(), **network.net.stage_tensors(HEAD)})
+    return replace(network, net=net)
 
 
 def _rivals(
     folder: FinishedRun,
-    listener: Listener,
+    network: LoadedNetwork,
     others: Sequence[FinishedRun],
     before: StagedNet | None,
     calibration: np.ndarray,
     kinds: Sequence[str],
 ) -> list[_Rival]:
     """All that the clips' own maps are compared with."""
-    key, seed, device = folder.key, folder.run.seed, listener.device
-    rivals = [_Rival("stages", "none", key, TRAINED, BASELINE, lambda: listener)]
-    for stage in (HEAD, *reversed(listener.net.stages)):
-        load = partial(randomised, listener, stage, calibration)
-        network, is_random = f"randomised down to {stage}", stage == listener.net.stages[0]
-        rivals.append(_Rival("stages", stage, key, network, BASELINE, load, is_random))
+    key, seed, device = folder.key, folder.run.seed, network.device
+    rivals = [_Rival("stages", "none", key, TRAINED, BASELINE, lambda: network)]
+    for stage in (HEAD, *reversed(network.net.stages)):
+        load = partial(randomised, network, stage, calibration)
+        is_random = stage == network.net.stages[0]
+        rivals.append(_Rival("stages", stage, key, f"randomised down to {stage}", BASELINE, load, is_random))
     for kind in kinds:
-        rivals.append(_Rival("baselines", f"{BASELINE} / {kind}", key, TRAINED, kind, lambda: listener))
+        rivals.append(_Rival("baselines", f"{BASELINE} / {kind}", key, TRAINED, kind, lambda: network))
     by_seed = len({seed, *(other.run.seed for other in others)}) > len(others)
     for other in others:
         _must_share(folder, other)
         names = f"seed {seed} / seed {other.run.seed}" if by_seed else f"{key} / {other.key}"
         rivals.append(_Rival("runs", names, other.key, TRAINED, BASELINE, partial(infer.load, other, device)))
     if before is not None:
-        network = "before training, with the trained head"
-        rivals.append(_Rival("runs", "before / after", key, network, BASELINE, partial(headed, before, listener)))
+        name = "before training, with the trained head"
+        rivals.append(_Rival("runs", "before / after", key, name, BASELINE, partial(headed, before, network)))
     return rivals
 
 
@@ -271,7 +271,7 @@ def _must_share(folder: FinishedRun, other: FinishedRun) -> None:
 
 
 def _own_maps(
-    listener: Listener,
+    network: LoadedNetwork,
     store: Store,
     rows: np.ndarray,
     start: np.ndarray,
@@ -281,13 +281,13 @@ def _own_maps(
     others: int,
 ) -> list[_Clip]:
     """Each clip's map from silence, for the class that is predicted; so many further ones of each clip will follow."""
-    explainer, made = Explainer(listener, memory=memory), []
-    for row, predicted in zip(rows, listener.logits(store.clean[rows]).argmax(axis=1), strict=True):
+    explainer, made = Explainer(network, memory=memory), []
+    for row, predicted in zip(rows, network.logits(store.clean[rows]).argmax(axis=1), strict=True):
         what, picture, clip = Target(int(predicted)), np.asarray(store.clean[row]), store.dataset.clips[row]
-        about = {"clip": clip.name, "source": clip.source, "class": listener.classes[clip.label]}
+        about = {"clip": clip.name, "source": clip.source, "class": network.classes[clip.label]}
         own = explainer.attribute(picture, what, start, tolerance=tolerance, name=clip.name)
         own = replace(own, map=own.total[None])  # the sum is all that is looked at
-        made.append(_Clip(int(row), about | {"target": what.name(listener.classes)}, picture, own))
+        made.append(_Clip(int(row), about | {"target": what.name(network.classes)}, picture, own))
         whole = sum(_gradients(clip) + others * _steps(clip) for clip in made)
         watch.total = round(whole / len(made) * len(rows))
         watch.advance(_gradients(made[-1]))
@@ -314,13 +314,13 @@ def _with_structure(clips: Sequence[_Clip]) -> list[_Clip]:
     return kept
 
 
-def _tiled(listener: Listener, clip: _Clip, watch: Progress) -> deletion.Curves:
+def _tiled(network: LoadedNetwork, clip: _Clip, watch: Progress) -> deletion.Curves:
     """The curves of the probability of the class that is predicted for a clip."""
 
     def probability(pictures: np.ndarray) -> np.ndarray:
-        return softmax(listener.logits(pictures).astype(np.float64), axis=1)[:, clip.own.target.of]
+        return softmax(network.logits(pictures).astype(np.float64), axis=1)[:, clip.own.target.of]
 
-    rng = np.random.default_rng([listener.run.seed, clip.row])
+    rng = np.random.default_rng([network.run.seed, clip.row])
     curves = deletion.curves(probability, clip.picture, clip.own.total, rng)
     watch.advance(_steps(clip))
     return curves

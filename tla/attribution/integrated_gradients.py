@@ -31,7 +31,7 @@ from tla.attribution import gradient_copy
 from tla.console import counted, say
 from tla.errors import UserError
 from tla.nets.arithmetic import choose, computing
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 from tla.sound.spectrograms import SILENCE
 
 SILENT = float(np.float16(SILENCE))  # a silent cell as pictures are kept: in half precision
@@ -150,18 +150,18 @@ def baselines(
 class Explainer:
     """A trained network made ready for gradients with respect to its pictures; the network itself is not touched."""
 
-    def __init__(self, listener: Listener, *, memory: float = 1.0, arithmetic: Arithmetic = "auto") -> None:
+    def __init__(self, network: LoadedNetwork, *, memory: float = 1.0, arithmetic: Arithmetic = "auto") -> None:
         """memory: in GB, for the gradients and what they need, beside the network and the pictures."""
         if not 0 < memory < math.inf:
             raise UserError(f"--memory is {memory} GB; it has to be above 0, and a number")
-        self.listener, self.memory, self.arithmetic = listener, memory, arithmetic
-        self._quick = choose("auto", listener.device, listener.net)  # the quickest arithmetic on this device
+        self.network, self.memory, self.arithmetic = network, memory, arithmetic
+        self._quick = choose("auto", network.device, network.net)  # the quickest arithmetic on this device
         if arithmetic == "auto" and self._quick == "fp32":
             self.arithmetic = "fp32"
-        self._nets = {"fp32": gradient_copy.copy_of(listener.net)}
+        self._nets = {"fp32": gradient_copy.copy_of(network.net)}
         if self.arithmetic != "fp32":
-            self._nets["bf16"] = gradient_copy.copy_of(listener.net, half=True)
-        self._standard = None if listener.standard is None else tuple(map(self._tensor, listener.standard))
+            self._nets["bf16"] = gradient_copy.copy_of(network.net, half=True)
+        self._standard = None if network.standard is None else tuple(map(self._tensor, network.standard))
         self._chunks: dict[str, int] = {}
 
     def attribute(
@@ -228,7 +228,7 @@ class Explainer:
             if how == "fp32":
                 return net(pictures)
             stem = net.prefix(pictures, "stem").to(torch.bfloat16)
-            with computing(self.listener.device, "mixed" if self._quick == "mixed" else "bf16"):
+            with computing(self.network.device, "mixed" if self._quick == "mixed" else "bf16"):
                 return net(stem, after="stem").float()
 
     def _choose(self, x: Tensor, what: Target, b: Tensor) -> None:
@@ -245,13 +245,13 @@ class Explainer:
             one = kept + UNDER_WAY * largest
             room = int((1e9 * self.memory - weights) / one)
             if room < 1:
-                needed = f"{self.listener.net.name} needs {(weights + one) / 1e9:.2g} GB for a single step"
+                needed = f"{self.network.net.name} needs {(weights + one) / 1e9:.2g} GB for a single step"
                 raise UserError(f"--memory is {self.memory} GB, and {needed}")
             self._chunks[how] = min(CHUNK, room)
         return self._chunks[how]
 
     def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.array(values, dtype=np.float32)).to(self.listener.device)
+        return torch.from_numpy(np.array(values, dtype=np.float32)).to(self.network.device)
 
 
 def _error(total: np.ndarray, difference: float) -> float:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tla.attribution.measure import Shown
     from tla.runs.folder import FinishedRun
-    from tla.runs.infer import Listener
+    from tla.runs.infer import LoadedNetwork
     from tla.sound.clips import Dataset
     from tla.sound.windowed import Sound
 
@@ -97,16 +97,16 @@ def make(
     from tla.runs.infer import load
     from tla.sound.windowed import sound
 
-    listener = load(folder, device)
+    network = load(folder, device)
     paths = {clip.name: clip.path for clip in dataset.clips}
     names = choose(folder, clips)
     if missing := [name for name in names if name not in paths]:
         raise UserError(f"run {folder.key} held out {missing[0]}, which is not among the clips of {dataset.root}")
     labels = {clip.name: dataset.classes[clip.label] for clip in dataset.clips}
     files = [File(paths[name], labels[name], "held out") for name in names]
-    run = listener.run
+    run = network.run
     starts = baselines("silence", (3, run.picture.mels, resolved(run.picture)[2]))
-    found = explain(listener, files, None, "silence", starts, tolerance=tolerance, memory=memory)
+    found = explain(network, files, None, "silence", starts, tolerance=tolerance, memory=memory)
     windows = [rows for _, rows in found.table.groupby("clip", sort=False)]
     credit, secret = credits_of(dataset.root), dataset.name.startswith(SECRET)
     made = []
@@ -120,27 +120,27 @@ def make(
                 "probability": float(row["probability"]),
             }
             about |= {"credit": credit(name), "error": float(rows["error"].max())}
-            clip = _clip(listener, sound(paths[name], run.picture), shown, about)
+            clip = _clip(network, sound(paths[name], run.picture), shown, about)
             made.append(replace(clip, samples=None) if secret else clip)
             watch.advance()
     return Room(run=folder.key, data=run.data, backbone=run.backbone, fold=run.fold, picture=run.picture, clips=tuple(made))
 
 
-def _clip(listener: "Listener", sound: "Sound", shown: "Shown", about: Mapping[str, Any]) -> Clip:
+def _clip(network: "LoadedNetwork", sound: "Sound", shown: "Shown", about: Mapping[str, Any]) -> Clip:
     span = sound.spans[0][0], sound.spans[-1][1]
     total = shown.attribution.sum(axis=0)
     limit = float(np.quantile(np.abs(total), CLIPPED)) or 1.0
     strength = quantised(render.strength(shown.attribution))
-    predicted = listener.classes.index(about["predicted"])
+    predicted = network.classes.index(about["predicted"])
     return Clip(
         **about,
         samples=np.round(sound.samples.clip(-1, 1) * 32767).astype(np.int16),
         span=span,
-        picture=levelled(shown.picture if listener.run.picture.windows == "three" else shown.picture[:1]),
+        picture=levelled(shown.picture if network.run.picture.windows == "three" else shown.picture[:1]),
         strength=strength,
         attribution=np.round(127 * (total / limit).clip(-1, 1)).astype(np.int8),
         limit=limit,
-        answers=_probabilities(listener, sound.samples, strength, span, predicted),
+        answers=_probabilities(network, sound.samples, strength, span, predicted),
     )
 
 
@@ -169,14 +169,14 @@ def _spread(indices: Sequence[int], labels: np.ndarray) -> list[int]:
 
 
 def _probabilities(
-    listener: "Listener", samples: np.ndarray, strength: np.ndarray, span: tuple[int, int], of: int
+    network: "LoadedNetwork", samples: np.ndarray, strength: np.ndarray, span: tuple[int, int], of: int
 ) -> np.ndarray:
     """(shares, 2): the probability of a class on what is let through at each share, and on the rest."""
     from tla.sound.windowed import of_samples
 
-    picture = listener.run.picture
+    picture = network.run.picture
     split = (render.split(samples, mask, picture, span) for mask in masks(strength))
-    odds = [[listener.probabilities(of_samples(part, picture).pictures)[of] for part in parts] for parts in split]
+    odds = [[network.probabilities(of_samples(part, picture).pictures)[of] for part in parts] for parts in split]
     return np.array(odds, dtype=np.float64)
 
 

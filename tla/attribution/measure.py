@@ -21,7 +21,7 @@ from tla.sound import render, spectrograms
 
 if TYPE_CHECKING:  # figures are drawn from here without torch
     from tla.attribution.integrated_gradients import Attribution, Target
-    from tla.runs.infer import Listener
+    from tla.runs.infer import LoadedNetwork
     from tla.sound.windowed import Sound
 
 
@@ -83,7 +83,7 @@ def read(folder: Path, name: str) -> Explained:
 
 
 def explain(
-    listener: "Listener",
+    network: "LoadedNetwork",
     files: Sequence[File],
     asked: "Target | None",
     baseline: str,
@@ -96,24 +96,24 @@ def explain(
     from tla.attribution.integrated_gradients import Explainer, Target
     from tla.sound.windowed import sound
 
-    explainer = Explainer(listener, memory=memory)
-    sounds = [sound(file.path, listener.run.picture) for file in files]
+    explainer = Explainer(network, memory=memory)
+    sounds = [sound(file.path, network.run.picture) for file in files]
     tables, shown = [], []
     with progress("attributing", sum(len(made.pictures) for made in sounds), "windows") as watch:
         for name, file, made in zip(names([file.path for file in files]), files, sounds, strict=True):
-            odds = listener.probabilities(made.pictures)
+            odds = network.probabilities(made.pictures)
             wanted = asked or Target(int(odds.argmax()))
             found = []
             for picture in made.pictures:
                 found.append(explainer.attribute(picture, wanted, starts, tolerance=tolerance, name=name))
                 watch.advance()
             about: dict[str, Any] = {"clip": name, "file": str(file.path), "true": file.true, "part": file.part}
-            tables.append(_rows(found, made, listener).assign(**about, **_prediction(listener, odds, wanted)))
-            shown.append(_shown(found, made, listener))
-    run = listener.run
+            tables.append(_rows(found, made, network).assign(**about, **_prediction(network, odds, wanted)))
+            shown.append(_shown(found, made, network))
+    run = network.run
     table = pd.concat(tables, ignore_index=True)
     table = table.assign(
-        baseline=baseline, run=run.key, data=run.data, backbone=run.backbone, fold=run.fold, training=listener.training
+        baseline=baseline, run=run.key, data=run.data, backbone=run.backbone, fold=run.fold, training=network.training
     )
     first = ["clip", "file", "true", "part", "predicted", "probability", "target", "target_probability"]
     return Explained(
@@ -121,24 +121,24 @@ def explain(
     )
 
 
-def _rows(found: Sequence["Attribution"], made: "Sound", listener: "Listener") -> pd.DataFrame:
+def _rows(found: Sequence["Attribution"], made: "Sound", network: "LoadedNetwork") -> pd.DataFrame:
     """A row per window: the seconds that it shows, and the numbers of its attribution."""
     rows = []
     for i, (one, span) in enumerate(zip(found, made.spans, strict=True)):
-        start_s, stop_s = _seconds(span, listener)
+        start_s, stop_s = _seconds(span, network)
         numbers = {"value": one.value, "baseline_value": one.baseline_value, "error": one.error, "steps": one.steps}
         rows.append({"window": i, "start_s": start_s, "stop_s": stop_s, **numbers, "arithmetic": one.arithmetic})
     return pd.DataFrame(rows)
 
 
-def _shown(found: Sequence["Attribution"], made: "Sound", listener: "Listener") -> Shown:
+def _shown(found: Sequence["Attribution"], made: "Sound", network: "LoadedNetwork") -> Shown:
     """The windows of a clip, put together along time."""
     picture, span = spectrograms.stitch(made.pictures, made.spans)
     attribution, _ = spectrograms.stitch(np.stack([one.map for one in found]), made.spans)
-    return Shown(picture.astype(np.float16), attribution.astype(np.float32), _seconds(span, listener))
+    return Shown(picture.astype(np.float16), attribution.astype(np.float32), _seconds(span, network))
 
 
-def listen(listener: "Listener", explained: Explained, folder: Path) -> pd.DataFrame:
+def listen(network: "LoadedNetwork", explained: Explained, folder: Path) -> pd.DataFrame:
     """Each clip, what was attended to in it and the rest as sound files, and the network's predictions for the three.
 
     A row per file: its level, its share of the clip's energy, the predicted class and the target. They are mono
@@ -150,16 +150,16 @@ def listen(listener: "Listener", explained: Explained, folder: Path) -> pd.DataF
     rows = []
     with progress("rendering", len(explained.shown), "clips") as watch:
         for (name, clip), shown in zip(explained.table.groupby("clip", sort=False), explained.shown, strict=True):
-            made = sound(Path(clip["file"].iloc[0]), listener.run.picture)
-            wanted = target(clip["target"].iloc[0], listener.classes)
+            made = sound(Path(clip["file"].iloc[0]), network.run.picture)
+            wanted = target(clip["target"].iloc[0], network.classes)
             span = made.spans[0][0], made.spans[-1][1]
-            attended, rest = render.split(made.samples, render.mask(shown.attribution), listener.run.picture, span)
+            attended, rest = render.split(made.samples, render.mask(shown.attribution), network.run.picture, span)
             for part, samples in {"clip": made.samples, "attended": attended, "rest": rest}.items():
                 path = folder / f"{name}_{part}.wav"
-                _write_sound(path, samples, listener)
+                _write_sound(path, samples, network)
                 about = {"clip": name, "part": part, "file": str(path), **_levels(samples, made.samples)}
-                odds = listener.probabilities(sound(path, listener.run.picture).pictures)
-                rows.append({**about, **_prediction(listener, odds, wanted)})
+                odds = network.probabilities(sound(path, network.run.picture).pictures)
+                rows.append({**about, **_prediction(network, odds, wanted)})
             watch.advance()
     return pd.DataFrame(rows)
 
@@ -173,16 +173,16 @@ def names(paths: Sequence[Path]) -> list[str]:
     return given
 
 
-def _seconds(span: tuple[int, int], listener: "Listener") -> tuple[float, float]:
-    rate, _, _ = spectrograms.resolved(listener.run.picture)
+def _seconds(span: tuple[int, int], network: "LoadedNetwork") -> tuple[float, float]:
+    rate, _, _ = spectrograms.resolved(network.run.picture)
     return span[0] / rate, span[1] / rate
 
 
-def _write_sound(path: Path, samples: np.ndarray, listener: "Listener") -> None:
+def _write_sound(path: Path, samples: np.ndarray, network: "LoadedNetwork") -> None:
     import soundfile
 
     sound = io.BytesIO()  # so that it is Python that writes, and a full disk is an OSError
-    soundfile.write(sound, samples, spectrograms.resolved(listener.run.picture)[0], subtype="FLOAT", format="WAV")
+    soundfile.write(sound, samples, spectrograms.resolved(network.run.picture)[0], subtype="FLOAT", format="WAV")
     with replacing(path) as temporary:
         temporary.write_bytes(sound.getvalue())
 
@@ -193,11 +193,11 @@ def _levels(samples: np.ndarray, clip: np.ndarray) -> dict[str, float]:
     return {"level_db": 10 * np.log10(power) if power else np.nan, "energy": power / whole if whole else 0.0}
 
 
-def _prediction(listener: "Listener", odds: np.ndarray, wanted: "Target") -> dict[str, Any]:
+def _prediction(network: "LoadedNetwork", odds: np.ndarray, wanted: "Target") -> dict[str, Any]:
     """The prediction, given probabilities (classes,), and the probability of the target."""
     return {
-        "predicted": listener.classes[int(odds.argmax())],
+        "predicted": network.classes[int(odds.argmax())],
         "probability": float(odds.max()),
-        "target": wanted.name(listener.classes),
+        "target": wanted.name(network.classes),
         "target_probability": float(odds[wanted.of]),
     }

@@ -31,7 +31,7 @@ from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import RANDOM
 from tla.runs.feed import Feed
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 
 STEPS = 50  # captum's default
 WHAT = Target(0)
@@ -67,17 +67,17 @@ class _Way:
 
 def bench_attribution(material: Material, *, turns: int, memory: float = 1.0) -> list[Row]:
     """Seconds per clip of each way, the quickest of `turns` clips."""
-    listener, feed = untrained(material)
+    network, feed = untrained(material)
     silence = baselines("silence", material.store.clean.shape[1:])
     rows = np.resize(feed.train, turns + 1)
-    ours, exact = Explainer(listener, memory=memory), Explainer(listener, memory=memory, arithmetic="fp32")
-    bare = gradient_copy.copy_of(listener.net)
+    ours, exact = Explainer(network, memory=memory), Explainer(network, memory=memory, arithmetic="fp32")
+    bare = gradient_copy.copy_of(network.net)
     ways = {  # the frugal ones first, so that their peaks are theirs
         "ours": _Way(lambda x: ours.attribute(x, WHAT, silence, steps=STEPS).map),
         "exact": _Way(lambda x: exact.attribute(x, WHAT, silence, steps=STEPS).map),
-        "in parts": _Way(lambda x: _captum(listener, x, silence, CHUNK)),
-        "bare": _Way(lambda x: _bare(listener, bare, x)),
-        "captum": _Way(lambda x: _captum(listener, x, silence, None)),
+        "in parts": _Way(lambda x: _captum(network, x, silence, CHUNK)),
+        "bare": _Way(lambda x: _bare(network, bare, x)),
+        "captum": _Way(lambda x: _captum(network, x, silence, None)),
     }
     before = held_gb(material.device)
     with progress("measuring", len(rows) * len(ways), "maps") as watch:
@@ -90,7 +90,7 @@ def bench_attribution(material: Material, *, turns: int, memory: float = 1.0) ->
     times = (
         f"{captum.per_clip / mine.per_clip:.1f} times slower, {captum.busy_per_clip / mine.busy_per_clip:.1f} by processor time"
     )
-    about = f"{listener.net.name}, {STEPS} steps, {material.device}; {times}; {captum.note()}"
+    about = f"{network.net.name}, {STEPS} steps, {material.device}; {times}; {captum.note()}"
     bf16 = "bf16 behind the stem" if ours.arithmetic == "bf16" else "single precision: bf16 changes the map"
     parts, single = ways["in parts"], ways["exact"]
     return [
@@ -102,7 +102,7 @@ def bench_attribution(material: Material, *, turns: int, memory: float = 1.0) ->
     ]
 
 
-def untrained(material: Material) -> tuple[Listener, Feed]:
+def untrained(material: Material) -> tuple[LoadedNetwork, Feed]:
     """The network that a run of the study starts from."""
     run = list_runs(material)[0]
     feed = Feed(material.store, run, material.dataset.split(run.fold, run.protocol).train, material.device)
@@ -110,24 +110,24 @@ def untrained(material: Material) -> tuple[Listener, Feed]:
     net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0).to(material.device)
     with torch.no_grad():
         net.train()(feed.pictures(feed.train[: run.recipe.batch]))
-    return Listener(run, list(material.dataset.classes), net.eval(), material.device, feed.standard), feed
+    return LoadedNetwork(run, list(material.dataset.classes), net.eval(), material.device, feed.standard), feed
 
 
-def _captum(listener: Listener, picture: np.ndarray, silence: np.ndarray, chunk: int | None) -> np.ndarray:
-    mean, spread = listener.standard or (0.0, 1.0)
+def _captum(network: LoadedNetwork, picture: np.ndarray, silence: np.ndarray, chunk: int | None) -> np.ndarray:
+    mean, spread = network.standard or (0.0, 1.0)
     x, b = (torch.from_numpy(((value - mean) / spread).astype(np.float32)) for value in (picture[None], silence))
-    made = IntegratedGradients(listener.net).attribute(
-        x.to(listener.device), b.to(listener.device), target=WHAT.of, n_steps=STEPS, internal_batch_size=chunk
+    made = IntegratedGradients(network.net).attribute(
+        x.to(network.device), b.to(network.device), target=WHAT.of, n_steps=STEPS, internal_batch_size=chunk
     )
     return made[0].detach().cpu().numpy()
 
 
-def _bare(listener: Listener, net: StagedNet, picture: np.ndarray) -> np.ndarray:
+def _bare(network: LoadedNetwork, net: StagedNet, picture: np.ndarray) -> np.ndarray:
     """The gradient of as many copies of the picture as there are steps; their mean."""
     total = np.zeros(picture.shape, np.float32)
     for start in range(0, STEPS, CHUNK):
-        batch = listener.batch(np.repeat(picture[None], min(CHUNK, STEPS - start), axis=0)).requires_grad_()
-        with computing(listener.device, listener.run.precision):
+        batch = network.batch(np.repeat(picture[None], min(CHUNK, STEPS - start), axis=0)).requires_grad_()
+        with computing(network.device, network.run.precision):
             logits = net(batch).float()
         (slope,) = torch.autograd.grad(logits[:, WHAT.of].sum(), batch)
         total += slope.sum(dim=0).cpu().numpy() / STEPS

@@ -127,8 +127,8 @@ def attribution(folder: Path, *, clips: int) -> Work:
     from tla.bench.attribution import untrained
 
     material = _material(folder, max(clips, CLIPS), CLASSES)
-    listener, _ = untrained(material)
-    explainer, silence = Explainer(listener), baselines("silence", material.store.clean.shape[1:])
+    network, _ = untrained(material)
+    explainer, silence = Explainer(network), baselines("silence", material.store.clean.shape[1:])
     chosen = [np.asarray(material.store.clean[row]) for row in range(clips)]
     return lambda: [explainer.attribute(picture, Target(0), silence, steps=STEPS) for picture in chosen]
 

@@ -17,7 +17,7 @@ from tla.launch.study import list_runs
 from tla.nets import transfer
 from tla.nets.arithmetic import computing
 from tla.runs.device import cpu_threads
-from tla.runs.infer import Listener, batch_size, predict
+from tla.runs.infer import LoadedNetwork, batch_size, predict
 from tla.sound import windowed
 from tla.sound.audio import read
 from tla.sound.spectrograms import resolved
@@ -28,10 +28,10 @@ def bench_predict(material: Material, *, batches: int) -> list[Row]:
     run, device, size = list_runs(material)[0], material.device, batch_size(material.device)
     net = transfer.assemble(run.backbone, run.classes, run.transfer, material.pretrained, seed=run.seed)
     net = net.to(device).to(memory_format=torch.channels_last).eval()
-    listener = Listener(run, list(material.dataset.classes), net, device, None)
+    network = LoadedNetwork(run, list(material.dataset.classes), net, device, None)
     files = [clip.path for clip in material.dataset.clips][: size * (batches + 1)]
     with torch.inference_mode(), cpu_threads(1):
-        turns = [_turn(files[start : start + size], listener) for start in range(0, len(files), size)][1:]  # the first warms up
+        turns = [_turn(files[start : start + size], network) for start in range(0, len(files), size)][1:]  # the first warms up
     seconds = {name: sum(turn[name] for turn in turns) / (len(files) - size) for name in turns[0]}
     limit, note = seconds["pictures"] + seconds["network"], f"pictures {1000 * seconds['pictures']:.3g} ms of it"
     return [
@@ -41,15 +41,15 @@ def bench_predict(material: Material, *, batches: int) -> list[Row]:
     ]
 
 
-def _turn(files: Sequence[Path], listener: Listener) -> dict[str, float]:
+def _turn(files: Sequence[Path], network: LoadedNetwork) -> dict[str, float]:
     """Seconds of each way for some files."""
-    options, net, device = listener.run.picture, listener.net, listener.device
+    options, net, device = network.run.picture, network.net, network.device
     made: list[np.ndarray] = []
     pictures = clock(lambda: made.extend(windowed.pictures(file, options) for file in files))
-    batch = listener.batch(np.concatenate(made))
+    batch = network.batch(np.concatenate(made))
 
     def bare() -> None:
-        with computing(device, listener.run.precision):
+        with computing(device, network.run.precision):
             net(batch)
         wait(device)
 
@@ -59,5 +59,5 @@ def _turn(files: Sequence[Path], listener: Listener) -> dict[str, float]:
             net(torch.from_numpy(picture[None]).float().to(device))
         wait(device)
 
-    ours = clock(lambda: list(predict(files, [listener])))
+    ours = clock(lambda: list(predict(files, [network])))
     return {"pictures": pictures, "network": clock(bare), "ours": ours, "obvious": clock(obvious)}

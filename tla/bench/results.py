@@ -30,8 +30,8 @@ CLIPS = 2  # on the page
 
 def bench_ensemble(material: Material) -> list[Row]:
     """Seconds per held-out clip: from saved logits, and with the networks run again."""
-    listener, _ = untrained(material)
-    run = listener.run
+    network, _ = untrained(material)
+    run = network.run
     rows = material.dataset.split(run.fold, run.protocol).test
     sources = np.array([material.dataset.clips[row].source for row in rows])
     folds = np.full(len(rows), run.fold)
@@ -40,7 +40,7 @@ def bench_ensemble(material: Material) -> list[Row]:
 
         def run_again() -> None:
             for _ in range(MEMBERS):
-                logits.append(listener.logits(material.store.clean[rows]))
+                logits.append(network.logits(material.store.clean[rows]))
                 watch.advance()
 
         def tables() -> None:

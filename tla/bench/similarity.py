@@ -29,7 +29,7 @@ from tla.nets.activations import STAGE_LAYERS
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import RANDOM
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 from tla.runs.run import Run
 from tla.similarity.methods import EPSILON, KEEP, svcca
 from tla.similarity.moments import Moments, fold
@@ -47,15 +47,15 @@ Shape = tuple[int, int, int]
 class Pair:
     """Two networks and the layers at which they are compared."""
 
-    before: Listener
-    after: Listener
+    before: LoadedNetwork
+    after: LoadedNetwork
     couples: list[Couple]
 
     def bare(self, pictures: np.ndarray) -> None:
         """The forward passes alone."""
-        for listener in (self.before, self.after):
-            with torch.inference_mode(), computing(listener.device, listener.run.precision):
-                listener.net(listener.batch(pictures))
+        for network in (self.before, self.after):
+            with torch.inference_mode(), computing(network.device, network.run.precision):
+                network.net(network.batch(pictures))
         wait(self.before.device)
 
     def gather(self, pictures: np.ndarray, take: Callable[[str, Tensor, Tensor], None]) -> float:
@@ -136,7 +136,7 @@ def pair_of(run: Run, net: StagedNet, shape: Shape, device: torch.device, which:
             if weights.ndim > 1:
                 weights.add_(weights.std() * torch.randn(weights.shape, generator=generator), alpha=MOVED)
     nets = (one.to(device).to(memory_format=torch.channels_last).eval() for one in (net, other))
-    before, after = (Listener(run, [], one, device, None) for one in nets)
+    before, after = (LoadedNetwork(run, [], one, device, None) for one in nets)
     which = which or (DENSENET if run.backbone.startswith("densenet") else STAGE_LAYERS)
     return Pair(before, after, shared_layers(before.net, after.net, which, shape))
 

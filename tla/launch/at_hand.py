@@ -8,19 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from tla import outputs
 from tla.errors import UserError
-from tla.launch.find_run import newest_study
-from tla.manifest import SUMS
 from tla.options import RANDOM, Picture, Place, Recipe, Study
-from tla.runs import command, schedule
-from tla.runs.folder import find
 
 
 def study(arguments: Mapping[str, Any]) -> tuple[Study, str] | None:
     """The study of the run that the command is about or, if it names none, the newest in --runs; and in words whose it is."""
+    from tla.launch.find_run import newest_study
+    from tla.runs import command
+    from tla.runs.folder import find
+
     place: Place = arguments["place"]
     if key := arguments.get("run") or arguments.get("after"):
         try:
@@ -34,6 +32,10 @@ def study(arguments: Mapping[str, Any]) -> tuple[Study, str] | None:
 
 def _as_given(resolved: Study, figures: Path) -> Study | None:
     """The study as its options were given: that of its figures which were made last."""
+    import msgspec
+
+    from tla.manifest import SUMS
+
     kept = {path: outputs.about_of(path) for path in outputs.folders(figures)}
     made = {path: (path / SUMS).stat().st_mtime for path, about in kept.items() if about and (path / SUMS).is_file()}
     for path in sorted(made, key=lambda path: made[path], reverse=True):
@@ -62,5 +64,7 @@ def _fields(picture: Picture) -> list[tuple[str, object]]:
 
 
 def _trained(recipe: Recipe, study: Study) -> Recipe:
+    from tla.runs import schedule
+
     paper = schedule.of_paper(outputs.words(study)[0], study.protocol)
     return schedule.resolve(recipe, scratch=study.weights == RANDOM, paper=paper)

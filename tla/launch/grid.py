@@ -21,7 +21,7 @@ from tla.launch.asha import Asha
 from tla.launch.material import Material
 from tla.launch.plan import Plan
 from tla.launch.study import check_launch, list_runs, work_off
-from tla.manifest import write_table
+from tla.manifest import write_tables
 from tla.options import Grid, Place, Search, Study
 from tla.runs.folder import FinishedRun
 from tla.runs.infer import load
@@ -117,10 +117,7 @@ class Found:
 
     def write(self, stem: Path) -> list[Path]:
         """Both as CSV."""
-        paths = [stem.with_suffix(".csv"), stem.with_name(f"{stem.name}_points.csv")]
-        for path, table in zip(paths, (self.runs, self.points), strict=True):
-            write_table(path, table)
-        return paths
+        return write_tables(stem.parent, stem.name, {"": self.runs, "points": self.points})
 
 
 def measure(trials: Sequence[Trial], material: Material) -> Found:

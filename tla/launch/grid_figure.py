@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import console, plots
+from tla.console import plain
 from tla.runs import tables
 from tla.statistics import between, bracketed
 from tla.tables import cautions, covered, same_macro, trained
@@ -52,7 +53,7 @@ def figure(runs: pd.DataFrame, points: pd.DataFrame, options: list[str]) -> Figu
         for number, (name, mine) in enumerate(lines):
             offset = SPREAD * (number / (len(lines) - 1) - 0.5) if wide else 0.0
             _line(axes, mine, {value: values.index(value) + offset for value in values}, across, number, name)
-        axes.set_xticks(range(len(values)), [short(value) for value in values])
+        axes.set_xticks(range(len(values)), [plain(value) for value in values])
         axes.set_xlim(-0.5, len(values) - 0.5)
         axes.set(xlabel=NAMES.get(across, across), ylabel="validation accuracy (%)")
         if wide or points["stopped"].any():
@@ -86,11 +87,7 @@ def _line(axes: Axes, points: pd.DataFrame, place: dict[Any, float], across: str
 def label(values: Any, options: list[str]) -> str:
     """A combination in words."""
     each = zip(options, values if isinstance(values, tuple) else (values,), strict=True)
-    return ", ".join(f"{NAMES.get(option, option)} {short(value)}" for option, value in each)
-
-
-def short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{NAMES.get(option, option)} {plain(value)}" for option, value in each)
 
 
 def about(runs: pd.DataFrame, points: pd.DataFrame) -> str:
@@ -113,7 +110,7 @@ def show(found: "Found") -> None:
     rows, level = [], []
     macro = [] if same_macro(found.points[~found.points["stopped"]]) else ["macro_accuracy"]
     for row in found.points.sort_values("accuracy", ascending=False, kind="stable").to_dict("records"):
-        values = [short(row[option]) for option in found.options]
+        values = [plain(row[option]) for option in found.options]
         about = [
             row["runs"],
             row["epochs"],

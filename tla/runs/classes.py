@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
-from tla.manifest import write_table
+from tla.manifest import write_tables
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
 from tla.runs.scores import unbiased_rule
@@ -38,10 +38,7 @@ class Confusion:
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """Write both tables on classes as CSV beside that of the runs, `name.csv`."""
-        paths = [folder / f"{name}_{part}.csv" for part in PARTS]
-        for path, table in zip(paths, (self.classes, self.pairs), strict=True):
-            write_table(path, table)
-        return paths
+        return write_tables(folder, name, dict(zip(PARTS, (self.classes, self.pairs), strict=True)))
 
 
 def read(folder: Path, name: str) -> Confusion:

@@ -88,7 +88,7 @@ def _weights(runs: Sequence[FinishedRun]) -> str:
 
 def command(name: str, options: Study, more: str = "") -> str:
     """The command line that runs a study, in the folders of the running command; what is as by default is left out."""
-    return console.command(name, " ".join(filter(None, [*_options(options, Study()), more])))
+    return console.command(name, " ".join(filter(None, [*_options(options), more])))
 
 
 def again(folder: FinishedRun) -> str:
@@ -97,13 +97,13 @@ def again(folder: FinishedRun) -> str:
     root = given([folder], "data_root")
     if root and Path(root) != Place().data.absolute():
         places.append(f"--data-root {shlex.quote(root)}")
-    return " ".join(["python -m tla.train", *_options(alone(folder), Study()), *places])
+    return " ".join(["python -m tla.train", *_options(alone(folder)), *places])
 
 
-def _options(options: Study, usual: Study) -> list[str]:
-    """The options in which a study differs from another, as on the command line."""
+def _options(options: Study) -> list[str]:
+    """The options of a study that are not as by default, as on the command line."""
     parts = []
-    for name, mine, _ in _differing("", options, usual):
+    for name, mine, _ in _differing("", options, Study()):
         option = f"--{name}".replace("_", "-")
         parts.append(option if mine is True else f"{option} {shlex.quote(_text(mine))}")
     return parts
@@ -130,4 +130,4 @@ def _differing(prefix: str, value: object, other: object) -> Iterator[tuple[str,
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return console.plain(value)

@@ -28,8 +28,8 @@ CPU_BATCH = 8  # the activations of more do not stay in the cache: EfficientNet-
 
 
 @dataclass(frozen=True)
-class Listener:
-    """A trained network on its device, with what it takes to give it pictures as in training."""
+class LoadedNetwork:
+    """A network on its device, with what it takes to give it pictures as in training."""
 
     run: Run
     classes: list[str]
@@ -62,14 +62,14 @@ def batch_size(device: torch.device) -> int:
     return CPU_BATCH if device.type == "cpu" else EVALUATION_BATCH
 
 
-def load(folder: FinishedRun, device: torch.device) -> Listener:
+def load(folder: FinishedRun, device: torch.device) -> LoadedNetwork:
     """The network of a finished run."""
     run = folder.run
     shape_only = replace(run.transfer, pretrained_upto="none", rest="random", parts="all")  # its weights come from the run
     net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0)
     weights.into(net.net, folder.trained_weights())
     net = net.to(device).to(memory_format=torch.channels_last).eval()
-    return Listener(run, folder.classes, net, device, folder.standard, folder.result.training.state)
+    return LoadedNetwork(run, folder.classes, net, device, folder.standard, folder.result.training.state)
 
 
 Made = tuple[Path, Pictures | audio.BadClip]  # a file and its pictures, or what is wrong with it
@@ -79,16 +79,16 @@ def classify(
     paths: Sequence[Path], folders: Sequence[FinishedRun], device: torch.device, *, threads: int | None = None
 ) -> tuple[pd.DataFrame, dict[Path, str]]:
     """Mean probabilities over the runs: a row per file (its path, then a column per class); and what could not be read."""
-    listeners = [load(folder, device) for folder in folders]
-    classes = listeners[0].classes
-    for folder, listener in zip(folders, listeners, strict=True):
-        if listener.classes != classes:
+    networks = [load(folder, device) for folder in folders]
+    classes = networks[0].classes
+    for folder, network in zip(folders, networks, strict=True):
+        if network.classes != classes:
             raise UserError(f"runs {folders[0].key} and {folder.key} have different classes; average runs on one data set")
     wrong = {path: "there is no such file or folder" for path in paths if not path.exists()}
     files = [file for path in paths if path not in wrong for file in audio.files(path)]
     rows = []
     with progress("classifying", len(files), "files") as watch:
-        for file, found in predict(files, listeners, threads=threads or torch.get_num_threads()):
+        for file, found in predict(files, networks, threads=threads or torch.get_num_threads()):
             if isinstance(found, audio.BadClip):
                 wrong[file] = found.wrong
             else:
@@ -98,20 +98,20 @@ def classify(
 
 
 def predict(
-    files: Sequence[Path], listeners: Sequence[Listener], *, threads: int = 1
+    files: Sequence[Path], networks: Sequence[LoadedNetwork], *, threads: int = 1
 ) -> Iterator[tuple[Path, np.ndarray | audio.BadClip]]:
     """Mean probabilities (classes,) over networks and windows for each file in turn, or what is wrong with it.
 
     Pictures of several files pass through the networks at once; networks that take the same pictures share them. Of many files
     they are made by worker processes, which share the threads with the networks: more of both than cores would wait in turns.
     """
-    options = tuple(dict.fromkeys(listener.run.picture for listener in listeners))
+    options = tuple(dict.fromkeys(network.run.picture for network in networks))
     workers = (threads + 1) // 2 if threads > 1 and len(files) >= MANY_FILES else 0
     made = zip(files, pictures_of(files, options, workers), strict=True)
-    for group in _groups(made, batch_size(listeners[0].device)):
+    for group in _groups(made, batch_size(networks[0].device)):
         good = [made for _, made in group if not isinstance(made, audio.BadClip)]
         with cpu_threads(max(1, threads - workers)):
-            odds = iter(np.mean([_probabilities(listener, good) for listener in listeners], axis=0) if good else ())
+            odds = iter(np.mean([_probabilities(network, good) for network in networks], axis=0) if good else ())
         yield from ((file, made if isinstance(made, audio.BadClip) else next(odds)) for file, made in group)
 
 
@@ -128,9 +128,9 @@ def _groups(made: Iterable[Made], size: int) -> Iterator[list[Made]]:
     yield group
 
 
-def _probabilities(listener: Listener, made: Sequence[Pictures]) -> np.ndarray:
+def _probabilities(network: LoadedNetwork, made: Sequence[Pictures]) -> np.ndarray:
     """Mean probabilities (files, classes) over the windows of each file."""
-    mine = [pictures[listener.run.picture] for pictures in made]
-    odds = functional.softmax(torch.from_numpy(listener.logits(np.concatenate(mine))), dim=1).numpy()
+    mine = [pictures[network.run.picture] for pictures in made]
+    odds = functional.softmax(torch.from_numpy(network.logits(np.concatenate(mine))), dim=1).numpy()
     ends = np.cumsum([len(windows) for windows in mine])[:-1]
     return np.stack([windows.mean(axis=0) for windows in np.split(odds, ends)])

@@ -23,7 +23,7 @@ from tla.sound.store import Store
 from tla.statistics import deal, reach
 
 if TYPE_CHECKING:
-    from tla.runs.infer import Listener
+    from tla.runs.infer import LoadedNetwork
 
 BATCH = 20  # clips, about
 FEWER = "--folds 1 takes one fold, --layers stages the fewest layers"
@@ -81,8 +81,8 @@ def _map(pair: Pair, store: Store, which: str, device: torch.device, *, rounds: 
         raise UserError(f"fold {pair.run.fold} holds out {counted(len(clips), 'clip')}; a map takes {LEAST} at least")
     sources = [store.dataset.sources[row] for row in clips]
     batches = [clips[group] for group in deal(sources, most=max(1, len(clips) // BATCH), least=LEAST)]
-    listeners = pair.before.load(device), pair.after.load(device)
-    sides = [layers(listener.net, which, store.clean.shape[1:]) for listener in listeners]
+    networks = pair.before.load(device), pair.after.load(device)
+    sides = [layers(network.net, which, store.clean.shape[1:]) for network in networks]
     found: list[list[np.ndarray]] = []
     with progress(
         f"mapping: {pair.curve}, fold {pair.run.fold}, seed {pair.run.seed}",
@@ -92,7 +92,7 @@ def _map(pair: Pair, store: Store, which: str, device: torch.device, *, rounds: 
         fewer=FEWER,
     ) as watch:
         for rows in batches:
-            x, y = (_kernels(listener, side, store.clean[rows], watch) for listener, side in zip(listeners, sides, strict=True))
+            x, y = (_kernels(network, side, store.clean[rows], watch) for network, side in zip(networks, sides, strict=True))
             own = [unbiased(kernels, kernels).diagonal() for kernels in (x, y)]
             found.append([part.cpu().numpy() for part in (unbiased(x, y), *own)])
     sums = [np.stack(parts) for parts in zip(*found, strict=True)]  # each (batches, ...)
@@ -102,18 +102,18 @@ def _map(pair: Pair, store: Store, which: str, device: torch.device, *, rounds: 
     return _Mapped(sides[0], sides[1], _cka(*totals), without)
 
 
-def _kernels(listener: "Listener", side: Sequence[Layer], pictures: np.ndarray, watch: Progress) -> Tensor:
+def _kernels(network: "LoadedNetwork", side: Sequence[Layer], pictures: np.ndarray, watch: Progress) -> Tensor:
     """The linear kernel of each layer (layers, clips, clips)."""
     found: dict[str, Tensor] = {}
 
     def take(name: str, output: Tensor) -> None:
-        with computing(listener.device, "fp32"):
+        with computing(network.device, "fp32"):
             features = output.float().flatten(1)
             features = features - features.mean(0)  # uncentred, float32 would lose the criterion in its rounding
             found[name] = (features @ features.T).to("cpu", torch.float64)
 
-    with torch.inference_mode(), computing(listener.device, listener.run.precision), tapped(listener.net, side, take):
-        listener.net(listener.batch(pictures))
+    with torch.inference_mode(), computing(network.device, network.run.precision), tapped(network.net, side, take):
+        network.net(network.batch(pictures))
     watch.advance(len(pictures))
     return torch.stack([found[layer.name] for layer in side])
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from tla.nets.weights import Pretrained
-    from tla.runs.infer import Listener
+    from tla.runs.infer import LoadedNetwork
 
 IMAGENET = "imagenet"
 
@@ -40,7 +40,7 @@ class Network:
     start: Transfer | None = None
     pretrained: "Pretrained | None" = None
 
-    def load(self, device: "torch.device") -> "Listener":
+    def load(self, device: "torch.device") -> "LoadedNetwork":
         """The network, in inference mode."""
         import torch
 
@@ -52,7 +52,7 @@ class Network:
         run = self.folder.run
         net = assemble(run.backbone, run.classes, self.start, self.pretrained, seed=run.seed)
         net = net.to(device).to(memory_format=torch.channels_last).eval()
-        return infer.Listener(run, self.folder.classes, net, device, self.folder.standard)
+        return infer.LoadedNetwork(run, self.folder.classes, net, device, self.folder.standard)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from tla.options import Picture
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 from tla.similarity.controls import over_clips
 from tla.similarity.methods import EPSILON
 from tla.similarity.moments import Moments
@@ -108,8 +108,8 @@ def _correlation(products: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 
 def resolve(
-    before: Listener,
-    after: Listener,
+    before: LoadedNetwork,
+    after: LoadedNetwork,
     couples: Sequence[Couple],
     sides: dict[str, tuple[Side, Side]],
     pictures: np.ndarray,

@@ -23,7 +23,7 @@ from tla.files import scratch
 from tla.nets.activations import STAGE_LAYERS, Layer, layers, outputs, tapped
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
-from tla.runs.infer import Listener
+from tla.runs.infer import LoadedNetwork
 from tla.similarity.moments import Batch, Cross, Moments, fold
 from tla.statistics import deal
 
@@ -61,8 +61,8 @@ def shared_layers(before: StagedNet, after: StagedNet, which: str, shape: tuple[
 
 
 def forward(
-    before: Listener,
-    after: Listener,
+    before: LoadedNetwork,
+    after: LoadedNetwork,
     couples: Sequence[Couple],
     pictures: np.ndarray,
     take: Callable[[str, Tensor, Tensor], None],
@@ -200,8 +200,8 @@ def batches(rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def accumulate(
-    before: Listener,
-    after: Listener,
+    before: LoadedNetwork,
+    after: LoadedNetwork,
     couples: Sequence[Couple],
     pictures: np.ndarray,
     groups: Sequence[np.ndarray],

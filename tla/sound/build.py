@@ -11,7 +11,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ import numpy as np
 
 from tla import console, manifest
 from tla.errors import UserError
-from tla.files import replacing, write_text
+from tla.files import replacing, take, write_text
 from tla.options import Augment, Picture
 from tla.sound.arrays import MEMORY, Growing, lacking
 from tla.sound.audio import BadClip, read
@@ -36,6 +36,7 @@ FORMAT = 2  # part of every store's key: raise it when a picture or a file chang
 CLEAN = "clean.npy"
 DESCRIPTION = "store.json"
 CLIPS = "clips.jsonl"  # one line per clip, so that nothing has to hold them all
+LOCK = "lock"
 _JOURNAL = ".journal.jsonl"
 _TINY_S = 200.0  # seconds of sound to be analysed that are done before worker processes have started
 _SHARD_BYTES = 8 << 20  # of pictures, at most
@@ -230,6 +231,18 @@ class Build:
         for leftover in self.place.glob(".*"):
             if leftover.name != MEMORY:
                 leftover.unlink()
+
+    def tidy(self) -> None:
+        """Remove the journal of a build that was killed when all was done; one that can be gone on with stays."""
+        journal = self.place / _JOURNAL
+        if not journal.is_file():
+            return
+        with suppress(OSError):  # on a read-only disk it stays, and does no harm
+            if lock := take(self.place / LOCK):
+                begun = {path.name for path in self.place.iterdir() if path.suffix in (".npy", ".part")}
+                if begun <= manifest.noted(self.place).keys():
+                    journal.unlink()
+                lock.release()
 
     def _resumed(self, files: Sequence[Growing], clips: int) -> _Journal:
         """The journal of this build and its files: those that an interrupted one left, or new ones."""

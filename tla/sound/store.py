@@ -29,6 +29,7 @@ from tla.sound.build import (
     CLEAN,
     DESCRIPTION,
     FORMAT,
+    LOCK,
     Build,
     Elsewhere,
     Job,
@@ -113,8 +114,10 @@ def open_store(
     build = Build(dataset, picture, augment, place, on_bad_clip=on_bad_clip, workers=workers, pool=pool)
     if lacking := build.lacking():
         busy = f"{place}: another process is making these pictures; waiting for it"
-        with writing_to(place, build.size(len(lacking))), held(place / "lock", busy):
+        with writing_to(place, build.size(len(lacking))), held(place / LOCK, busy):
             build.run()
+    else:
+        build.tidy()
     skipped = build.skipped or {}
     _refuse(dataset, skipped, on_bad_clip)
     names = {dataset.clips[row].name: wrong for row, wrong in skipped.items()}
