@@ -1,4 +1,4 @@
-"""Pictures and labels in a notebook: the commands' own, in arrays that fit together; and a script does not start itself again."""
+"""Pictures and labels in a notebook: the commands' own, in arrays that fit together; no script starts itself again."""
 
 import os
 import pickle
