@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from tla.attribution.measure import File
+    from tla.attribution.measuring import File
     from tla.launch.find_run import Origin
     from tla.runs.folder import FinishedRun
 
@@ -69,14 +69,14 @@ def main(
         clips: With --audit, only so many held-out clips, evenly spread.
     """
     from tla import outputs
-    from tla.attribution import figure as draw
+    from tla.attribution import drawing as draw
 
     if place.redraw:
         redraw(place, study)
         return None
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
-    from tla.attribution import measure as explained
+    from tla.attribution import measuring as explained
     from tla.attribution.starts import clips_of
     from tla.attribution.targets import target as target_of
     from tla.launch import find_run
@@ -145,7 +145,7 @@ def redraw(place: Place, study: Study) -> None:
     """Draw again all figures whose tables lie below --figures."""
     from tla import outputs
     from tla.attribution import audit_figure
-    from tla.attribution import figure as draw
+    from tla.attribution import drawing as draw
 
     shown, audits = outputs.stems(NAME, ".npz"), outputs.stems(AUDIT, "_maps.csv")
     outputs.redraw(
@@ -230,7 +230,7 @@ def _finished(study: Study, place: Place, run: str | None, paths: Sequence[Path]
 
 def _named(paths: Sequence[Path], folder: "FinishedRun", study: Study, place: Place) -> "list[File]":
     """The files that the user named, with what is known of them where the run's data set is at hand."""
-    from tla.attribution.measure import File
+    from tla.attribution.measuring import File
     from tla.launch import find_run
 
     origin = find_run.at_hand(folder, study, place)
@@ -243,7 +243,7 @@ def _right(classes: Sequence[str], origin: "Origin") -> "list[File]":
 
 
 def _file(path: Path, origin: "Origin") -> "File":
-    from tla.attribution.measure import File
+    from tla.attribution.measuring import File
 
     clip = origin.clip(path)
     if clip is None:
