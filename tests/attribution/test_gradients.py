@@ -230,6 +230,16 @@ def test_the_module_stays_as_it_is(case: tuple[nn.Module, Tensor]) -> None:
     assert torch.backends.cudnn.enabled
 
 
+def test_a_module_may_overwrite_what_it_is_given() -> None:
+    net, x, start = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2)), noise(1, 4), noise(4, seed=1)
+    given, began = x.clone(), start.clone()
+    (found,) = integrated_gradients(net, x, 1, baseline=start, tolerance=0.02)
+    difference = net(x.relu())[0, 1] - net(start.relu()[None])[0, 1]
+    assert found.map.sum() == pytest.approx(float(difference.detach()), rel=0.021)
+    assert torch.equal(x, given)
+    assert torch.equal(start, began)
+
+
 def test_the_mode_of_the_module_and_of_the_caller_do_not_matter(case: tuple[nn.Module, Tensor]) -> None:
     module, x = case
     expected = [found.map for found in integrated_gradients(module.eval(), x, 0, steps=4)]
