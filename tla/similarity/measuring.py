@@ -10,7 +10,7 @@ Three tables: runs (a row per measure, pair and layer), points and contrasts (`c
   out by default, and what is left out is printed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from tla.errors import UserError
 from tla.nets.activations import STAGE_LAYERS
 from tla.similarity import controls, methods, stream
 from tla.similarity.moments import Moments
-from tla.similarity.pairs import Pair
+from tla.similarity.pairs import Compared, Pair
 from tla.similarity.resolved import Side, canonical, resolve, summary
 from tla.similarity.tables import FLOOR, SCALES, SCORE, SVCCA, WEIGHTS, WHOLE, Change
 from tla.sound.store import Store
@@ -84,9 +84,9 @@ class Asked:
         return f"{100 * keep:g} % of the {'variance' if self.keep_by == 'variance' else 'sum of singular values'}"
 
 
-def measure(pairs: Sequence[Pair], store: Store, asked: Asked, device: "torch.device") -> Change:
+def measure(compared: Compared, asked: Asked = Asked()) -> Change:
     """The tables for pairs of networks, on the clips that each pair's run held out."""
-    found = _Found()
+    found, pairs, store, device = _Found(), compared.pairs, compared.store, compared.device
     for number, pair in enumerate(pairs):
         _compare(pair, store, asked, device, found, rounds=len(pairs) - number)
     for reason, where in found.left_out.items():

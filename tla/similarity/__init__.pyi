@@ -1,0 +1,9 @@
+from .drawing import about as about
+from .drawing import figure as figure
+from .maps import layer_map as layer_map
+from .measuring import Asked as Asked
+from .measuring import measure as measure
+from .pairs import Compared as Compared
+from .pairs import plan as plan
+from .tables import Change as Change
+from .tables import read as read
