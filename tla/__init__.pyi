@@ -1,4 +1,5 @@
 from . import attribution as attribution
+from . import differences as differences
 from . import ensembles as ensembles
 from . import paper as paper
 from . import similarity as similarity
@@ -13,6 +14,8 @@ from .options import Place as Place
 from .options import Recipe as Recipe
 from .options import Study as Study
 from .options import Transfer as Transfer
+from .runs.arms import find_arm as find_arm
+from .runs.arms import find_run as find_run
 from .runs.tables import load_clips as load_clips
 from .runs.tables import load_epochs as load_epochs
 from .runs.tables import load_runs as load_runs

@@ -13,6 +13,7 @@ COMMANDS = (
     "svcca",
     "ig",
     "ensemble",
+    "versus",
     "report",
     "tune",
     "reproduce",

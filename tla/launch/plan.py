@@ -73,6 +73,10 @@ class Plan:
         """Those that are not finished, or damaged."""
         return [wanted for wanted in self.wanted.values() if wanted.finished() is None]
 
+    def finished(self) -> list[FinishedRun]:
+        """Those that are finished and whole."""
+        return [run for wanted in self.wanted.values() if (run := wanted.finished())]
+
     def __repr__(self) -> str:
         return tally(len(self), self.missing())
 

@@ -1,0 +1,5 @@
+from .drawing import about as about
+from .drawing import figure as figure
+from .measuring import Difference as Difference
+from .measuring import measure as measure
+from .measuring import read as read
