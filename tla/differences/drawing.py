@@ -48,6 +48,7 @@ def figure(made: Difference, axes: plots.Given = None) -> Figure:
             panel.axhline(sum(row["class"] in (ALL, MACRO) for row in rows) - 0.5, color="#cccccc", linewidth=0.6)
             panel.grid(visible=True, axis="x")
             panel.grid(visible=False, axis="y")
+        right.tick_params(axis="y", length=0)
         if axes is None:
             page.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=2)
             plots.caption(page, about(made))
@@ -60,10 +61,10 @@ def _accuracies(axes: Axes, rows: list[dict[str, Any]]) -> None:
     y = np.arange(len(rows))
     hollow = bool(rows[0]["unfinished"])
     axes.hlines(y, [r["accuracy_first"] for r in rows], [r["accuracy_second"] for r in rows], color="#bbbbbb", linewidth=0.9)
-    for side, colour, marker in (("first", FIRST, "o"), ("second", SECOND, "s")):
+    for side, colour, marker, large in (("first", FIRST, "o", 3.2), ("second", SECOND, "s", 4.8)):  # equal ones are both seen
         values = [row[f"accuracy_{side}"] for row in rows]
-        look: Any = {"color": colour, "marker": marker, "markersize": 3.5, "markerfacecolor": "white" if hollow else colour}
-        (dots,) = axes.plot(values, y, linestyle="none", label=_cut(rows[0][side]), clip_on=False, zorder=3, **look)
+        look: Any = {"color": colour, "marker": marker, "markersize": large, "markerfacecolor": "white" if hollow else colour}
+        (dots,) = axes.plot(values, y, linestyle="none", label=_cut(rows[0][side]), clip_on=False, zorder=6 - large / 2, **look)
         plots.hover(dots, [f"{row['class']}, {row[side]}: {value:.1f} %" for row, value in zip(rows, values, strict=True)])
     axes.set(xlabel="accuracy (%)", xlim=(0, 100))
 
@@ -87,15 +88,15 @@ def about(made: Difference) -> str:
     first, runs = made.classes.iloc[0], made.runs
     folds = ", ".join(map(str, sorted(set(runs["fold"]))))
     seeds = [runs[runs["arm"] == first[side]]["seed"].nunique() for side in ("first", "second")]
-    count = console.counted(seeds[0], "seed") if seeds[0] == seeds[1] else f"{seeds[0]} and {seeds[1]} seeds"
+    count = console.counted(seeds[0], "seed") if seeds[0] == seeds[1] else f"seeds: {seeds[0]} first, {seeds[1]} second"
     parts = [
         cautions(runs),
-        f"{runs['data'].iloc[0]}, held-out folds {folds}, {count}, {first['clips']} clips that both held out, "
+        f"{runs['data'].iloc[0]}, held-out fold{'s' * (',' in folds)} {folds} ({count}), {first['clips']} clips of both, "
         f"{trained(runs, ', hollow')}.",
         f"First: {first['first']}. Second: {first['second']}. Selection rule: {first['rule']}.",
         f"Bars: 95 % interval of the paired difference for {covered(made.classes)}.",
-        f"Green: differs (interval without none, p below {100 * LEVEL:.0f} %, of classes after Holm's correction; two seeds or "
-        "more, runs trained to their end).",
+        f"Green: differs (the interval excludes 0, p is below {100 * LEVEL:.0f} %, for classes after Holm's correction; two "
+        "seeds or more, runs trained to their end).",
     ]
     return " ".join(filter(None, parts))
 
