@@ -93,9 +93,9 @@ def _must_be_comparable(first: Sequence[FinishedRun], second: Sequence[FinishedR
     for runs in (first, second):
         if len({(run.run.fold, run.run.seed) for run in runs}) < len(runs):
             raise UserError(f"{runs[0].key} and others: two runs of one fold and seed; give the runs of one study and plan")
-    digests = {run.run.data_digest: run for run in (*second, *first)}
-    if len(digests) > 1:
-        one, other, *_ = digests.values()
+    other = next((run for run in (*first, *second) if run.run.data_digest != first[0].run.data_digest), None)
+    if other is not None:
+        one = first[0]
         raise UserError(
             f"run {one.key} is about {one.run.data}, and run {other.key} about other clips ({other.run.data}): "
             "clips are paired, so both have to be on the same data set, with the same labels and folds"
