@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Literal
 
 from tla import cli, console
 from tla.errors import UserError
-from tla.options import Place
+from tla.options import Place, Study
 
 if TYPE_CHECKING:
     from tla.launch.plan import PlanFor
-    from tla.options import Study
     from tla.runs.folder import FinishedRun
 
 NAME = "versus"
@@ -77,15 +76,18 @@ def _plan(name: str, place: Place) -> "PlanFor[list[FinishedRun]] | None":
     return plan(study, place)
 
 
-def _study(name: str, place: Place) -> "Study | None":
+def _study(name: str, place: Place) -> Study | None:
     """The options in a file, or in the file of a folder of figures."""
-    from tla import train
     from tla.outputs import STUDY
 
     kept = [path / STUDY for path in (Path(name), Path(place.figures) / name) if (path / STUDY).is_file()]
     if not kept and not Path(name).is_file():
         return None
-    return cli.parse(train.main, ["--config", str(kept[0] if kept else name)])["study"]
+    return cli.parse(_with, ["--config", str(kept[0] if kept else name)])["study"]
+
+
+def _with(study: Study) -> None:
+    """A command that has the options of a study, to read these."""
 
 
 if __name__ == "__main__":
