@@ -25,6 +25,7 @@ from tla.similarity import controls, methods, stream
 from tla.similarity.moments import Moments
 from tla.similarity.pairs import Pair
 from tla.similarity.resolved import Side, canonical, resolve, summary
+from tla.similarity.sums import Sums, projected
 from tla.similarity.tables import FLOOR, SCALES, SCORE, SVCCA, WEIGHTS, WHOLE, Change
 from tla.sound.store import Store
 
@@ -206,14 +207,14 @@ def scored(spool: stream.Spool, layer: int, asked: Asked, leave_out: Callable[[s
 
 
 def _narrowed(
-    spool: stream.Spool, layer: int, narrow: stream.Sums, sides: tuple[Side, Side], *, resolve: bool
+    spool: stream.Spool, layer: int, narrow: Sums, sides: tuple[Side, Side], *, resolve: bool
 ) -> list[tuple[float, float]]:
     """SVCCA and its floor without each group, in the directions that were kept on all clips; to resolve it, the sides get their
     canonical directions without each.
     """
     found = []
     for group in range(spool.groups):
-        part = spool.part(layer, group, partial(stream.projected, u=sides[0].base, w=sides[1].base))
+        part = spool.part(layer, group, partial(projected, u=sides[0].base, w=sides[1].base))
         rest = narrow.joined(part, -1)
         found.append(_both(lambda m: methods.svcca(m, keep=1.0, forced="allow"), rest))
         for side, turn in zip(sides, canonical(rest.paired) if resolve else (), strict=resolve):
@@ -221,7 +222,7 @@ def _narrowed(
     return found
 
 
-def _both(score: Callable[[Moments], methods.Similarity], sums: stream.Sums) -> tuple[float, float]:
+def _both(score: Callable[[Moments], methods.Similarity], sums: Sums) -> tuple[float, float]:
     try:
         return score(sums.paired).score, score(sums.permuted).score
     except UserError:

@@ -24,7 +24,8 @@ from tla.nets.activations import STAGE_LAYERS, Layer, layers, outputs, tapped
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.runs.infer import LoadedNetwork
-from tla.similarity.moments import Batch, Cross, Moments, fold
+from tla.similarity.moments import Cross, fold
+from tla.similarity.sums import Sums, neighbours
 from tla.statistics import deal
 
 GROUPS = 10
@@ -83,45 +84,6 @@ def forward(
             after.net(after.batch(pictures))
 
 
-class Sums(NamedTuple):
-    """Sums over points of two sides: of each by itself, paired clip by clip, and paired with another clip."""
-
-    xx: Cross
-    yy: Cross
-    xy: Cross
-    null: Cross
-
-    @classmethod
-    def over(cls, p: int, q: int, products: torch.dtype = torch.float32) -> "Sums":
-        """Sums over no points yet, of p and q channels."""
-        return cls(*(Cross(*size, products=products) for size in ((p, p), (q, q), (p, q), (p, q))))
-
-    @property
-    def paired(self) -> Moments:
-        return Moments.of(self.xx, self.yy, self.xy)
-
-    @property
-    def permuted(self) -> Moments:
-        return Moments.of(self.xx, self.yy, self.null)
-
-    def add(self, x: Tensor, y: Tensor, clips: int) -> None:
-        """Count in points (clips * positions, channels); each clip's are also paired with the next clip's."""
-        first, second = Batch(x, self.xy.products), Batch(y, self.xy.products, side="y")
-        order = torch.arange(len(x), device=x.device).roll(len(x) // clips)
-        self.xx.add(first, first)
-        self.yy.add(second, second)
-        self.xy.add(first, second)
-        self.null.add(first, second.reordered(order))
-
-    def joined(self, other: "Sums", sign: int = 1) -> "Sums":
-        """With the other's points or, with sign -1, without them."""
-        return Sums(*(mine.merge(theirs, sign) for mine, theirs in zip(self, other, strict=True)))
-
-    def project(self, u: Tensor, w: Tensor) -> "Sums":
-        """The sums of x u and y w."""
-        return Sums(*(projected(name, cross, u, w) for name, cross in self._asdict().items()))
-
-
 class Spool:
     """The sums of each layer and group of clips, on disk."""
 
@@ -165,11 +127,6 @@ class Spool:
 
     def _file(self, layer: int, group: int) -> Path:
         return self.folder / f"{layer}-{group}.npz"
-
-
-def projected(name: str, cross: Cross, u: Tensor, w: Tensor) -> Cross:
-    """One of the four sums, by its name, of x u and y w."""
-    return cross.project(w if name == "yy" else u, u if name == "xx" else w)
 
 
 def _cross(file: "np.lib.npyio.NpzFile", part: str) -> Cross:
@@ -219,7 +176,8 @@ def accumulate(
         for rows in batches(group, rng):
 
             def take(name: str, x: Tensor, y: Tensor, sums: dict[str, Sums] = sums, clips: int = len(rows)) -> None:
-                sums[name].add(points(x, pool=pool), points(y, pool=pool), clips)
+                first = points(x, pool=pool)
+                sums[name].add(first, points(y, pool=pool), neighbours(len(first), clips))
 
             forward(before, after, couples, pictures[rows], take)
             advance(len(rows))
