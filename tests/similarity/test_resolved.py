@@ -10,10 +10,10 @@ import torch
 
 from tla.options import Picture
 from tla.similarity import resolved
-from tla.similarity.measuring import Asked, scored
 from tla.similarity.methods import Similarity, svcca
 from tla.similarity.moments import Moments, fold
 from tla.similarity.resolved import Side, canonical, resolve, summary
+from tla.similarity.scoring import Asked, scored
 from tla.similarity.stream import spooled
 from tla.similarity.sums import Sums, neighbours
 from tla.similarity.tables import ALL, CLASS, FREQUENCY, TIME

@@ -16,7 +16,7 @@ from tla.nets.stages import cut
 from tla.runs.infer import LoadedNetwork
 from tla.similarity import stream
 from tla.similarity.methods import cka, svcca
-from tla.similarity.stream import Spool, accumulate, batches, forward, grouped, points, shared_layers, spooled
+from tla.similarity.stream import Spool, accumulate, batches, forward, grouped, of_run, points, shared_layers, spooled
 from tla.similarity.sums import Sums, neighbours, projected
 
 SHAPE = (3, 32, 40)
@@ -47,7 +47,7 @@ def test_the_pass_gives_what_all_activations_at_once_give(
     groups = grouped([f"source {i // 2}" for i in range(23)])
     done = []
     with spooled() as spool:
-        accumulate(before, after, couples, pictures, groups, spool, advance=done.append)
+        accumulate(of_run(before), of_run(after), couples, pictures, groups, spool, advance=done.append)
         assert len(list(spool.folder.iterdir())) == len(couples) * len(groups)
         totals = [spool.total(i) for i in range(len(couples))]
         folder = spool.folder
@@ -130,7 +130,7 @@ def test_outputs_are_in_the_runs_precision_and_sums_are_not(
     def take(name: str, x: torch.Tensor, y: torch.Tensor) -> None:
         seen[name] = (x.dtype, (torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
 
-    forward(before, after, couples, pictures[:2], take)
+    forward(of_run(before), of_run(after), couples, pictures[:2], take)
     assert seen["stem"] == (torch.bfloat16, torch.float32)
     assert list(seen) == [couple.name for couple in couples]
 

@@ -55,9 +55,9 @@ class Pair(NamedTuple):
 
 def pair(x: Array, y: Array, channel_axis: int | None = None) -> Pair:
     """Both sides as points."""
-    first = _tensor("x", x)
-    second = first if y is x else _tensor("y", y)
-    axes = [_channel_axis(side, values, channel_axis) for side, values in (("x", first), ("y", second))]
+    first = tensor("x", x)
+    second = first if y is x else tensor("y", y)
+    axes = [channels_at(side, values, channel_axis) for side, values in (("x", first), ("y", second))]
     (rows, *positions), (others, *elsewhere) = (
         [size for axis, size in enumerate(values.shape) if axis != channels]
         for values, channels in zip((first, second), axes, strict=True)
@@ -77,7 +77,8 @@ def pair(x: Array, y: Array, channel_axis: int | None = None) -> Pair:
     return Pair(folded[0], folded[0] if y is x else folded[1], rows, tuple(positions))
 
 
-def _tensor(side: str, values: Array) -> Tensor:
+def tensor(side: str, values: Array) -> Tensor:
+    """An array as a tensor, out of training."""
     if isinstance(values, Tensor):
         if values.is_complex():
             raise UserError(f"{side} holds complex numbers; {EXPECTED}")
@@ -93,7 +94,7 @@ def _tensor(side: str, values: Array) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable and min(array.strides, default=0) >= 0 else array.copy())
 
 
-def _channel_axis(side: str, values: Tensor, asked: int | None) -> int:
+def channels_at(side: str, values: Tensor, asked: int | None) -> int:
     """Which axis of an array holds its channels."""
     shape, axes = tuple(values.shape), values.ndim
     if axes < POINTS:
