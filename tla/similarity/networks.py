@@ -30,6 +30,10 @@ from tla.statistics import jackknife
 Layers = str | Sequence[str] | Mapping[str, str]
 ChannelAxis = int | Mapping[str, int] | None
 NAMED = 6  # modules that an error names
+NUMBERS = ["score", "low", "high", "floor", "floor_low", "floor_high"]
+SIDES = [f"{what}_{side}" for what in ("kept", "channels", "dead") for side in "ab"]
+BASIS = ["keep", "clips", "groups", "positions", "pool"]
+COLUMNS = ["layer", "measure", *NUMBERS, "points", "forced", *SIDES, *BASIS, "left_out"]
 
 
 def compare(
@@ -62,11 +66,11 @@ def compare(
     figure = compare_figure(table)
     ```
 
-    Both networks compute in inference mode, each on its own device, and are left as they were. In the table, `score` lies in the
-    95 % interval `low` to `high` for other recordings; `floor` is the score with each clip paired with another one (with
-    `floor_low` and `floor_high`). A score that means nothing is left out, and `left_out` says why: the same refusals as in
-    `tla.svcca`. `kept_a` and `kept_b` are the directions that were compared, `forced` the canonical correlations that are 1
-    whatever the data, `dead_a` and `dead_b` the channels that do not vary.
+    Both networks compute in inference mode, each on its own device, and are left as they were. `low` to `high` is the 95 %
+    interval of the score for other recordings; `floor` is the score with each clip paired with another one, and has an interval
+    too. A score that means nothing is left out, as in the command, and `left_out` says why (x is network a, y is b). `kept_a` and
+    `kept_b` are the directions that were compared, `forced` the canonical correlations that are 1 whatever the data, `dead_a`
+    and `dead_b` the channels that do not vary.
 
     Args:
         net_a: A network.
@@ -88,14 +92,14 @@ def compare(
         forced: What to do about scores with forced correlations: refuse, or allow.
     """
     asked = _asked(measures, pool=pool, keep=keep, keep_by=keep_by, forced=forced)
-    passes = tuple(Passed(net, partial(_run, net), partial(_read, channel_axis)) for net in (net_a, net_b))
+    first, second = (Passed(net, partial(_run, net), partial(_read, channel_axis)) for net in (net_a, net_b))
     with spooled() as spool, _at_rest(net_a, net_b):
         clips, batch = _clips(loader, spool.folder)
         dealt = grouped(_sources(groups, len(clips)))
-        couples = _couples(passes, layers, clips[: min(batch, len(clips))], pool=pool)
-        accumulate(*passes, couples, clips, dealt, spool, pool=pool, products=asked.products, batch=batch)
+        couples = _couples((first, second), layers, clips[:batch], pool=pool)
+        accumulate(first, second, couples, clips, dealt, spool, pool=pool, products=asked.products, batch=batch)
         rows = [row for layer, couple in enumerate(couples) for row in _rows(spool, layer, couple, asked, dealt)]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=COLUMNS)
     if table["score"].isna().all():
         reasons = "; ".join(f"{row.measure} at {row.layer}: {row.left_out}" for row in table.itertuples())
         raise UserError(f"nothing could be scored: {reasons}")
@@ -158,7 +162,7 @@ def _written(loader: Iterable[Any], path: Path) -> tuple[Tensor, int]:
                 raise UserError(f"the loader gives clips of {kinds}; clips of one shape and dtype pass through a network")
             sizes.append(len(batch))
             try:
-                file.write(memoryview(batch.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+                file.write(batch.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
             except OSError as error:
                 raise UserError(
                     f"{path.parent}: after {sum(sizes)} clips no more can be written there ({error.strerror}); name a larger "
@@ -192,8 +196,8 @@ def _sources(groups: Sequence[object] | None, clips: int) -> list[str]:
 
 def _couples(passes: Sequence[Passed], layers: Layers, clips: Tensor, *, pool: bool) -> list[Couple]:
     """The layers that are compared, in the order in which the second network computes them."""
-    words = [layers.keys(), layers.values()] if isinstance(layers, Mapping) else [_words(layers)] * 2
-    sides = [_layers(each, net, list(mine), clips) for each, net, mine in zip(passes, "ab", words, strict=True)]
+    words = [list(layers), list(layers.values())] if isinstance(layers, Mapping) else [_words(layers)] * 2
+    sides = [_layers(each, net, mine, clips) for each, net, mine in zip(passes, "ab", words, strict=True)]
     pairs = layers.items() if isinstance(layers, Mapping) else [(name, name) for name in sides[1] if name in sides[0]]
     if not pairs:
         raise UserError(
@@ -228,18 +232,20 @@ def _layers(passed: Passed, which: str, words: Sequence[str], clips: Tensor) -> 
             raise UserError(f"network {which} has no module {word!r}; possible are names and patterns such as {_some(modules)}")
     called = _called(passed, {name for names in fitting.values() for name in names}, clips)
     wrong = {name: _wrong(called.get(name, []), len(clips)) for names in fitting.values() for name in names}
-    for word, names in fitting.items():
+    for names in fitting.values():
         if all(wrong[name] for name in names):
             raise UserError(f"{names[0]} in network {which} cannot be compared: {wrong[names[0]]}")
     return {name: _layer(passed, name, outputs[0]) for name, outputs in called.items() if not wrong[name]}
 
 
 def _called(passed: Passed, names: set[str], clips: Tensor) -> dict[str, list[Any]]:
-    """What modules put out for some clips, in the order of their (last) calls."""
+    """What modules put out for some clips, as shapes without numbers, in the order of their last calls."""
     found: dict[str, list[Any]] = {}
 
     def hook(name: str, output: Any) -> None:
-        found[name] = [*found.pop(name, []), _first(output)]
+        value = _first(output)
+        shape = torch.empty_like(value, device="meta") if isinstance(value, Tensor) else value
+        found[name] = [*found.pop(name, []), shape]
 
     handles = [
         passed.net.get_submodule(name).register_forward_hook(lambda _module, _inputs, output, name=name: hook(name, output))
@@ -274,9 +280,8 @@ def _layer(passed: Passed, name: str, output: Tensor) -> Layer:
 
 def _read(channel_axis: ChannelAxis, layer: Layer, output: Any) -> Tensor:
     """A layer's output as (clips, channels, ...)."""
-    asked = channel_axis
-    if isinstance(channel_axis, Mapping):
-        asked = next((axis for pattern, axis in channel_axis.items() if fnmatchcase(layer.name, pattern)), None)
+    axes = channel_axis if isinstance(channel_axis, Mapping) else {"*": channel_axis}
+    asked = next((axis for pattern, axis in axes.items() if fnmatchcase(layer.name, pattern)), None)
     values = _first(output)
     return values.movedim(channels_at(layer.name, values, asked), 1)
 
@@ -297,37 +302,28 @@ def _rows(spool: Spool, layer: int, couple: Couple, asked: Asked, groups: Sequen
     """A row per measure, also of those that are not defined at this layer."""
     refused: dict[str, str] = {}
     found = {score.measure: score for score in scored(spool, layer, asked, refused.__setitem__)}
-    clips = sum(map(len, groups))
-    about = {"layer": couple.name, "positions": " x ".join(map(str, couple.after.positions))}
+    about = {"layer": couple.name, "positions": " x ".join(map(str, couple.after.positions)), "pool": asked.pool}
+    about |= {"clips": sum(map(len, groups)), "groups": len(groups)}
     rows = []
     for measure in asked.measures:
-        row = {**about, "measure": measure, **_numbers(found.get(measure), groups, asked)}
-        if measure in refused:
-            row["left_out"] = refused[measure]
-        rows.append({**row, "keep": asked.rule(measure), "clips": clips, "groups": len(groups), "pool": asked.pool})
+        numbers = _numbers(found[measure], groups, asked) if measure in found else {"left_out": refused[measure]}
+        rows.append({**about, "measure": measure, "keep": asked.rule(measure), **numbers})
     return rows
 
 
-def _numbers(found: Scored | None, groups: Sequence[np.ndarray], asked: Asked) -> dict[str, Any]:
-    names = ("score", "low", "high", "floor", "floor_low", "floor_high")
-    if found is None:
-        return dict.fromkeys(names, np.nan)
+def _numbers(found: Scored, groups: Sequence[np.ndarray], asked: Asked) -> dict[str, Any]:
+    """What is known of a score; not the score itself if it is refused."""
     clips, largest = sum(map(len, groups)), max(map(len, groups))
-    forced, ends = found.forced(clips, clips - largest * (len(groups) > 1)), SCALES[found.measure].ends
-    refused = forced > 0 and asked.forced == "refuse" and not asked.pool
-    without = np.array(found.without).reshape(-1, 2).T
-    score, floor = (
-        jackknife(whole.score, [rest], ends=ends) for whole, rest in zip((found.whole, found.null), without, strict=True)
-    )
-    values = [number for estimate in (score, floor) for number in (estimate.mean, estimate.low, estimate.high)]
-    remedy = "keep fewer (keep=0.9), bring more clips, or take it with forced='allow'"
-    sides = {
-        f"{what}_{side}": getattr(found.whole, what)[i] for what in ("kept", "channels", "dead") for i, side in enumerate("ab")
-    }
-    return {
-        **dict(zip(names, [np.nan] * len(values) if refused else values, strict=True)),
-        "points": found.whole.points,
-        "forced": forced,
-        **sides,
-        "left_out": f"{found.why(forced)}; {remedy}" if refused else "",
-    }
+    forced = found.forced(clips, clips - largest * (len(groups) > 1))
+    sides = [count for pair in (found.whole.kept, found.whole.channels, found.whole.dead) for count in pair]
+    row = {"points": found.whole.points, "forced": forced, **dict(zip(SIDES, sides, strict=True)), "left_out": ""}
+    if forced and asked.forced == "refuse" and not asked.pool:
+        remedy = "keep fewer (keep=0.9), bring more clips, or take it with forced='allow'"
+        return {**row, "left_out": f"{found.why(forced)}; {remedy}"}
+    rest = np.array(found.without).reshape(-1, 2).T
+    ends = SCALES[found.measure].ends
+    estimates = [
+        jackknife(one.score, [without], ends=ends) for one, without in zip((found.whole, found.null), rest, strict=True)
+    ]
+    values = [number for found in estimates for number in (found.mean, found.low, found.high)]
+    return {**row, **dict(zip(NUMBERS, values, strict=True))}
