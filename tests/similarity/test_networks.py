@@ -179,7 +179,7 @@ class Remembers(nn.Module):
 
 
 def test_what_a_network_keeps_from_the_pass_can_be_trained_with() -> None:
-    net, x = Remembers(), torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    net, x = Remembers(), torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     compare(net, Remembers(), x, "layer")
     net(x).sum().backward()
 
@@ -312,8 +312,9 @@ def by_fours(x: Tensor) -> Iterator[tuple[Tensor, str]]:
         lambda x: [batch.numpy() for batch in x.split(BATCH)],
         lambda x: [[batch] for batch in x.split(BATCH)],
         partial(DataLoader, batch_size=BATCH),
+        lambda x: TensorDataset(x, torch.zeros(len(x))),
     ],
-    ids=["tuples", "arrays", "lists", "loader"],
+    ids=["tuples", "arrays", "lists", "loader", "dataset"],
 )
 def test_clips_come_in_many_ways(loader: Loader, nets: tuple[Net, Net], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tla.similarity.networks.BATCH", BATCH)

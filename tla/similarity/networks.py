@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from tla.errors import UserError
 from tla.nets.activations import Layer
@@ -39,7 +40,7 @@ COLUMNS = ["layer", "measure", *NUMBERS, "points", "forced", *SIDES, *BASIS, "le
 def compare(
     net_a: nn.Module,
     net_b: nn.Module,
-    loader: Iterable[Any] | Array,
+    loader: Iterable[Any] | Dataset | Array,
     layers: Layers,
     *,
     measures: str | Sequence[str] = "svcca",
@@ -68,14 +69,14 @@ def compare(
 
     Both networks compute in inference mode, each on its own device, and are left as they were. `low` to `high` is the 95 %
     interval of the score for other recordings; `floor` is the score with each clip paired with another one, and has an interval
-    too. A score that means nothing is left out, as in the command, and `left_out` says why (x is network a, y is b). `kept_a` and
-    `kept_b` are the directions that were compared, `forced` the canonical correlations that are 1 whatever the data, `dead_a`
-    and `dead_b` the channels that do not vary.
+    too. A score that means nothing is left out, as in the command, and `left_out` says why (x is network a, y is b). `kept_a`
+    and `kept_b` are the directions that were compared, `forced` the canonical correlations that are 1 whatever the data,
+    `dead_a` and `dead_b` the channels that do not vary.
 
     Args:
         net_a: A network.
         net_b: Another, or the same after training (`copy.deepcopy` it before).
-        loader: Yields batches of clips, or tuples whose first item they are; or one array of all clips.
+        loader: Yields batches of clips, or tuples whose first item they are; or a torch `Dataset`, or one array of all clips.
         layers: Names of modules and patterns over them, as a list or with commas between them: those that both networks have.
             `layer?` is layer1 to layer4 of a ResNet, `layer*` also all that is inside of them. A mapping compares modules of
             other names: `{"layer4": "blocks.11"}`. A module whose output is a tuple stands for the first item.
@@ -137,12 +138,13 @@ def _run(net: nn.Module, clips: Tensor) -> None:
 # Clips
 
 
-def _clips(loader: Iterable[Any] | Array, folder: Path) -> tuple[Tensor, int]:
+def _clips(loader: Iterable[Any] | Dataset | Array, folder: Path) -> tuple[Tensor, int]:
     """All clips, which lie on disk if they came one batch after the other; and how many pass through a network at once."""
     if isinstance(loader, Tensor | np.ndarray):
         clips, batch = tensor("the loader", loader), BATCH
     else:
-        clips, batch = _written(loader, folder / "clips")
+        batches = DataLoader(loader, batch_size=BATCH) if isinstance(loader, Dataset) else loader
+        clips, batch = _written(batches, folder / "clips")
     if len(clips) < 2:
         raise UserError(
             f"the loader gives {len(clips)} clips; a comparison takes 2 at least, and means something with many more"

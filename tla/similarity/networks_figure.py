@@ -1,7 +1,5 @@
 """Two networks layer by layer, drawn from the table that `compare` makes: each score with its interval, and its floor."""
 
-from typing import cast
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -44,7 +42,7 @@ def compare_figure(table: pd.DataFrame, axes: Axes | None = None) -> Figure:
                 )
             _panel(axes, table)
             axes.legend()
-            return cast(Figure, axes.figure.figure)  # the page, also of axes in a part of it
+            return axes.figure.figure  # the page, also of axes in a part of it
         page = _page(table, measures)
         plots.caption(page, about(table))
     return page
