@@ -340,6 +340,7 @@ def test_networks_may_be_on_different_devices(nets: tuple[Net, Net]) -> None:
 
 def test_clips_and_options_that_do_not_fit(nets: tuple[Net, Net]) -> None:
     x = clips()
+    refused("the loader yields str", *nets, {"x": x}, "norm")
     refused("the loader yields dict; possible are batches of clips", *nets, [{"x": x}], "norm")
     refused("the loader yields Tensor", *nets, iter(torch.ones(3)), "norm")
     refused("the loader gives no clips", *nets, [], "norm")

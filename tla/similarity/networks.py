@@ -76,7 +76,7 @@ def compare(
     Args:
         net_a: A network.
         net_b: Another, or the same after training (`copy.deepcopy` it before).
-        loader: Yields batches of clips, or tuples whose first item they are; or a torch `Dataset`, or one array of all clips.
+        loader: Yields batches of clips, or tuples whose first item they are. Or a torch data set, or an array of all clips.
         layers: Names of modules and patterns over them, as a list or with commas between them: those that both networks have.
             `layer?` is layer1 to layer4 of a ResNet, `layer*` also all that is inside of them. A mapping compares modules of
             other names: `{"layer4": "blocks.11"}`. A module whose output is a tuple stands for the first item.
@@ -138,13 +138,13 @@ def _run(net: nn.Module, clips: Tensor) -> None:
 # Clips
 
 
-def _clips(loader: Iterable[Any] | Dataset | Array, folder: Path) -> tuple[Tensor, int]:
+def _clips(loader: Any, folder: Path) -> tuple[Tensor, int]:
     """All clips, which lie on disk if they came one batch after the other; and how many pass through a network at once."""
     if isinstance(loader, Tensor | np.ndarray):
         clips, batch = tensor("the loader", loader), BATCH
     else:
-        batches = DataLoader(loader, batch_size=BATCH) if isinstance(loader, Dataset) else loader
-        clips, batch = _written(batches, folder / "clips")
+        one_by_one = hasattr(loader, "__getitem__") and not isinstance(loader, list | tuple | Mapping)  # a data set
+        clips, batch = _written(DataLoader(loader, batch_size=BATCH) if one_by_one else loader, folder / "clips")
     if len(clips) < 2:
         raise UserError(
             f"the loader gives {len(clips)} clips; a comparison takes 2 at least, and means something with many more"
