@@ -167,21 +167,21 @@ def test_networks_are_left_as_they_were_and_can_be_trained(nets: tuple[Net, Net]
 
 
 class Remembers(nn.Module):
-    """Keeps what it made in its first pass, as networks do with positions."""
+    """Keeps what it makes for a number of clips, as networks do with positions."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer, self.kept = nn.Linear(4, 3), None
+        self.layer, self.kept = nn.Linear(4, 3), {}
 
     def forward(self, x: Tensor) -> Tensor:
-        self.kept = torch.arange(3.0) + 1 if self.kept is None else self.kept
-        return self.layer(x) * self.kept
+        return self.layer(x) * self.kept.setdefault(len(x), torch.arange(3.0) + 1)
 
 
 def test_what_a_network_keeps_from_the_pass_can_be_trained_with() -> None:
     net, x = Remembers(), torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     compare(net, Remembers(), x, "layer")
-    net(x).sum().backward()
+    assert set(net.kept) == {4, 8}
+    net(x[:4]).sum().backward()
 
 
 def test_layers_are_named_listed_fitted_or_mapped(nets: tuple[Net, Net]) -> None:
