@@ -9,6 +9,7 @@ import pytest
 
 from tla import cli, demo, reproduce
 from tla.errors import UserError
+from tla.options import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 POSITIONAL = {"predict": "files", "data": "names", "bench": "names", "runs": "keys", "reproduce": "options"}
@@ -69,6 +70,15 @@ def test_reproduction_is_planned_then_done_then_finished(
     printed = capsys.readouterr().out
     assert re.search(r"^two +2 +2 +0.0 ", printed, re.MULTILINE)
     assert "one" not in re.findall(r"^\w+", printed, re.MULTILINE)
+
+
+def test_an_experiment_may_be_for_several_commands(experiments: Path, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "#   tla train --config both --data X\n#   tla train --config both --describe\n#   tla ensemble --config both\n"
+    (experiments / "both.yaml").write_text(lines + (experiments / "one.yaml").read_text().rpartition("#")[2].partition("\n")[2])
+    options = ["--data-root", str(place.data_root), "--runs", place.runs, "--figures", place.figures, "--device", "cpu"]
+    reproduce.main(options, plan=True, folder=str(experiments), only=("both",))
+    printed = capsys.readouterr().out
+    assert re.findall(r"^both\S* (\w+) +(\d)", printed, re.MULTILINE) == [("train", "1"), ("ensemble", "5")]
 
 
 def test_reproduction_refuses_what_is_not_there(experiments: Path, tmp_path: Path) -> None:

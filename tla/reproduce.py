@@ -5,8 +5,8 @@
     python -m tla.reproduce --only fig2b,table1
     python -m tla.reproduce -- --launch ray:auto          what comes after -- is handed to each command
 
-An experiment is a YAML file whose first lines name the command that reads it; `--config fig2b` gives it to that command alone.
-Runs that several of them share are trained once.
+An experiment is a YAML file whose first lines name the command that reads it, or several; `--config fig2b` gives it to that
+command alone. Runs that several experiments share are trained once.
 """
 
 import importlib
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tla.launch.forecast import Forecast, Times
     from tla.launch.plan import Plan
 
-COMMAND = re.compile(r"^#\s+(?:tla |python -m tla\.)(\w+) --config \S+$", re.MULTILINE)
+COMMAND = re.compile(r"^#\s+(?:tla |python -m tla\.)(\w+) --config \S+", re.MULTILINE)
 QUICK = "_quick"  # ends the names of what is not at full size
 
 
@@ -57,7 +57,7 @@ def main(
 
 
 def _steps(folder: Path | None, only: tuple[str, ...]) -> dict[str, tuple[str, list[str]]]:
-    """Command of each experiment, by name, and the words that name its file to it."""
+    """The commands of each experiment, by their names, and the words that name its file to them."""
     files = config.experiments(folder) if folder else config.experiments()
     if not files:
         raise UserError(f"{folder} holds no experiments (*.yaml); --folder names where they are")
@@ -66,10 +66,12 @@ def _steps(folder: Path | None, only: tuple[str, ...]) -> dict[str, tuple[str, l
         raise UserError(f"--only {','.join(wrong)}: possible are {', '.join(files)}")
     steps = {}
     for name in only or [name for name in files if not name.endswith(QUICK)]:
-        found = COMMAND.search(files[name].read_text(encoding="utf-8"))
-        if found is None:
+        commands = dict.fromkeys(COMMAND.findall(files[name].read_text(encoding="utf-8")))
+        if not commands:
             raise UserError(f"{files[name]} does not name the command that reads it: a line `#   tla X --config FILE`")
-        steps[name] = found[1], ["--config", str(files[name]) if folder else name]
+        for command in commands:
+            step = name if len(commands) == 1 else f"{name}, {command}"
+            steps[step] = command, ["--config", str(files[name]) if folder else name]
     return steps
 
 
