@@ -68,7 +68,7 @@ def test_the_help_of_a_command_loads_nothing_heavy(script: list[str]) -> None:
         (["--help"], 0, r"Start with `tla demo`"),
         (["--version"], 0, rf"^tla {re.escape(tla.__version__)}\n$"),
         (["fuson"], 2, r"^error: there is no command fuson; did you mean fusion\? \(`tla --help` lists all\)\n$"),
-        (["Fusion"], 2, r"did you mean fusion\?"),
+        (["FUSION"], 2, r"did you mean fusion\?"),
         (["--verison"], 2, r"did you mean --version\?"),
         (["--data", "toy"], 2, r"there is no command --data"),
         (["fusion", "--foldz", "1"], 2, r"did you mean --folds\? \(`tla fusion --help` lists all\)"),
@@ -109,6 +109,11 @@ def test_a_program_of_another_name_is_not_taken_for_it(tmp_path: Path, name: str
     environment = os.environ | {"PYTHONSAFEPATH": "1"}  # else tla.py would be what it imports
     done = subprocess.run([sys.executable, str(program), "tla"], capture_output=True, text=True, env=environment)
     assert done.stdout == "False None\n", done.stderr
+
+
+def test_a_process_that_it_starts_is_none_itself() -> None:
+    program = "import sys; sys.argv[0] = '/bin/tla'; from tla import entry; print(entry.is_command(), entry.SCRIPT)"
+    assert called(sys.executable, "-c", program).stdout == "False None\n"
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def experiments(tmp_path: Path, few_sounds: Path) -> Path:
         ("two", "python -m tla.train", "seeds: 2\n"),
         ("one_quick", "tla fusion", ""),
     ):
-        header = f"# What\n#\n#   {called} --config {name}.yaml\n"
+        header = f"# What\n#\n#   {called} --config {name}.yaml\n#   {called} --config {name}.yaml --threads 1\n"
         (folder / f"{name}.yaml").write_text(header + study + more)
     return folder
 

@@ -126,6 +126,7 @@ def test_times_are_those_of_the_training(written: Write, run: Run, tmp_path: Pat
     read = EventAccumulator(str(tmp_path / "board"))
     read.Reload()
     assert [event.wall_time for event in read.Scalars("loss")] == [3580.0, 3590.0, 3600.0]
+    assert "_hparams_/session_start_info" in read.summary_metadata, "the options are there too"
 
 
 def test_without_tensorboard_it_is_refused_before_anything_is_made(
