@@ -72,19 +72,21 @@ def main(
         return None
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
-    from tla.attribution import asking, integrated_gradients
+    from tla.attribution import asking
     from tla.attribution import measuring as explained
+    from tla.attribution.starts import clips_of
+    from tla.attribution.targets import target as target_of
     from tla.launch import find_run
     from tla.launch.study import train_missing
     from tla.runs import command, infer, packaged
     from tla.runs.device import choose_device
 
-    integrated_gradients.clips_of(baseline)  # a wrong one is refused before anything is trained
+    clips_of(baseline)  # a wrong one is refused before anything is trained
     device = choose_device(place.device)
     found = _finished(study, place, run, paths)
     known = found.classes if found else find_run.usable(study, place).classes
     if target:  # and so is a wrong name
-        integrated_gradients.target(target, known)
+        target_of(target, known)
     needed = asking.planned(found) if found else find_run.plan(study, place)
     if place.dry_run:
         return needed

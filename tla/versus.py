@@ -1,18 +1,18 @@
 """Two studies side by side: which predicts these sounds better, and which classes? Paired clip by clip, from finished runs.
 
     python -m tla.versus 3f9a 77b0                                      the runs of two keys, over their folds and seeds
-    python -m tla.versus experiments/table1_quick.yaml my.yaml          the studies of two files of options
+    python -m tla.versus table1_quick my.yaml                           an experiment, and a file of options
     python -m tla.versus figures/STUDY figures/OTHER --rule best        the studies whose figures lie there
 
-A study is named by a file of options (an experiment), by its folder below --figures, or by the beginning of a run's key: then
-it is all finished runs that differ from that one in fold and seed alone. Both have to be on the same clips, and a clip counts
+A study is named by an experiment, a file of options, its folder below --figures, or the beginning of a run's key: then it is all finished runs that differ from that one in fold and seed alone. Both have to be on the same clips, and a clip counts
 where both held it out in the same fold. Nothing is trained: how many runs of a study are missing is said (--dry-run: forecast).
 """
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tla import cli, console
+from tla import cli, config, console
 from tla.errors import UserError
 from tla.options import Place, Study
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tla.runs.folder import FinishedRun
 
 NAME = "versus"
+KEY = re.compile(r"[0-9a-f]{1,12}")
 
 
 def main(studies: list[str], place: Place, *, rule: Literal["best", "last", "test"] | None = None) -> cli.Planned | None:
@@ -56,6 +57,8 @@ def _runs(name: str, place: Place) -> "list[FinishedRun]":
     from tla.runs.arms import find_arm
 
     plan = _plan(name, place)
+    if plan is None and not KEY.fullmatch(name):
+        raise UserError(f"{name} names no study: it is no experiment, file of options, folder of figures, or key of a run")
     if plan is None:
         return find_arm(name, place.runs)
     found = plan.finished()
@@ -81,7 +84,7 @@ def _study(name: str, place: Place) -> Study | None:
     from tla.outputs import STUDY
 
     kept = [path / STUDY for path in (Path(name), Path(place.figures) / name) if (path / STUDY).is_file()]
-    if not kept and not Path(name).is_file():
+    if not kept and not Path(name).is_file() and name not in config.experiments():
         return None
     return cli.parse(_with, ["--config", str(kept[0] if kept else name)])["study"]
 

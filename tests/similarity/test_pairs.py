@@ -13,8 +13,9 @@ from tla.launch.material import Material
 from tla.launch.plan import PlanFor
 from tla.launch.study import ensure, list_runs, prepare, train_missing
 from tla.options import Place, Recipe, Study, Transfer
-from tla.similarity.measuring import WEIGHTS, Asked, measure
+from tla.similarity.measuring import WEIGHTS, measure
 from tla.similarity.pairs import Compared, Pair, controlled, named, to_train
+from tla.similarity.scoring import Asked
 from tla.similarity.tables import PRETRAINED, RANDOM, SEEDS
 
 CPU = torch.device("cpu")

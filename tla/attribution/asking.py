@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tla.attribution.integrated_gradients import baselines, clips_of
-from tla.attribution.integrated_gradients import target as target_named
 from tla.attribution.measuring import Explained, File, explain
+from tla.attribution.starts import baselines, clips_of
+from tla.attribution.targets import target as target_named
 from tla.errors import UserError
 from tla.launch import find_run
 from tla.launch.find_run import Origin

@@ -3,3 +3,11 @@ from .drawing import figure as figure
 from .measuring import Difference as Difference
 from .measuring import measure as measure
 from .measuring import read as read
+
+__all__ = [
+    "Difference",
+    "about",
+    "figure",
+    "measure",
+    "read",
+]

@@ -4,3 +4,12 @@ from .measuring import Ensemble as Ensemble
 from .measuring import measure as measure
 from .measuring import read as read
 from .planning import plan as plan
+
+__all__ = [
+    "Ensemble",
+    "about",
+    "figure",
+    "measure",
+    "plan",
+    "read",
+]

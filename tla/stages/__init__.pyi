@@ -6,3 +6,14 @@ from .measuring import measure as measure
 from .planning import plan as plan
 from .tables import Sweep as Sweep
 from .tables import read as read
+
+__all__ = [
+    "Curves",
+    "Sweep",
+    "about",
+    "epochs_figure",
+    "figure",
+    "measure",
+    "plan",
+    "read",
+]
