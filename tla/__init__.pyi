@@ -16,6 +16,8 @@ from .options import Study as Study
 from .options import Transfer as Transfer
 from .runs.arms import find_arm as find_arm
 from .runs.arms import find_run as find_run
+from .runs.infer import LoadedNetwork as LoadedNetwork
+from .runs.infer import load_network as load_network
 from .runs.tables import load_clips as load_clips
 from .runs.tables import load_epochs as load_epochs
 from .runs.tables import load_runs as load_runs
