@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tla import cli, console
+from tla import cli, console, entry
 from tla.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def main(
         threads: CPU threads, some of them in processes that make pictures; by default all.
     """
     if not files and (csv or json or not export):
-        raise UserError("give sound files or folders of them, as in `python -m tla.predict dog.wav`")
+        raise UserError(f"give sound files or folders of them, as in `{entry.typed('predict')} dog.wav`")
     if top < 1:
         raise UserError(f"--top is {top}; at least one class is named")
     if threads is not None and threads < 1:
