@@ -3,6 +3,7 @@ from . import differences as differences
 from . import ensembles as ensembles
 from . import paper as paper
 from . import similarity as similarity
+from . import sound as sound
 from . import stages as stages
 from . import starts as starts
 from .launch.plan import Plan as Plan
