@@ -14,7 +14,17 @@ PACKAGE = Path(tla.__file__).parent
 GROUND = {"cli", "config", "console", "errors", "files", "interrupts", "options", "outputs", "plots"}
 GROUND |= {"reference", "manifest", "statistics", "tables"}
 CIRCLES: set[frozenset[str]] = set()  # modules that import each other in a circle; nothing is ever added here
-LIGHT = {"tla", "lazy_loader", "jsonargparse", "docstring_parser", "typeshed_client", "attr", "attrs", "typing_extensions", "yaml"}
+LIGHT = {
+    "tla",
+    "lazy_loader",
+    "jsonargparse",
+    "docstring_parser",
+    "typeshed_client",
+    "attr",
+    "attrs",
+    "typing_extensions",
+    "yaml",
+}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {path.relative_to(PACKAGE).parts[0] for path in SOURCES if path.parent != PACKAGE}
 # What a room may import lies on a lower floor, or in the room itself; a room that is not named here is a question

@@ -1,10 +1,17 @@
-"""Readouts: closed forms, brute force, and laws."""
+"""Readouts against closed forms, brute force, scikit-learn, and laws that they have to follow."""
+
+import doctest
 
 import numpy as np
 import pytest
 from scipy.linalg import null_space
 from scipy.optimize import minimize
+from sklearn.covariance import LedoitWolf
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold
+from sklearn.neighbors import KNeighborsClassifier
 
+from tla.errors import UserError
 from tla.readout import scores
 
 
@@ -89,41 +96,83 @@ def test_h_score_without_shrinkage_is_the_ratio_of_variances():
     assert scores.h_score(values, labels, 2) == pytest.approx(0.25 / 1.25, abs=0.01)
 
 
+@pytest.mark.parametrize(("clips", "features"), [(60, 8), (24, 50)])
+def test_h_score_is_its_definition_with_the_covariance_written_out(clips, features):
+    values, labels, _ = made(clips, features)
+    values = (values - values.mean(0)) / values.std(0)
+    shrunk = LedoitWolf(assume_centered=True).fit(values)
+    means = np.stack([values[labels == c].mean(axis=0) for c in range(3)])[labels]
+    expected = (1 - shrunk.shrinkage_) * np.trace(np.linalg.solve(shrunk.covariance_, means.T @ means / clips))
+    assert scores.h_score(values, labels, 3) == pytest.approx(expected)
+
+
+def linear(values, labels, groups, kept, left):
+    return scores.linear(values[kept], labels[kept], [groups[i] for i in kept], values[left], 3)
+
+
 def test_predictions_know_separated_classes_and_nothing_in_noise():
     values, labels, groups = made(120, 10, signal=4.0)
     kept, left = np.arange(60), np.arange(60, 120)
     for outputs in (
         scores.nearest(values[kept], labels[kept], values[left], 3),
-        scores.linear(values[kept], labels[kept], [groups[i] for i in kept], values[left], 3),
+        linear(values, labels, groups, kept, left).outputs,
     ):
         assert (outputs.argmax(1) == labels[left]).mean() > 0.95
     noise = np.random.default_rng(3).normal(size=(600, 30))
     labels = np.arange(600) % 3
-    outputs = scores.linear(noise[:300], labels[:300], [str(i) for i in range(300)], noise[300:], 3)
-    assert (outputs.argmax(1) == labels[300:]).mean() == pytest.approx(1 / 3, abs=0.1)
+    found = linear(noise, labels, list(map(str, range(600))), np.arange(300), np.arange(300, 600))
+    assert (found.outputs.argmax(1) == labels[300:]).mean() == pytest.approx(1 / 3, abs=0.1)
+    assert found.within == pytest.approx(1 / 3, abs=0.12)
 
 
-def test_ridge_is_the_closed_form():
-    values, labels, _ = made(40, 6)
-    learned, other = scores.standardised(values[:30], values[30:])
-    penalty = 0.1
-    targets = np.eye(3)[labels[:30]]
-    strength = penalty * (np.linalg.svd(learned, compute_uv=False) ** 2).mean()
-    weights = np.linalg.solve(learned.T @ learned + strength * np.eye(6), learned.T @ (targets - targets.mean(0)))
-    expected = targets.mean(0) + other @ weights
-    found = scores._ridge(values[:30], targets, values[30:], np.array([penalty]))[0]
-    np.testing.assert_allclose(found, expected, atol=1e-10)
+def test_neighbours_are_those_of_scikit_learn():
+    values, labels, _ = made(90, 5, signal=0.7)
+    learned, other = scores.standardised(values[:60], values[60:])
+    model = KNeighborsClassifier(5, metric="cosine", algorithm="brute", weights=lambda distances: 2 - distances)
+    expected = model.fit(learned, labels[:60]).predict(other)
+    np.testing.assert_array_equal(scores.nearest(values[:60], labels[:60], values[60:], 3).argmax(1), expected)
+
+
+@pytest.mark.parametrize(("clips", "features"), [(40, 6), (20, 30)])
+def test_ridge_is_that_of_scikit_learn(clips, features):
+    values, labels, _ = made(clips, features)
+    targets, penalty, half = np.eye(3)[labels], 0.1, clips // 2
+    learned, other = scores.standardised(values[:half], values[half:])
+    singular = np.linalg.svd(learned, compute_uv=False)
+    strength = penalty * (singular[singular > 1e-5] ** 2).mean()
+    expected = Ridge(strength).fit(learned, targets[:half]).predict(other)
+    found = scores._ridge(values[:half], targets[:half], values[half:], np.array([penalty]))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+def test_the_penalty_is_the_one_that_is_right_most_often_about_other_recordings():
+    values, labels, groups = made(80, 60, signal=0.3, seed=5)
+    right = np.zeros(len(scores.PENALTIES))
+    for kept, left in GroupKFold(scores.INNER_FOLDS).split(values, groups=np.array(groups)):
+        assert not {groups[i] for i in kept} & {groups[i] for i in left}
+        outputs = scores._ridge(values[kept], np.eye(3)[labels[kept]], values[left], scores.PENALTIES)
+        right += (outputs.argmax(2) == labels[left]).sum(1)
+    found = scores.linear(values, labels, groups, values, 3)
+    assert right[found.penalty == scores.PENALTIES] == right.max() > right.min()
+    assert found.penalty == scores.PENALTIES[right == right.max()].max()
+    assert found.within == right.max() / 80
+
+
+def test_one_recording_is_refused():
+    values, labels, _ = made()
+    with pytest.raises(UserError, match="come from one recording"):
+        scores.linear(values, labels, ["a"] * len(labels), values, 3)
 
 
 def test_neighbours_never_come_from_the_same_recording():
-    """Every clip has its double in its own recording, and its nearest clip of another recording is of another class."""
+    """Every clip has its double in its own recording, and its nearest clip of another recording is of any class."""
     rng = np.random.default_rng(4)
-    centres = rng.normal(size=(30, 5))
-    values = np.repeat(centres, 2, axis=0)
+    values = np.repeat(rng.normal(size=(30, 5)), 2, axis=0)
     labels = np.repeat(np.arange(30) % 2, 2)
-    groups = [f"r{i // 2}" for i in range(60)]
-    assert scores.leave_group_out(values, labels, [str(i) for i in range(60)], 2, k=1) == 1.0
-    assert scores.leave_group_out(values, labels, groups, 2, k=1) < 0.8
+    alone, pairs = ([f"r{i // size}" for i in range(60)] for size in (1, 2))
+    right = [(scores.nearest_elsewhere(values, labels, groups, 2, k=1).argmax(1) == labels) for groups in (alone, pairs)]
+    assert right[0].all()
+    assert right[1].mean() < 0.8
 
 
 def test_a_feature_that_never_changes_counts_for_nothing():
@@ -131,3 +180,31 @@ def test_a_feature_that_never_changes_counts_for_nothing():
     padded = np.hstack([values, np.full((len(values), 3), 7.0)])
     assert scores.logme(padded, labels, 3) == pytest.approx(scores.logme(values, labels, 3))
     assert scores.h_score(padded, labels, 3) == pytest.approx(scores.h_score(values, labels, 3))
+
+
+def test_features_that_never_change_know_nothing():
+    values, (_, labels, groups) = np.ones((60, 4)), made()
+    assert scores.h_score(values, labels, 3) == 0
+    assert scores.logme(values, labels, 3) == pytest.approx(scores.logme(np.zeros((60, 0)), labels, 3))
+    outputs = scores.linear(values, labels, groups, values[:5], 3).outputs
+    np.testing.assert_allclose(outputs, 1 / 3)
+
+
+def test_several_sets_of_labels_give_what_each_gives_alone():
+    values, labels, groups = made(60, 8, signal=1.0)
+    sets = np.stack([labels, np.random.default_rng(6).permutation(labels)])
+    calls = [
+        lambda some: scores.nearest(values, some, values[:9], 3),
+        lambda some: scores.nearest_elsewhere(values, some, groups, 3),
+        lambda some: scores.linear(values, some, groups, values[:9], 3).outputs,
+        lambda some: scores.linear(values, some, groups, values[:9], 3).within,
+        lambda some: scores.logme(values, some, 3),
+        lambda some: scores.h_score(values, some, 3),
+    ]
+    for call in calls:
+        np.testing.assert_allclose(call(sets), np.stack([call(labels), call(sets[1])]), atol=1e-12)
+
+
+def test_the_examples_in_the_docstrings_hold():
+    done = doctest.testmod(scores)
+    assert done.attempted > done.failed == 0
