@@ -154,7 +154,8 @@ def test_help_is_quick_to_import_and_teaches(command: str) -> None:
     assert done.returncode == 0, done.stderr
     *_, libraries, rooms = (set(line.split()[1:]) for line in done.stdout.splitlines())
     assert {name for name in libraries if "cython" not in name} <= LIGHT  # yaml is compiled with Cython
-    assert rooms <= {*(f"tla.{name}" for name in GROUND), f"tla.{command}"}
+    at_hand = {"tla.launch", "tla.launch.at_hand"}  # which finds the study that a command goes on with, when it is called
+    assert rooms <= {*(f"tla.{name}" for name in GROUND), f"tla.{command}", *at_hand}
     assert f"python -m tla.{command}" in done.stdout
 
 
