@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tla import cli
+from tla.errors import UserError
 from tla.launch import at_hand
 from tla.options import Place, Study
 
@@ -48,6 +49,11 @@ def main(
         return None
     from tla.readout import command
 
+    if check:
+        if run or tuned or place.dry_run:
+            raise UserError("--check reads the finished runs in --runs and trains none: leave --run, --tuned and --dry-run out")
+        command.check(NAME, study, place)
+        return None
     return command.probe(NAME, study, place, run=run, tuned=tuned)
 
 

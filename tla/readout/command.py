@@ -12,7 +12,7 @@ from tla.launch.plan import Plan
 from tla.launch.study import plan_by_start, train
 from tla.manifest import write_table
 from tla.options import LEAKS, Place, Study
-from tla.readout import drawing, networks
+from tla.readout import checking, drawing, networks
 from tla.readout.measuring import Stage, measure
 from tla.readout.tables import Readout
 from tla.runs.device import cpu_threads
@@ -48,6 +48,13 @@ def probe(name: str, study: Study, place: Place, *, run: Sequence[str] = (), tun
     variant = "_tuned" * tuned + "".join(f"_{key}" for key in run)
     drawing.publish(readout, outputs.folder(study, place, digest), name + variant, lines)
     return None
+
+
+def check(name: str, study: Study, place: Place) -> None:
+    """Hold what readouts suggest against the finished runs in --runs."""
+    with cpu_threads(place.threads):
+        rows = checking.observed(study, place)
+    checking.publish(rows, outputs.folder(study, place), f"{name}_check")
 
 
 def _stages(
