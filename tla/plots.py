@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import pandas as pd
 from matplotlib import rc_context, rc_params_from_file
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla.console import counted
@@ -112,6 +113,12 @@ def caption(figure: Figure, text: str) -> None:
     width = round(figure.get_figwidth() * 23)
     small: Any = {"fontsize": 6, "color": "#444444", "va": "top", "ha": "left"}
     figure.text(0.02, -0.02, textwrap.fill(text, width), gid=_CAPTION + json.dumps(text), **small)
+
+
+def lines(axes: Axes, known: pd.DataFrame | None) -> None:
+    """Lines across for what is read out without training (`tla.tables.lines`), if that is known."""
+    for row, dashes in zip([] if known is None else known.to_dict("records"), ("-.", (0, (1, 1))), strict=False):
+        axes.axhline(row["value"], color=COLOURS[2], linewidth=1, linestyle=dashes, label=f"{row['line']}, read out", zorder=1)
 
 
 def basis(runs: pd.DataFrame) -> str:

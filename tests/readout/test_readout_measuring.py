@@ -30,7 +30,7 @@ def clips(count: int = 180, folds: int = 3) -> Clips:
     fold = (np.arange(count) // 6) % folds + 1
     rows = np.arange(count)
     splits = {f: (rows[fold != f], rows[fold == f]) for f in range(1, folds + 1)}
-    return Clips((np.arange(count) // 2) % 3, recordings, fold, splits)
+    return Clips(rows.astype(str), (np.arange(count) // 2) % 3, recordings, fold, splits)
 
 
 def stages(task: Clips, seed: int = 0) -> list[Stage]:
@@ -100,7 +100,9 @@ def test_the_line_of_the_best_stage_is_chosen_without_the_held_out_clips(readout
     many = [Stage("net", PRETRAINED, name, noise[-1 - i].features) for i, name in enumerate(("stem", "block1", "block2"))]
     outcomes = [read_out(stage, task, task.labels[None]) for stage in many]
     highest = max(of.share(outcome.folds(task)).mean for outcome in outcomes)
-    (line,) = of._lines(outcomes, task)
+    (line,), each = of._lines(outcomes, task)
+    assert line["value"] == pytest.approx(100 * np.mean([row["right"] for row in each]))
+    assert {row["clip"] for row in each} == set(task.names)
     assert line["value"] <= 100 * highest + 1e-9
 
 

@@ -10,7 +10,7 @@ from tla import outputs
 from tla.launch.material import Material
 from tla.launch.plan import Plan
 from tla.launch.study import plan_by_start, train
-from tla.manifest import write_table
+from tla.manifest import write_tables
 from tla.options import LEAKS, Place, Study
 from tla.readout import checking, drawing, networks
 from tla.readout.measuring import Stage, measure
@@ -80,6 +80,10 @@ def _write_lines(readout: Readout, study: Study, place: Place, digest: str) -> l
     """Each backbone's lines to the folder of the study on it, where its other figures lie."""
     paths = []
     for one in networks.backbones(study):
-        paths.append(outputs.folder(one, place, digest) / LINES)
-        write_table(paths[-1], readout.lines[readout.lines["backbone"].isin(["", one.backbone])])
+        folder = outputs.folder(one, place, digest)
+        mine = {
+            part: table[table["backbone"].isin(["", one.backbone])]
+            for part, table in (("", readout.lines), ("clips", readout.clips))
+        }
+        paths += write_tables(folder, LINES, mine)
     return paths

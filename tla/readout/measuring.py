@@ -44,8 +44,9 @@ WHOLE = {LOGME: scores.logme, H_SCORE: scores.h_score}
 
 @dataclass(frozen=True)
 class Clips:
-    """What features are read out to: labels 0, 1, ... (clips,), and each clip's recording and fold."""
+    """What features are read out to: labels 0, 1, ... (clips,), and each clip's name, recording and fold."""
 
+    names: np.ndarray
     labels: np.ndarray
     recordings: np.ndarray
     folds: np.ndarray
@@ -200,7 +201,7 @@ def measure(
     found = [read_out(stage, clips, labels) for stage in stages]
     points = [row for outcome in found for row in _points(outcome, clips)]
     contrasts = [row for outcome in found for row in _contrasts(outcome, found, clips)]
-    tables = points, contrasts, _ranking(found, clips, costs), _lines(found, clips)
+    tables = points, contrasts, _ranking(found, clips, costs), *_lines(found, clips)
     return Readout(*(pd.DataFrame([{**about, **row} for row in rows]) for rows in tables))
 
 
@@ -283,19 +284,23 @@ def _chosen(ranked: Sequence[Outcome]) -> dict[str, dict[int, Outcome]]:
     return found
 
 
-def _lines(outcomes: Sequence[Outcome], clips: Clips) -> list[dict[str, Any]]:
-    """The picture, and each backbone's best stage, chosen on the clips that are learned from."""
-    rows = []
-    for outcome in outcomes:
-        if outcome.stage.network == PICTURE:
-            rows.append({"backbone": "", "line": PICTURE, "stages": "", **_line(outcome.folds(clips))})
-    for backbone, best in _chosen(_ranked(outcomes)).items():
+def _lines(outcomes: Sequence[Outcome], clips: Clips) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The picture, and each backbone's best stage, chosen on the clips that are learned from, and each clip."""
+    chosen = {(backbone, BEST): best for backbone, best in _chosen(_ranked(outcomes)).items()}
+    if picture := [outcome for outcome in outcomes if outcome.stage.network == PICTURE]:
+        chosen = {("", PICTURE): dict.fromkeys(picture[0].within, picture[0]), **chosen}
+    rows, each = [], []
+    for (backbone, line), best in chosen.items():
+        about = {"backbone": backbone, "line": line}
         counts = Counter(outcome.stage.stage for outcome in best.values())
         stages = ", ".join(stage if len(counts) == 1 else f"{stage} ({counts[stage]})" for stage in STAGES if counts[stage])
-        folds = [dict(zip(outcome.within, outcome.folds(clips), strict=True))[fold] for fold, outcome in best.items()]
-        rows.append({"backbone": backbone, "line": BEST, "stages": stages, **_line(folds)})
-    return rows
-
-
-def _line(folds: Sequence[Fold]) -> dict[str, Any]:
-    return {**_percent(share(folds)), "clips": sum(len(fold.recordings) for fold in folds)}
+        folds = {fold: dict(zip(o.within, o.folds(clips), strict=True))[fold] for fold, o in best.items()}
+        count = sum(len(held_out.recordings) for held_out in folds.values())
+        rows.append({**about, "stages": stages, **_percent(share(list(folds.values()))), "clips": count})
+        for fold, held_out in folds.items():
+            names, right = clips.names[clips.splits[fold][1]].tolist(), held_out.values.mean(axis=0).tolist()
+            told = zip(names, held_out.recordings.tolist(), right, strict=True)
+            each += [
+                {**about, "fold": fold, "clip": clip, "source": source, "right": is_right} for clip, source, is_right in told
+            ]
+    return rows, each

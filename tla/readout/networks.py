@@ -46,6 +46,7 @@ def clips_of(material: Material) -> Clips:
     data, study = material.dataset, material.study
     splits = {fold: data.split(fold, study.protocol) for fold in held_out(study, data)}
     return Clips(
+        names=np.array([clip.name for clip in data.clips]),
         labels=data.labels,
         recordings=np.array(data.sources),
         folds=np.array([clip.fold for clip in data.clips]),

@@ -15,7 +15,7 @@ ACCURACIES = (LINEAR, NEAREST, ELSEWHERE)  # readouts in percent
 
 @dataclass(frozen=True)
 class Readout:
-    """The four tables of a readout."""
+    """The tables of a readout."""
 
     points: pd.DataFrame
     """A row per backbone, network, stage and readout: the number with its interval, and its floor under permuted labels."""
@@ -26,6 +26,8 @@ class Readout:
     """A row per backbone and stage of the pretrained network, the best first, each less the best."""
     lines: pd.DataFrame
     """What other figures of the same clips draw as lines: the picture, and the best stage of each backbone."""
+    clips: pd.DataFrame
+    """A row per line and held-out clip: whether it was read out rightly."""
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """The tables as CSV: `name.csv` holds the points, the others are named after what they hold."""

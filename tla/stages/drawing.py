@@ -17,7 +17,7 @@ from tla.reference import REPLICATION, TEXT
 from tla.runs import tables
 from tla.stages.tables import ENDS, LONGER, Sweep
 from tla.statistics import CLIPS, between, bracketed
-from tla.tables import MACRO, covered, hint, same_macro, warning
+from tla.tables import MACRO, READ_OUT, covered, hint, lines, same_macro, warning, without_training
 
 POINTS: tuple[str, ...] = ("none", *STAGES)
 SPREAD = 0.5  # of the distance between two points, over which several curves are spread
@@ -55,7 +55,7 @@ def kind_of(name: str) -> Kind:
 def publish(sweep: Sweep, folder: Path, name: str) -> None:
     """Write a sweep's tables, draw its figures, and print what it found."""
     paths = sweep.write(folder, name) + draw(folder, name)
-    show(sweep, kind_of(name))
+    show(sweep, kind_of(name), lines(folder))
     console.written(paths)
 
 
@@ -64,11 +64,11 @@ def draw(folder: Path, name: str) -> list[Path]:
     kind = kind_of(name)
     runs, points, epochs = (tables.read(folder / f"{name}{part}.csv") for part in ("", "_points", "_epochs"))
     main = cut_figure if kind.reference == "cutoff" else points_figure
-    paths = plots.save(main(runs, points, kind, points["rule"].iloc[0]), folder / name)
+    paths = plots.save(main(runs, points, kind, points["rule"].iloc[0], lines(folder)), folder / name)
     return paths + plots.save(epochs_figure(runs, epochs, kind), folder / f"{name}_curves")
 
 
-def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
+def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str, known: pd.DataFrame | None = None) -> Figure:
     """Accuracy at each stage: every run a dot, mean and 95 % interval, the two ends as lines, the paper's numbers faint."""
     curves = [curve for curve in points["curve"].unique() if curve != ENDS]
     with plots.look():
@@ -76,6 +76,7 @@ def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: st
         axes = figure.subplots()
         _paper(axes, runs, kind)
         _ends(axes, points)
+        plots.lines(axes, known)
         for i, curve in enumerate(curves):
             offset = SPREAD * (i / (len(curves) - 1) - 0.5) if len(curves) > 1 else 0.0
             place = {point: POINTS.index(point) + offset for point in POINTS}
@@ -84,16 +85,17 @@ def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: st
         axes.set_xlim(-0.5, len(POINTS) - 0.5)
         axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
         _legend(axes, outside=len(curves) > 1)
-        plots.caption(figure, about(runs, rule, points))
+        plots.caption(figure, about(runs, rule, points, known))
     return figure
 
 
-def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
+def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str, known: pd.DataFrame | None = None) -> Figure:
     """Accuracy of cut networks against what they cost."""
     with plots.look():
         figure = plots.page(plots.COLUMN_IN, 2.6)
         axes = figure.subplots()
         _ends(axes, points)
+        plots.lines(axes, known)
         for i, curve in enumerate(curve for curve in points["curve"].unique() if curve != ENDS):
             mine = points[points["curve"] == curve]
             place = dict(zip(mine["point"], mine["multiply_adds"] / 1e9, strict=True))
@@ -106,7 +108,7 @@ def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) 
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
         _legend(axes)
-        plots.caption(figure, about(runs, rule, points))
+        plots.caption(figure, about(runs, rule, points, known))
     return figure
 
 
@@ -136,7 +138,7 @@ def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figur
     return figure
 
 
-def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = None) -> str:
+def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = None, known: pd.DataFrame | None = None) -> str:
     """What the numbers of a sweep stand on."""
     norms = "inference statistics" if runs["frozen_norm"].iloc[0] == "inference" else "statistics of each batch"
     epoch = {
@@ -149,11 +151,12 @@ def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = No
         f"{epoch[rule].capitalize()}; dots: runs." if rule else "",
         f"Bars: mean and 95 % interval for {covered(points)}." if points is not None else "",
         f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
+        READ_OUT if known is not None else "",
     ]
     return " ".join(filter(None, parts))
 
 
-def show(sweep: Sweep, kind: Kind) -> None:
+def show(sweep: Sweep, kind: Kind, known: pd.DataFrame | None = None) -> None:
     """Print the points, the steps between them, and a verdict that claims no more than the intervals."""
     points = sweep.points.assign(interval=_interval(sweep.points, ".1f"))
     names = {"curve": "", "point": "point", "runs": "runs", "accuracy": "accuracy %", "interval": "95 % interval"}
@@ -162,6 +165,8 @@ def show(sweep: Sweep, kind: Kind) -> None:
     console.table(list(names.values()), shown.itertuples(index=False))
     if same_macro(points):
         print(f"{MACRO}, is the same number here")
+    if known is not None:
+        print(f"read out without training, on the same clips: {'; '.join(without_training(known))}")
     if not sweep.steps.empty:
         _show_steps(sweep.steps, kind)
     if line := warning(sweep.runs):
