@@ -64,13 +64,11 @@ def sentences(table: pd.DataFrame) -> list[str]:
     """Where a readout is ahead of fine-tuned runs, a sentence that claims no more than its interval."""
     told = []
     for row in table[table["difference"] > 0].to_dict("records"):
-        what = "The picture alone" if row["line"] == "picture" else f"What {row['stages']} gives of it without training"
+        stage = f"the output of {row['stages']}, without any training of the network,"
+        what = "the picture alone" if row["line"] == "picture" else stage
         tuned = "training from scratch" if row["start"] == RANDOM else "fine-tuning"
+        how = "beats" if row["low"] > 0 else "is ahead of, and cannot be told from,"
         numbers = f"{row['readout']:.1f} % against {row['accuracy']:.1f} %, {row['difference']:+.1f} points "
-        numbers += bracketed(row["low"], row["high"], "+.1f")
-        how = "beats" if row["low"] > 0 else "is not told from"
-        end = "" if row["low"] > 0 else f"; it is ahead of {tuned} on these clips, which may be chance"
-        told.append(
-            f"{what}, read out by ridge regression, {how} {tuned} on {row['data']} with {row['backbone']}: {numbers}{end}."
-        )
+        numbers += f"{bracketed(row['low'], row['high'], '+.1f')}, for {row['covers']}"
+        told.append(f"Ridge regression on {what} {how} {tuned} on {row['data']} with {row['backbone']}: {numbers}.")
     return told
