@@ -7,7 +7,7 @@ import pytest
 
 from tla import cli, probe
 from tla.launch.study import ensure, list_runs, prepare
-from tla.tables import LINES, lines, without_training
+from tla.tables import lines, read_out
 
 TINY = ["--backbone", "densenet_tiny", "--weights", "random", "--device", "cpu", "--recipe.epochs", "1"]
 TINY += ["--picture.mels", "32", "--picture.frames", "40", "--augment.kind", "none", "--precision", "fp32"]
@@ -36,8 +36,8 @@ def test_it_ranks_stages_and_leaves_lines_for_other_figures(words, few_sounds, p
     assert set(points.loc[points["network"] == "random", "runs"]) == {2}
     known = lines(folder)
     assert list(known["line"]) == ["picture", "best stage"]
-    assert without_training(known)[0].startswith("picture ")
-    assert len(pd.read_csv(folder / f"{LINES}_clips.csv")) == 200
+    assert read_out(known).startswith("read out without training, on the same clips: picture ")
+    assert len(pd.read_csv(folder / "probe_clips.csv")) == 200
     assert lines(folder.parent) is None
 
 

@@ -47,14 +47,29 @@ def main(
     if place.redraw:
         outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems(NAME, "_ranking.csv"), drawing.draw)
         return None
-    from tla.readout import command
+    from tla.launch.study import train_missing
+    from tla.readout import checking, networks
+    from tla.readout.measuring import measure
+    from tla.readout.planning import plan
+    from tla.runs.device import cpu_threads
 
     if check:
         if run or tuned or place.dry_run:
             raise UserError("--check reads the finished runs in --runs and trains none: leave --run, --tuned and --dry-run out")
-        command.check(NAME, study, place)
+        with cpu_threads(place.threads):
+            rows = checking.observed(study, place)
+        checking.publish(rows, outputs.folder(study, place), f"{NAME}_check")
         return None
-    return command.probe(NAME, study, place, run=run, tuned=tuned)
+    needed = plan(study, place, run=run, tuned=tuned)
+    if place.dry_run:
+        return needed
+    asked = train_missing(needed, place)
+    with cpu_threads(place.threads):
+        readout = measure(asked)
+    beside = {one.backbone: outputs.folder(one, place, asked.digest) for one in networks.backbones(study)}
+    variant = "_tuned" * tuned + "".join(f"_{key}" for key in run)
+    drawing.publish(readout, outputs.folder(study, place, asked.digest), NAME + variant, beside)
+    return None
 
 
 if __name__ == "__main__":

@@ -8,15 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from tla import console
-from tla.manifest import vouched, write_tables
+from tla.manifest import vouched
 from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
 BARE = ("data", "backbone", "start")  # options whose value needs no name in front of it
-LINES = (
-    "probe_lines"  # tables beside a study's figures: what is read out of the picture, and of the best stage, without training
-)
+LINES = "probe"  # begins the names of tables beside a study's figures: what is read out without training, and of which clips
 READ_OUT = "Read out: ridge regression on the mel bands, or on the best stage's output, without training."
 LEAST = ("s/epoch", "loss", "macro accuracy %", "epochs")  # columns that make room in a narrow terminal, in this order
 OPTIONS = {  # options that are shown where runs differ in them or all have another value than this, the usual one
@@ -38,9 +36,8 @@ SAME = 1e-9  # of percent: up to this two numbers are one
 MACRO = "macro accuracy, the mean of the classes' own accuracies"
 
 
-def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
-    """Print the runs and the numbers made of them, and keep both as CSV."""
-    paths = write_tables(path.parent, path.stem, {"": runs, "summary": summary})
+def show_study(runs: pd.DataFrame, summary: pd.DataFrame) -> None:
+    """Print the runs and the numbers made of them."""
     show_runs(runs)
     print()
     show_summary(summary)
@@ -49,9 +46,6 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
     note += f"; {MACRO}" + (", is the same number here" if same_macro(summary) else "")
     print(f"\n{note}")
-    if (known := lines(path.parent)) is not None:
-        print(f"read out without training, on the same clips: {'; '.join(without_training(known))}")
-    console.written(paths)
     if line := warning(runs):
         console.say(line)
 
@@ -103,18 +97,18 @@ def trained(runs: pd.DataFrame, mark: str = "") -> str:
 
 def lines(folder: Path) -> pd.DataFrame | None:
     """What is read out without training, if `tla.probe` left it in a study's folder: a row per line, in percent."""
-    path = folder / f"{LINES}.csv"
+    path = folder / f"{LINES}_lines.csv"
     return pd.read_csv(io.BytesIO(vouched(path)), keep_default_na=False) if path.is_file() else None
 
 
-def without_training(lines: pd.DataFrame) -> list[str]:
-    """Each line in words: best stage (block3) 91.2 % [85.7, 94.8]."""
+def read_out(lines: pd.DataFrame) -> str:
+    """The same in a sentence."""
     rows = lines.assign(low=pd.to_numeric(lines["low"]), high=pd.to_numeric(lines["high"])).to_dict("records")
-    names = [f"{row['line']} ({row['stages']})" if row["stages"] else row["line"] for row in rows]
-    return [
-        f"{name} {row['value']:.1f} % {bracketed(row['low'], row['high'], '.1f')}"
-        for name, row in zip(names, rows, strict=True)
-    ]
+    words = []
+    for row in rows:
+        name = f"{row['line']} ({row['stages']})" if row["stages"] else row["line"]
+        words.append(f"{name} {row['value']:.1f} % {bracketed(row['low'], row['high'], '.1f')}")
+    return f"read out without training, on the same clips: {'; '.join(words)}"
 
 
 def cautions(runs: pd.DataFrame) -> str:

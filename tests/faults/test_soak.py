@@ -23,7 +23,9 @@ import torch
 from matplotlib.figure import Figure
 
 from tla import plots
-from tla.attribution.integrated_gradients import Explainer, Target, baselines
+from tla.attribution.explainer import Explainer
+from tla.attribution.starts import baselines
+from tla.attribution.targets import Target
 from tla.launch.material import Material
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study, Transfer
@@ -32,7 +34,7 @@ from tla.runs import infer
 from tla.runs.folder import FinishedRun
 from tla.sound import store, windowed, workers
 from tla.stages import drawing as stages
-from tla.stages.measuring import measure
+from tla.stages.measuring import Curves, measure
 
 SLOPE_KB = 40.0
 FEW_SLOPE_KB = 500.0  # over a few turns, where one page more is a slope
@@ -131,13 +133,12 @@ class Life:
         network = infer.load(self.folder, torch.device("cpu"))
         pictures = windowed.pictures(self.clip, network.run.picture)
         starts = baselines("silence", pictures.shape[1:])
-        made = Explainer(network).attribute(pictures[0], Target(0), starts, steps=4)
+        made = Explainer(network.net, network.standard).attribute(pictures[0], Target(0), starts, steps=4)
         assert np.isfinite(made.map).all()
 
     def draw(self, number: int) -> None:
-        sweep = measure({"random": {"none": [self.folder], "block4": [self.folder]}}, "last")
-        drawn = stages.points_figure(sweep.runs, sweep.points, stages.KINDS["fig2b_fusion"], "last")
-        plots.save(drawn, Path(self.place.figures) / "fig2b_fusion")
+        sweep = measure(Curves("fusion", {"random": {"none": [self.folder], "block4": [self.folder]}}))
+        plots.save(stages.figure(sweep), Path(self.place.figures) / "fig2b_fusion")
 
     def page(self, number: int) -> None:
         found = report.gather(Path(self.place.runs), Path(self.place.figures))

@@ -32,7 +32,7 @@ def made(written, run, tmp_path, place):
             for line, (_, known) in lines.items()
             for i, is_right in enumerate(known)
         ]
-        write_tables(folder, LINES, {"": pd.DataFrame(rows), "clips": pd.DataFrame(each)})
+        write_tables(folder, LINES, {"lines": pd.DataFrame(rows), "clips": pd.DataFrame(each)})
         return readouts.measured([case], [folder.parent, folder])
 
     return write

@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
+from tla import plots
 from tla.errors import UserError
 from tla.options import RANDOM
 from tla.readout import measuring as of
 from tla.readout.drawing import figure, found, suggestion
-from tla.readout.measuring import Clips, Stage, apart, measure, read_out
-from tla.readout.tables import BEFORE, BEST, LINEAR, PICTURE, PRETRAINED
+from tla.readout.measuring import Asked, Clips, Stage, apart, measure, read_out
+from tla.readout.tables import BEFORE, BEST, LINEAR, PICTURE, PRETRAINED, Readout, read
 
 SIGNALS = {  # what a class differs by, in spreads
     ("", PICTURE, ""): 0.4,
@@ -22,6 +24,8 @@ SIGNALS = {  # what a class differs by, in spreads
     ("net", RANDOM, "block1"): 0.0,
     ("net", RANDOM, "block2"): 0.0,
 }
+
+ABOUT = {"data": "made", "folds": "1+2+3", "standardised": False}
 
 
 def clips(count: int = 180, folds: int = 3) -> Clips:
@@ -46,9 +50,7 @@ def stages(task: Clips, seed: int = 0) -> list[Stage]:
 def readout():
     task = clips()
     costs = {("net", stage): cost for cost, stage in enumerate(("stem", "block1", "block2"), start=1)}
-    return measure(
-        stages(task), task, np.random.default_rng(0), {"data": "made", "folds": "1+2+3", "standardised": False}, costs
-    )
+    return measure(Asked(lambda: stages(task), task, ABOUT, costs))
 
 
 def test_each_number_stands_beside_its_interval_and_its_floor(readout):
@@ -115,8 +117,7 @@ def test_where_the_picture_is_best_the_first_sentence_says_so():
         replace(some[PRETRAINED], stage="stem"),
         replace(some[RANDOM], stage="stem"),
     ]
-    about = {"data": "made", "folds": "1+2+3", "standardised": False}
-    readout = measure(given, task, np.random.default_rng(0), about, {("net", "stem"): 1})
+    readout = measure(Asked(lambda: given, task, ABOUT, {("net", "stem"): 1}))
     assert found(readout).startswith("The picture alone is read out better than any stage on made")
     assert suggestion(readout)[0].startswith(("nothing is suggested", "suggested"))
 
@@ -125,8 +126,7 @@ def test_nothing_is_suggested_where_nothing_can_be_read_out():
     task = clips()
     noise = np.random.default_rng(2).normal(size=(180, 10))
     given = [Stage("", PICTURE, "", [noise]), Stage("net", PRETRAINED, "stem", [noise]), Stage("net", RANDOM, "stem", [noise])]
-    about = {"data": "made", "folds": "1+2+3", "standardised": False}
-    readout = measure(given, task, np.random.default_rng(0), about, {("net", "stem"): 1})
+    readout = measure(Asked(lambda: given, task, ABOUT, {("net", "stem"): 1}))
     assert "no stage is read out better than permuted labels" in suggestion(readout)[0]
     assert found(readout).startswith("No stage can be told from the picture alone")
 
@@ -180,9 +180,19 @@ def test_networks_of_each_fold_are_scored_on_clips_that_they_have_not_learned_fr
 
 
 def test_the_figure_has_a_panel_per_backbone(readout):
-    points = readout.points
-    both = points.assign(backbone=points["backbone"].replace("net", "other"))
-    both = both[both["backbone"] != ""]
-    drawn = figure(pd.concat([points, both], ignore_index=True))
+    other = {name: table.assign(backbone=table["backbone"].replace("net", "other")) for name, table in vars(readout).items()}
+    both = Readout(**{name: pd.concat([table, other[name]], ignore_index=True) for name, table in vars(readout).items()})
+    drawn = figure(both)
     assert [axes.get_title() for axes in drawn.axes if axes.get_visible()] == ["net", "other"]
     assert [text.get_text() for text in drawn.axes[0].get_legend().get_texts()][:2] == ["picture alone", "labels permuted"]
+
+
+def test_a_figure_is_the_same_from_memory_and_from_its_files(readout, tmp_path):
+    readout.write(tmp_path, "probe")
+    first, second = (
+        plots.save(figure(each), tmp_path / str(i))[0] for i, each in enumerate((readout, read(tmp_path, "probe")))
+    )
+    assert first.read_bytes() == second.read_bytes()
+    axes = Figure().subplots()
+    assert figure(readout, axes=axes) is axes.figure
+    assert axes.figure.texts == [], "a caption is for a page of its own"

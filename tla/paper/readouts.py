@@ -30,7 +30,7 @@ def _of(case: Case, folder: Path) -> list[dict[str, object]]:
         return []
     if not (folder / f"{LINES}_clips.csv").is_file():
         return []
-    clips, lines = (tables.read(folder / f"{LINES}{part}.csv") for part in ("_clips", ""))
+    clips, lines = (tables.read(folder / f"{LINES}{part}.csv") for part in ("_clips", "_lines"))
     rows = []
     for line, start in HELD_AGAINST.items():
         if not (arm := case.arm(start)):

@@ -1,6 +1,6 @@
 """What each stage already knows of the sounds, drawn and told from its tables alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import console, plots
+from tla.manifest import write_tables
 from tla.options import RANDOM, STAGES
 from tla.readout.tables import (
     ACCURACIES,
@@ -21,45 +22,52 @@ from tla.readout.tables import (
     PICTURE,
     PRETRAINED,
     Readout,
+    read,
 )
-from tla.runs import tables
 from tla.statistics import between, bracketed
-from tla.tables import cautions, covered
+from tla.tables import LINES, cautions, covered
 
 STYLE: dict[str, tuple[str, str]] = {PRETRAINED: (plots.COLOURS[0], "o"), RANDOM: (plots.COLOURS[6], "s")}
 SPREAD = 0.08  # of the distance between two stages, between networks
 HEADINGS = {LINEAR: "linear %", NEAREST: "nearest %", ELSEWHERE: "elsewhere %", LOGME: "LogME", H_SCORE: "H-score"}
 
 
-def publish(readout: Readout, folder: Path, name: str, more: Sequence[Path] = ()) -> None:
-    """Write a readout's tables, draw its figure, print what it found and suggests, and which files there are."""
+def publish(readout: Readout, folder: Path, name: str, beside: Mapping[str, Path] = {}) -> None:
+    """Write a readout's tables, draw its figure, and print what it found and suggests.
+
+    beside: backbone -> the folder of the study on it, where its lines are to lie.
+    """
     paths = readout.write(folder, name) + draw(folder, name)
+    for backbone, other in beside.items():
+        paths += write_tables(other, LINES, readout.lines_of(backbone))
     show(readout)
-    console.written([*paths, *more])
+    console.written(dict.fromkeys(paths))
 
 
 def draw(folder: Path, name: str) -> list[Path]:
-    """Draw a readout's figure from the table that lies in a folder."""
-    return plots.save(figure(tables.read(folder / f"{name}.csv")), folder / name)
+    """Draw a readout's figure from the tables that lie in a folder."""
+    return plots.save(figure(read(folder, name)), folder / name)
 
 
-def figure(points: pd.DataFrame) -> Figure:
-    """The linear readout by stage, a panel per backbone: the picture and the floor as lines across."""
-    linear = points[points["readout"] == LINEAR]
-    backbones = [name for name in linear["backbone"].dropna().unique() if name]
+def figure(readout: Readout, axes: plots.Given = None) -> Figure:
+    """The linear readout by stage, a panel per backbone: the picture and the floor as lines across.
+
+    On given axes there is no caption: `about` has its words.
+    """
+    linear = readout.points[readout.points["readout"] == LINEAR]
+    backbones = list(readout.ranking["backbone"].unique())
+    columns = min(len(backbones), 3)
+    rows = -(-len(backbones) // columns)
+    size = plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.4 + 2.3 * rows
     with plots.look():
-        columns = min(len(backbones), 3)
-        rows = -(-len(backbones) // columns)
-        page = plots.page(plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.4 + 2.3 * rows)
-        panels = page.subplots(rows, columns, sharey=True, squeeze=False).flat
-        for axes, backbone in zip(panels, backbones, strict=False):
-            _panel(axes, linear, backbone)
-            axes.set_title(backbone if len(backbones) > 1 else "")
-        for axes in panels[len(backbones) :]:
-            axes.set_visible(False)
-        page.axes[0].set_ylabel("linear readout (%)")
-        page.axes[0].legend(loc="lower right", fontsize=6.5)
-        plots.caption(page, about(points))
+        page, panels = plots.panels(axes, size, len(backbones), rows, columns, sharey=True)
+        for panel, backbone in zip(panels, backbones, strict=True):
+            _panel(panel, linear, backbone)
+            panel.set_title(backbone if len(backbones) > 1 else "")
+        panels[0].set_ylabel("linear readout (%)")
+        panels[0].legend(loc="lower right", fontsize=6.5)
+        if axes is None:
+            plots.caption(page, about(readout))
     return page
 
 
@@ -88,8 +96,9 @@ def _number(row: Any) -> str:
     return f"{row.value:.1f} % {bracketed(row.low, row.high, '.1f')}"
 
 
-def about(points: pd.DataFrame) -> str:
+def about(readout: Readout) -> str:
     """What the numbers stand on."""
+    points = readout.points
     first = points.iloc[0]
     linear = points[points["readout"] == LINEAR]
     folds = f"held-out fold{'s' * ('+' in str(first['folds']))} {str(first['folds']).replace('+', ', ')}"

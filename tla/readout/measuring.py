@@ -12,7 +12,7 @@ number stands on the clips that a fine-tuned network is scored on, and the two c
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -188,21 +188,30 @@ def _score(
     return jackknife(float(full[0]), without), full[1:]
 
 
-def measure(
-    stages: Iterable[Stage],
-    clips: Clips,
-    rng: np.random.Generator,
-    about: Mapping[str, Any],
-    costs: Mapping[tuple[str, str], int],
-) -> Readout:
-    """The tables. `about`: columns that say what data this is; `costs`: multiply-adds up to a backbone's stage."""
-    clips = apart(clips)
-    labels = clips.permuted(rng)
-    found = [read_out(stage, clips, labels) for stage in stages]
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is to be read out."""
+
+    stages: Callable[[], Iterable[Stage]]
+    """Makes them; the picture is one of them, with neither backbone nor stage."""
+    clips: Clips
+    about: Mapping[str, Any]
+    """Columns of all tables: the data, its folds, whether pictures are standardised."""
+    costs: Mapping[tuple[str, str], int]
+    """Backbone, stage -> multiply-adds up to there."""
+    digest: str = ""
+    """Of the clips."""
+
+
+def measure(asked: Asked, rng: np.random.Generator | None = None) -> Readout:
+    """The tables; `rng` permutes the labels, by default from seed 0."""
+    clips = apart(asked.clips)
+    labels = clips.permuted(np.random.default_rng(0) if rng is None else rng)
+    found = [read_out(stage, clips, labels) for stage in asked.stages()]
     points = [row for outcome in found for row in _points(outcome, clips)]
     contrasts = [row for outcome in found for row in _contrasts(outcome, found, clips)]
-    tables = points, contrasts, _ranking(found, clips, costs), *_lines(found, clips)
-    return Readout(*(pd.DataFrame([{**about, **row} for row in rows]) for rows in tables))
+    tables = points, contrasts, _ranking(found, clips, asked.costs), *_lines(found, clips)
+    return Readout(*(pd.DataFrame([{**asked.about, **row} for row in rows]) for rows in tables))
 
 
 def _points(outcome: Outcome, clips: Clips) -> Iterator[dict[str, Any]]:

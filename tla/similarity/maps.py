@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tla.console import Progress, counted, progress, say
 from tla.errors import UserError
-from tla.nets.activations import Layer, layers, tapped
+from tla.nets.activations import ALL_LAYERS, Layer, layers, tapped
 from tla.nets.arithmetic import computing
-from tla.similarity.pairs import Pair
+from tla.similarity.pairs import Compared, Pair
 from tla.sound.store import Store
 from tla.statistics import deal, reach
 
@@ -39,8 +39,9 @@ class _Mapped(NamedTuple):
     without: np.ndarray
 
 
-def layer_map(pairs: Sequence[Pair], store: Store, which: str, device: torch.device) -> pd.DataFrame:
+def layer_map(compared: Compared, which: str = ALL_LAYERS) -> pd.DataFrame:
     """A row per curve, layer before and layer after: CKA, mean over runs, with its interval."""
+    pairs, store, device = compared.pairs, compared.store, compared.device
     tables, rounds = [], len(pairs)
     for curve in dict.fromkeys(pair.curve for pair in pairs):
         mine = [pair for pair in pairs if pair.curve == curve]
@@ -112,7 +113,7 @@ def _kernels(network: "LoadedNetwork", side: Sequence[Layer], pictures: np.ndarr
             features = features - features.mean(0)  # uncentred, float32 would lose the criterion in its rounding
             found[name] = (features @ features.T).to("cpu", torch.float64)
 
-    with torch.inference_mode(), computing(network.device, network.run.precision), tapped(network.net, side, take):
+    with torch.inference_mode(), computing(network.device, network.run.precision), tapped(network.net.net, side, take):
         network.net(network.batch(pictures))
     watch.advance(len(pictures))
     return torch.stack([found[layer.name] for layer in side])

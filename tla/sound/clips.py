@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from tla import console
+from tla import console, entry
 from tla.errors import UserError
 from tla.options import Protocol
 from tla.sound import audio, layouts
@@ -187,7 +187,7 @@ def _missing(name: str, data_root: Path) -> str:
     root = "" if data_root == Path("data") else f" --data-root {data_root}"
     return (
         f"{name} is not in {data_root} (looked for a folder {looked})\n"
-        f"to download it:        python -m tla.data {name}{root}\n"
+        f"to download it:        {entry.typed('data')} {name}{root}\n"
         f"if it lies elsewhere:  --data-root FOLDER, or TLA_DATA in the environment\n"
         f"what works right now:  {console.command('train', console.FIRST)}"
     )
@@ -262,6 +262,11 @@ def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
             bad.append(error)
     if not headers:
         raise UserError(f"none of the {len(paths)} sound files can be opened; they need to be wav, flac, ogg or mp3. {bad[0]}")
+    return shape_of(headers)
+
+
+def shape_of(headers: Sequence[tuple[int, float]]) -> tuple[int, float, int]:
+    """Rate, length and picture width for sounds of these rates and lengths in seconds."""
     rates = [rate for rate, _ in headers]
     seconds = max(0.1, round(float(np.median([length for _, length in headers])), 2))
     frames = min(MOST_COLUMNS, max(FEWEST_COLUMNS, round(seconds * COLUMNS_PER_SECOND)))
