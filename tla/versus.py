@@ -4,8 +4,9 @@
     python -m tla.versus table1_quick my.yaml                           an experiment, and a file of options
     python -m tla.versus figures/STUDY figures/OTHER --rule best        the studies whose figures lie there
 
-A study is named by an experiment, a file of options, its folder below --figures, or the beginning of a run's key: then it is all finished runs that differ from that one in fold and seed alone. Both have to be on the same clips, and a clip counts
-where both held it out in the same fold. Nothing is trained: how many runs of a study are missing is said (--dry-run: forecast).
+A study is named by an experiment, a file of options, its folder below --figures, or the beginning of a run's key: then it is
+all finished runs that differ from that one in fold and seed alone. Both have to be on the same clips, and a clip counts where
+both held it out in the same fold. Nothing is trained: how many runs of a study are missing is said (--dry-run: forecast).
 """
 
 import re
