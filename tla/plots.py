@@ -141,6 +141,12 @@ def caption(figure: Figure, text: str) -> None:
     figure.text(0.02, -0.02, textwrap.fill(text, width), gid=_CAPTION + json.dumps(text), **small)
 
 
+def lines(axes: Axes, known: pd.DataFrame | None) -> None:
+    """Lines across for what is read out without training (`tla.tables.lines`), if that is known."""
+    for row, dashes in zip([] if known is None else known.to_dict("records"), ("-.", (0, (1, 1))), strict=False):
+        axes.axhline(row["value"], color=COLOURS[2], linewidth=1, linestyle=dashes, label=f"{row['line']}, read out", zorder=1)
+
+
 def basis(runs: pd.DataFrame) -> str:
     """What runs of one study have in common, in a sentence."""
     first, folds, seeds = runs.iloc[0], sorted(runs["fold"].unique()), runs["seed"].nunique()

@@ -1,16 +1,21 @@
 """Tables that people read, in the terminal."""
 
+import io
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 
 from tla import console
+from tla.manifest import vouched
 from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
 BARE = ("data", "backbone", "start")  # options whose value needs no name in front of it
+LINES = "probe"  # begins the names of tables beside a study's figures: what is read out without training, and of which clips
+READ_OUT = "Read out: ridge regression on the mel bands, or on the best stage's output, without training."
 LEAST = ("s/epoch", "loss", "macro accuracy %", "epochs")  # columns that make room in a narrow terminal, in this order
 OPTIONS = {  # options that are shown where runs differ in them or all have another value than this, the usual one
     "batch": Recipe().batch,
@@ -88,6 +93,22 @@ def trained(runs: pd.DataFrame, mark: str = "") -> str:
     words = console.counted(first, "epoch") if first == last else f"{first} to {last} epochs"
     count = unfinished(runs)
     return f"{words} ({UNTRAINED}{mark}: {count} of {console.counted(runs['key'].nunique(), 'run')})" if count else words
+
+
+def lines(folder: Path) -> pd.DataFrame | None:
+    """What is read out without training, if `tla.probe` left it in a study's folder: a row per line, in percent."""
+    path = folder / f"{LINES}_lines.csv"
+    return pd.read_csv(io.BytesIO(vouched(path)), keep_default_na=False) if path.is_file() else None
+
+
+def read_out(lines: pd.DataFrame) -> str:
+    """The same in a sentence."""
+    rows = lines.assign(low=pd.to_numeric(lines["low"]), high=pd.to_numeric(lines["high"])).to_dict("records")
+    words = []
+    for row in rows:
+        name = f"{row['line']} ({row['stages']})" if row["stages"] else row["line"]
+        words.append(f"{name} {row['value']:.1f} % {bracketed(row['low'], row['high'], '.1f')}")
+    return f"read out without training, on the same clips: {'; '.join(words)}"
 
 
 def cautions(runs: pd.DataFrame) -> str:
