@@ -267,7 +267,7 @@ def _starts(baseline: str, folder: "FinishedRun", study: Study, place: Place) ->
         store = find_run.origin(folder, study, place).pictures()
     except UserError as error:
         raise UserError(f"--baseline {baseline} {_NEEDS}: {error}") from None
-    return baselines(baseline, shape, pictures=store.clean, rows=store.dataset.split(run.fold, run.protocol).train)
+    return baselines(baseline, shape, pictures=store.clean, rows=run.split(store.dataset).train)
 
 
 if __name__ == "__main__":
