@@ -1,0 +1,5 @@
+from .drawing import figure as figure
+from .measuring import Starts as Starts
+from .measuring import measure as measure
+from .measuring import read as read
+from .planning import plan as plan
