@@ -13,6 +13,7 @@ COMMANDS = (
     "svcca",
     "ig",
     "ensemble",
+    "labels",
     "report",
     "tune",
     "reproduce",
