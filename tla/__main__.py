@@ -6,6 +6,7 @@ from pathlib import Path
 ROOM = Path(__file__).parent
 COMMANDS = (
     "demo",
+    "probe",
     "train",
     "fusion",
     "freeze",

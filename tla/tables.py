@@ -11,6 +11,7 @@ from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
 BARE = ("data", "backbone", "start")  # options whose value needs no name in front of it
+LINES = "probe_lines.csv"  # beside a study's figures: what is read out of the picture, and of the best stage, without training
 LEAST = ("s/epoch", "loss", "macro accuracy %", "epochs")  # columns that make room in a narrow terminal, in this order
 OPTIONS = {  # options that are shown where runs differ in them or all have another value than this, the usual one
     "short_epochs": Recipe().short_epochs,
