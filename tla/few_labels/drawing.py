@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 
 from tla import console, plots
 from tla.few_labels.tables import ALL, TITLES, Labels, read
-from tla.options import UNTRAINED
+from tla.options import RANDOM, UNTRAINED
 from tla.statistics import CLIPS, between, bracketed
 from tla.tables import MACRO, covered, hint, same_macro, warning
 
@@ -35,8 +35,8 @@ def draw(folder: Path, name: str) -> list[Path]:
 def figure(labels: Labels, axes: plots.Given = None) -> Figure:
     """Accuracy against clips of each class, a curve per start: every run a dot, mean and 95 % interval.
 
-    A dotted line leads from what the first curve has with a few clips to where the second one has it. On given axes there is no
-    caption: `about` has its words.
+    A dotted line leads from what a few clips give with pretraining to where as much is had from scratch. On given axes there is
+    no caption: `about` has its words.
     """
     with plots.look():
         page, (panel,) = plots.panels(axes, (plots.COLUMN_IN, 2.6))
@@ -46,9 +46,11 @@ def figure(labels: Labels, axes: plots.Given = None) -> Figure:
         _worth(panel, labels.worth)
         _counts(panel, labels.points)
         panel.set(xlabel="labelled clips of each class", ylabel="accuracy (%)")
-        panel.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
         if axes is None:
+            page.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
             plots.caption(page, about(labels))
+        else:
+            panel.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
     return page
 
 
@@ -77,8 +79,9 @@ def _interval(row: Any) -> str:
 
 
 def _worth(axes: Axes, worth: pd.DataFrame) -> None:
-    """A line from each point of the first curve to where another one comes as far."""
-    for row in worth[worth["worth"].between(worth["fewest"], worth["most"])].itertuples():
+    """A line from each point of the first curve to where the one from scratch comes as far."""
+    there = worth["worth"].between(worth["fewest"], worth["most"])
+    for row in worth[there & (worth["second"] == RANDOM)].itertuples():
         ends = [row.clips_per_class, row.worth]
         axes.plot(ends, [row.accuracy] * 2, color=plots.FAINT, linewidth=0.8, linestyle=":", zorder=1)
 
@@ -96,18 +99,18 @@ def _counts(axes: Axes, points: pd.DataFrame) -> None:
 def about(labels: Labels) -> str:
     """What the numbers stand on."""
     runs, points = labels.runs, labels.points
-    lines = " Dotted: where the second curve comes as far as the first." * bool(len(labels.worth))
-    draws = "the same clips for both curves, drawn anew for each seed and fold, and a larger draw holds the smaller"
+    draws = "The clips are the same for all curves, drawn anew for each seed and fold; a larger draw holds the smaller."
     return (
-        f"{plots.basis(runs)} {EPOCHS[points['rule'].iloc[0]]}; dots: runs ({draws}). "
-        f"Bars: mean and 95 % interval for {covered(points)}.{lines}"
+        f"{plots.basis(runs)} {EPOCHS[points['rule'].iloc[0]]}; dots: runs. {draws} "
+        f"Bars: mean and 95 % interval for {covered(points)}. Dotted: where as much is had from scratch."
     )
 
 
 def show(labels: Labels) -> None:
     """Print the points, the gaps between the curves, and how many labels pretraining saves."""
     points = labels.points.assign(curve=labels.points["curve"].map(lambda curve: TITLES.get(curve, curve)))
-    points = points.assign(interval=[_interval_of(row) for row in points.itertuples()], labels=points["point"])
+    runs = ["" if count == 0 else str(count) for count in points["runs"]]  # a probe trains none
+    points = points.assign(interval=[_interval_of(row) for row in points.itertuples()], labels=points["point"], runs=runs)
     names = {"curve": "", "labels": "clips of a class", "runs": "runs", "accuracy": "accuracy %", "interval": "95 % interval"}
     names |= {} if same_macro(points) else {"macro_accuracy": "macro accuracy %"}
     shown = points[list(names)].round({"accuracy": 1, "macro_accuracy": 1})
@@ -164,7 +167,8 @@ def _ahead(gaps: pd.DataFrame, first: str, second: str) -> list[str]:
 
 def _worth_line(row: dict[str, Any], first: str, second: str) -> str:
     """With how many clips the second curve does as well as the first with a few."""
-    interval = "" if math.isnan(row["low"]) else f" [{_count(row, 'low')} to {_count(row, 'high')}]"
+    ends = dict.fromkeys(_count(row, end) for end in ("low", "high") if not math.isnan(row[end]))
+    interval = f" [{' to '.join(ends)}]" if ends else ""
     return f"{first} with {_clips(row['clips_per_class'])} does as well as {second} with {_count(row, 'worth')}{interval}"
 
 

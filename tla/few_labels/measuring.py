@@ -7,21 +7,22 @@ A gap counts where its interval excludes none, its corrected p-value is below 5 
 two seeds or more, each of which has drawn its own clips, and runs that were trained to their end.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
-from tla.few_labels.tables import Labels
+from tla.few_labels.tables import PROBE, Labels
 from tla.few_labels.worth import worth_of
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
 from tla.runs.scores import unbiased_rule
 from tla.runs.tables import Outcomes
 from tla.sound.clips import Dataset
-from tla.statistics import TRAININGS, Estimate, Fold, difference, holm
+from tla.statistics import TRAININGS, Estimate, Fold, difference, holm, share
 from tla.tables import unfinished
 
 LEVEL = 0.05  # what a corrected p-value has to be below
@@ -30,19 +31,23 @@ GAP = ["first", "second", "point", "clips", "unfinished", "accuracy", "low", "hi
 
 @dataclass(frozen=True)
 class Curves:
-    """The finished runs: curve -> point -> runs, points in order; and the data set that they drew their clips from."""
+    """What is measured, by curve and point; points are in order."""
 
     runs: Mapping[str, Mapping[str, Sequence[FinishedRun]]]
+    """The finished runs."""
     dataset: Dataset
+    """What they drew their clips from."""
+    readouts: Mapping[str, Mapping[str, Outcomes]] = field(default_factory=dict)
+    """What linear probes on the same clips are right about."""
+    stages: Mapping[str, Counter[str]] = field(default_factory=dict)
+    """Point -> how often each stage was the one that was probed."""
 
 
 def measure(curves: Curves, rule: str | None = None) -> Labels:
     """The tables, accuracy under one selection rule: by default the last epoch (nested: the chosen one)."""
     if not any(curves.runs.values()):
         raise UserError("there are no runs to measure: have a plan's runs trained first")
-    rule = rule or unbiased_rule(
-        next(run for stops in curves.runs.values() for runs in stops.values() for run in runs).run.protocol
-    )
+    rule = rule or _rule(curves)
     runs, points = [], []
     for curve, stops in curves.runs.items():
         for point, folders in stops.items():
@@ -50,14 +55,20 @@ def measure(curves: Curves, rule: str | None = None) -> Labels:
             points.append({"curve": curve, "point": point, "rule": rule, **_point(folders, rule, curves.dataset)})
     tidy = pd.concat(runs, ignore_index=True)
     tidy = tidy[["curve", "point", *(name for name in tidy if name not in ("curve", "point"))]]
-    table = pd.DataFrame(points)
-    first, *others = curves.runs
-    right = {
+    table = pd.concat([pd.DataFrame(points), _readouts(curves, pd.DataFrame(points))], ignore_index=True)
+    right: dict[str, Mapping[str, Outcomes]] = {
         curve: {point: tables.outcomes(runs, rule) for point, runs in stops.items()} for curve, stops in curves.runs.items()
     }
+    right |= curves.readouts
+    first, *others = right
     gaps = [_gaps((first, other), right, tidy) for other in others]
     worth = [_worth((first, other), right, table) for other in others]
     return Labels(tidy, table, pd.concat(gaps, ignore_index=True), pd.concat(worth, ignore_index=True))
+
+
+def _rule(curves: Curves) -> str:
+    first = next(run for stops in curves.runs.values() for runs in stops.values() for run in runs)
+    return unbiased_rule(first.run.protocol)
 
 
 def _point(folders: Sequence[FinishedRun], rule: str, dataset: Dataset) -> dict[str, object]:
@@ -73,6 +84,19 @@ def _point(folders: Sequence[FinishedRun], rule: str, dataset: Dataset) -> dict[
         **_percent(tables.accuracy(folders, rule)),
         **tables.macro_columns(tables.accuracy(folders, rule, macro=True)),
     }
+
+
+def _readouts(curves: Curves, points: pd.DataFrame) -> pd.DataFrame:
+    """The points of linear probes: on the clips of the first curve's runs."""
+    rows = []
+    for curve, stops in curves.readouts.items():
+        for point, outcomes in stops.items():
+            same = points[points["point"] == point].iloc[0].to_dict()
+            stages = ", ".join(stage for stage, _ in curves.stages[point].most_common()) if curve == PROBE else None
+            about = {"curve": curve, "runs": 0, "unfinished": 0, "stage": stages}
+            number = _percent(share(tables.folds_of(outcomes)))
+            rows.append({**same, **about, **number, **tables.macro_columns(share(tables.folds_of(outcomes, macro=True)))})
+    return pd.DataFrame(rows)
 
 
 def _gaps(pair: tuple[str, str], right: Mapping[str, Mapping[str, Outcomes]], runs: pd.DataFrame) -> pd.DataFrame:

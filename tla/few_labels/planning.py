@@ -12,11 +12,13 @@ import numpy as np
 from tla.console import counted, say
 from tla.errors import UserError
 from tla.few_labels.measuring import Curves
+from tla.few_labels.readouts import read_out
 from tla.few_labels.tables import ALL, PRETRAINED, number
 from tla.launch.material import Material
 from tla.launch.plan import Plan, PlanFor
 from tla.launch.study import held_out, list_runs, prepare
 from tla.options import RANDOM, Place, Study
+from tla.runs.device import cpu_threads
 from tla.runs.folder import FinishedRun, intact
 
 POINTS = ("1", "2", "5", "10", "20", ALL)
@@ -43,7 +45,18 @@ def plan(study: Study, place: Place, clips: Sequence[int | str] = ()) -> PlanFor
     starts = {PRETRAINED: material.pretrained.identity, RANDOM: RANDOM}
     curves = {name: {point: _at(material, point, start, place) for point in possible} for name, start in starts.items()}
     needed = sum((curve[point] for curve in curves.values() for point in wanted), Plan())
-    return PlanFor(needed.wanted, sorted_out=lambda trained: Curves(_finished(curves, trained), material.dataset))
+
+    def sorted_out(trained: Mapping[str, FinishedRun]) -> Curves:
+        runs = _finished(curves, trained)
+        with cpu_threads(place.threads):
+            try:
+                readouts, stages = read_out(material, runs[PRETRAINED])
+            except UserError as error:  # nothing that would undo the runs
+                say(f"no linear probes: {error}")
+                readouts, stages = {}, {}
+        return Curves(runs, material.dataset, readouts, stages)
+
+    return PlanFor(needed.wanted, sorted_out=sorted_out)
 
 
 def _at(material: Material, point: str, start: str, place: Place) -> Plan:

@@ -12,7 +12,13 @@ from tla.runs import tables
 
 ALL = "all"  # the point at which no clip is left out
 PRETRAINED = "pretrained"  # the curve of networks that start so and are fine-tuned; that of those from scratch is RANDOM
-TITLES = {PRETRAINED: "pretrained, fine-tuned", RANDOM: "from scratch"}  # of curves, in figures and prose
+PROBE, PICTURE = "probe", "picture"  # curves that train no network: linear probes of its best stage, and of the picture
+TITLES = {  # of curves, in figures and prose
+    PRETRAINED: "pretrained and fine-tuned",
+    RANDOM: "from scratch",
+    PROBE: "linear probe of the best stage",
+    PICTURE: "linear probe of the picture",
+}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from tla.statistics import Estimate, Fold, difference
 
-STEPS = 24  # between two points of a curve
+STEPS = 12  # between two points of a curve
 
 
 def worth_of(accuracy: Sequence[Fold], curve: Mapping[float, Sequence[Fold]]) -> Estimate:

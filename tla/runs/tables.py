@@ -100,7 +100,7 @@ def _row(folder: FinishedRun) -> dict[str, object]:
         "weights": run.weights,
         "start": start(run.weights, run.transfer),
         **asdict(run.transfer),
-        "per_class": run.per_class,
+        "per_class": np.nan if run.per_class is None else run.per_class,
         "protocol": run.protocol,
         "fold": run.fold,
         "seed": run.seed,
