@@ -87,8 +87,8 @@ def test_tables_are_read_and_drawn_as_they_were_written(written, run, tmp_path: 
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
     again = few_labels.read(tmp_path / "a", "labels")
-    for mine, kept in zip(vars(found).values(), vars(again).values(), strict=True):
-        pd.testing.assert_frame_equal(mine.reset_index(drop=True), kept, check_dtype=False)
+    for name in ("points", "gaps", "worth"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(again, name), check_dtype=False)
     from matplotlib.figure import Figure
 
     axes = Figure().subplots()
