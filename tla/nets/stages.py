@@ -37,6 +37,7 @@ class StagedNet(nn.Module):
         super().__init__()
         self.name, self.net, self.layout = name, net, layout
         self.inference_upto: Stage = "none"
+        self._fixed = {path for path, parameter in net.named_parameters() if not parameter.requires_grad}  # in the original
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -82,16 +83,23 @@ class StagedNet(nn.Module):
         """
         return self._owner(tensor) or self.stages[-1]
 
-    def freeze(self, upto: Stage, *, inference: bool) -> None:
-        """Take the stages up to `upto` out of training; with `inference`, `.train()` leaves them in inference mode as well."""
-        for stage in self.upto(upto):
-            for parameter in self.stage_parameters(stage):
-                parameter.requires_grad_(False)
+    def freeze(self, upto: Stage, *, inference: bool = True) -> None:
+        """The stages up to `upto`, and only they, are out of training: none of their parameters requires a gradient.
+
+        With `inference` they also stay in inference mode, whatever `.train()` says: norms use their stored statistics, which do
+        not move, and nothing drops out. Another call counts anew, so `freeze("none")` lets everything move again.
+        """
+        frozen = self.upto(upto)
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name not in self._fixed and self.stage_of(name) not in frozen)
         self.inference_upto = upto if inference else "none"
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "StagedNet":
-        """As for every module, except that stages frozen in inference mode stay there."""
+        """As for every module, except that stages frozen in inference mode stay there.
+
+        Call it on this network, not on its `.net`, which knows nothing of stages.
+        """
         super().train(mode)
         for stage in self.upto(self.inference_upto):
             for module in self.stage_modules(stage):

@@ -6,10 +6,14 @@ that seed; then the plan's pretrained tensors overwrite it. Choices that the pap
   other parameter of the stage from the normal distribution with that pretrained tensor's mean and standard deviation.
 - All of a frozen stage is in inference mode: norms use their stored statistics and nothing drops out, so the leading
   frozen stages are a constant function of the picture.
+
+`staged` is for a training loop of one's own; `assemble` is the same for a run, whose weights are loaded once for many.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +21,49 @@ from torch import Tensor, nn
 from tla.errors import UserError
 from tla.nets.backbones import build
 from tla.nets.stages import StagedNet, cut, norm_tensors, seeded
-from tla.nets.weights import Pretrained
-from tla.options import RANDOM, STAGES, Stage, Transfer
+from tla.nets.weights import IMAGENET, Pretrained, load
+from tla.options import RANDOM, Stage
+from tla.options import STAGES as STAGES
+from tla.options import Transfer as Transfer
 
 RESTS: dict[str, Callable[[Tensor], Tensor]] = {  # draws a tensor of a stage that is not pretrained from the pretrained one
     "meanvar": lambda t: torch.randn(t.shape) * t.std(correction=0) + t.mean(),
 }
+
+
+def staged(
+    backbone: str,
+    classes: int,
+    *,
+    transfer: Transfer | None = None,
+    weights: str | Path = IMAGENET,
+    seed: int = 0,
+) -> StagedNet:
+    """A network of named stages under a transfer plan, to be trained in a loop of one's own.
+
+    What the plan freezes stays frozen through `.train()`: its parameters require no gradient, so that an optimizer over
+    `net.parameters()` neither moves nor decays them, and by default its norms keep their statistics (`Transfer.frozen_norm`).
+    `net.net` is the original network, with the original names in its state dict. `net.freeze` changes what is frozen.
+
+    Args:
+        backbone: densenet201, resnet50, inception_v3, efficientnet_lite0, densenet_tiny, or timm:NAME.
+        classes: Outputs of the head, which is always new.
+        transfer: Which stages start pretrained, are frozen, are there; by default all are pretrained, none is frozen.
+        weights: Where pretrained stages start: imagenet, or a file of tensors (as a run's weights.safetensors). With random, no
+            stage is pretrained, whatever the plan says.
+        seed: Of all that starts at random.
+
+    >>> from tla.nets import Transfer, staged
+    >>> net = staged("densenet_tiny", 10, weights="random", transfer=Transfer(frozen_upto="block2"))
+    >>> [stage for stage in net.stages if any(p.requires_grad for p in net.stage_parameters(stage))]
+    ['block3', 'block4']
+    """
+    if classes < 1:
+        raise UserError(f"{classes} classes; a network has one at least")
+    plan, source = canonical(transfer or Transfer(), str(weights))
+    if source not in (IMAGENET, RANDOM) and not Path(source).is_file():
+        raise UserError(f"the weights are {source!r}; they can be imagenet, random, or a file, and there is no such file")
+    return assemble(backbone, classes, plan, None if source == RANDOM else load(source, backbone), seed=seed)
 
 
 def assemble(backbone: str, classes: int, plan: Transfer, pretrained: Pretrained | None, *, seed: int) -> StagedNet:
@@ -73,6 +114,9 @@ def frozen_prefix(net: StagedNet) -> Stage:
 
 
 def _check(plan: Transfer) -> None:
+    for name, kind in get_type_hints(Transfer).items():
+        if (value := getattr(plan, name)) not in (possible := get_args(kind)):
+            raise UserError(f"the transfer plan's {name} is {value!r}; it can be {', '.join(possible)}")
     if plan.kept_upto == "none":
         raise UserError(f"a network cannot be kept up to none: possible are {', '.join(STAGES)}")
     if _earlier(plan.frozen_upto, plan.kept_upto) != plan.frozen_upto:

@@ -24,6 +24,7 @@ from tla.manifest import digest_of
 from tla.nets.backbones import build, timm_name
 from tla.nets.stages import CUT_HEAD, HEAD
 
+IMAGENET = "imagenet"  # a source of weights
 COUNTER = "num_batches_tracked"  # a batch norm's integer buffer, which old files lack
 _STATE = "save net.state_dict() alone"
 _WORKS = (
@@ -42,17 +43,17 @@ class Pretrained:
 def load(source: str, backbone: str) -> Pretrained:
     """The weights that fit the backbone, from `imagenet` or a file."""
     own, heads = _expected(backbone)
-    if source == "imagenet":
+    if source == IMAGENET:
         name, tensors = _imagenet_identity(backbone), _imagenet(backbone)
     else:
         name, tensors = _file_identity(Path(source)), _file(Path(source))
-    where = f"the ImageNet weights of {backbone}" if source == "imagenet" else source
+    where = f"the ImageNet weights of {backbone}" if source == IMAGENET else source
     return Pretrained(_fitted(tensors, own, heads, where, backbone), name)
 
 
 def identity(source: str, backbone: str) -> str:
     """A name that no other weights have, without loading or downloading them."""
-    return _imagenet_identity(backbone) if source == "imagenet" else _file_identity(Path(source))
+    return _imagenet_identity(backbone) if source == IMAGENET else _file_identity(Path(source))
 
 
 def save(net_state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
