@@ -1,5 +1,6 @@
 from . import attribution as attribution
 from . import ensembles as ensembles
+from . import few_labels as few_labels
 from . import paper as paper
 from . import similarity as similarity
 from . import stages as stages

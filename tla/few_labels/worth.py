@@ -6,7 +6,7 @@ cannot be told from none: so it covers what the interval of that difference cove
 the clips included where there are several seeds, since each has drawn its own. Beyond the curve's ends nothing is known: a
 number below its first point is 0 (fewer than it has), one beyond its last is infinite (more than there are).
 
-Resampling recordings and draws instead would need many draws: with two or three seeds its intervals are too short
+Resampling recordings and draws covers as well where clips are most of what varies, and less where two or three draws are
 (docs/questions/labels.md has both in simulation).
 """
 
