@@ -53,10 +53,11 @@ def staged(
             stage is pretrained, whatever the plan says.
         seed: Of all that starts at random.
 
-    >>> from tla.nets import Transfer, staged
-    >>> net = staged("densenet_tiny", 10, weights="random", transfer=Transfer(frozen_upto="block2"))
-    >>> [stage for stage in net.stages if any(p.requires_grad for p in net.stage_parameters(stage))]
-    ['block3', 'block4']
+    Examples:
+        >>> from tla.nets import Transfer, staged
+        >>> net = staged("densenet_tiny", 10, weights="random", transfer=Transfer(frozen_upto="block2"))
+        >>> [stage for stage in net.stages if any(p.requires_grad for p in net.stage_parameters(stage))]
+        ['block3', 'block4']
     """
     if classes < 1:
         raise UserError(f"{classes} classes; a network has one at least")
