@@ -29,6 +29,7 @@ MORE = {  # options of a command beside the study's, so that it trains all kinds
     "svcca": ["--resolve"],
     "ig": ["--tolerance", "0.5"],
     "ensemble": ["--members", "2"],
+    "labels": ["--clips", "1,all"],
     "report": ["--complete", "--page", "false"],
     "tune": ["--grid.lr", "1e-3,1e-4"],
 }

@@ -18,6 +18,7 @@ COMMANDS = (
     "ig",
     "ensemble",
     "versus",
+    "labels",
     "report",
     "tune",
     "reproduce",

@@ -151,8 +151,14 @@ def basis(runs: pd.DataFrame) -> str:
     """What runs of one study have in common, in a sentence."""
     first, folds, seeds = runs.iloc[0], sorted(runs["fold"].unique()), runs["seed"].nunique()
     held_out = f"held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, {counted(seeds, 'seed')}"
+    held_out += f", {runs['per_class'].iloc[0]:.0f} clips of each class to learn from" * _all_few(runs)
     recipe = f"{trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}"
     return f"{cautions(runs)} {first['data']}, {first['backbone']}, {held_out}, {recipe}.".lstrip()
+
+
+def _all_few(runs: pd.DataFrame) -> bool:
+    """Whether all runs learned from the same few clips of each class."""
+    return "per_class" in runs and runs["per_class"].nunique(dropna=False) == 1 and bool(runs["per_class"].notna().all())
 
 
 def _finish(path: Path, name: str) -> None:
