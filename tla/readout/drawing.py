@@ -175,10 +175,10 @@ def suggestion(readout: Readout) -> list[str]:
     ranking, points = readout.ranking, readout.points
     best = ranking.iloc[0]
     own = (points["backbone"] == best["backbone"]) & (points["network"] == best["network"]) & (points["stage"] == best["stage"])
-    if best["value"] <= (floor := points[own & (points["readout"] == LINEAR)]["floor_high"].iloc[0]):
-        return [f"nothing is suggested: no stage is read out better than permuted labels ({floor:.1f} % at most)"]
     if (gap := _against(readout, best, PICTURE))["high"] < 0:
         return [f"no stage is suggested: the best is read out worse than the picture alone, {_less(gap, 1)}"]
+    if best["value"] <= (floor := points[own & (points["readout"] == LINEAR)]["floor_high"].iloc[0]):
+        return [f"nothing is suggested: no stage is read out better than permuted labels ({floor:.1f} % at most)"]
     stage, name = best["stage"], best["backbone"]
     lines = [f"suggested: {name}, cut behind {stage}, or frozen up to {stage}", "how sure:"]
     lines.append(
