@@ -175,6 +175,8 @@ def suggestion(readout: Readout) -> list[str]:
     ranking, points = readout.ranking, readout.points
     best = ranking.iloc[0]
     own = (points["backbone"] == best["backbone"]) & (points["network"] == best["network"]) & (points["stage"] == best["stage"])
+    if (gap := _against(readout, best, PICTURE))["high"] < 0:
+        return [f"no stage is suggested: the best is read out worse than the picture alone, {_less(gap, 1)}"]
     if best["value"] <= (floor := points[own & (points["readout"] == LINEAR)]["floor_high"].iloc[0]):
         return [f"nothing is suggested: no stage is read out better than permuted labels ({floor:.1f} % at most)"]
     stage, name = best["stage"], best["backbone"]
@@ -184,7 +186,8 @@ def suggestion(readout: Readout) -> list[str]:
     )
     if best["network"] == PRETRAINED:
         gap = _against(readout, best, RANDOM)
-        lines.append(f"  the same stage with random weights: {_less(gap)}")
+        apart = "cannot be told from it" if gap["low"] <= 0 <= gap["high"] else "gives less" if gap["low"] > 0 else "gives more"
+        lines.append(f"  the same stage with random weights {apart}: {_less(gap)}")
     mine = ranking[(ranking["backbone"] == name) & (ranking["stage"] != stage)]
     close = mine[mine["behind_low"] <= 0]
     for row in close.to_dict("records"):
@@ -201,8 +204,15 @@ def suggestion(readout: Readout) -> list[str]:
 
 
 def _behind(row: dict[str, Any]) -> str:
-    return f"{-row['behind']:+.1f} points {bracketed(-row['behind_high'], -row['behind_low'], '+.1f')}"
+    """How far a stage is from the best."""
+    return _points(-row["behind"], -row["behind_high"], -row["behind_low"])
 
 
-def _less(gap: pd.Series) -> str:
-    return f"{-gap['value']:+.1f} points {bracketed(-gap['high'], -gap['low'], '+.1f')}"
+def _less(gap: pd.Series, sign: int = -1) -> str:
+    """A difference in words, seen from the other side or, with sign 1, from its own."""
+    low, high = sorted((sign * gap["low"], sign * gap["high"]))
+    return _points(sign * gap["value"], low, high)
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{value + 0.0:+.1f} points {bracketed(low + 0.0, high + 0.0, '+.1f')}"  # + 0.0: there is no -0.0
