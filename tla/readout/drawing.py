@@ -58,16 +58,18 @@ def figure(readout: Readout, axes: plots.Given = None) -> Figure:
     backbones = list(readout.ranking["backbone"].unique())
     columns = min(len(backbones), 3)
     rows = -(-len(backbones) // columns)
-    size = plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.4 + 2.3 * rows
+    size = plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.6 + 2.3 * rows
     with plots.look():
         page, panels = plots.panels(axes, size, len(backbones), rows, columns, sharey=True)
         for panel, backbone in zip(panels, backbones, strict=True):
             _panel(panel, linear, backbone)
             panel.set_title(backbone if len(backbones) > 1 else "")
         panels[0].set_ylabel("linear readout (%)")
-        panels[0].legend(loc="lower right", fontsize=6.5)
         if axes is None:
+            page.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2 if columns == 1 else 4)
             plots.caption(page, about(readout))
+        else:
+            panels[0].legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
     return page
 
 
