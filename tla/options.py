@@ -184,8 +184,8 @@ class Study:
     """Runs per fold, with seeds 0, 1, ...; a seed sets head, random stages, batch order and what --per-class draws. With one,
     intervals are for other clips on these runs, and nothing has a verdict; 3 are one to begin with (docs/statistics.md)."""
     per_class: int | None = None
-    """Learn from so many clips of each class, drawn anew for each seed and fold; by default from all. `python -m tla.labels`
-    asks how many it takes."""
+    """Learn from so many clips of each class, drawn anew for each seed and fold; by default from all. The command `labels` asks
+    how many it takes."""
     protocol: Protocol = "paper"
     """paper: hold one fold out, report its best and last epoch; nested: a validation fold chooses the epoch, the
     test fold is scored once."""
