@@ -53,7 +53,10 @@ def test_an_exchange_changes_what_is_named_and_nothing_else() -> None:
 def test_networks_of_two_kinds_are_refused_by_the_tensor_in_which_they_differ() -> None:
     whole, cut = state(0), state(0, kept_upto="block2")
     more = staged("densenet_tiny", 5, weights="random").net.state_dict()
-    kinds = ((cut, r"differ in \S+ and \d+ more tensors: weights can be mixed of networks of one backbone"), (more, "differ in"))
+    kinds = (
+        (cut, r"differ in \S+ and \d+ more tensors: weights can be mixed of networks of one backbone"),
+        (more, "differ in"),
+    )
     for other, says in kinds:
         for mix in (lambda a, b: between(a, b, 0.5), lambda a, b: average([a, b]), lambda a, b: exchanged(a, b, list(a))):
             with pytest.raises(UserError, match=says):

@@ -19,9 +19,7 @@ Scorer = Callable[[Mapping[str, Tensor]], Score]
 STEPS = 11  # networks on a path, its ends among them
 
 
-def rewind(
-    trained: State, start: State, score: Scorer[Score], parts: Mapping[str, Collection[str]]
-) -> dict[str, Score]:
+def rewind(trained: State, start: State, score: Scorer[Score], parts: Mapping[str, Collection[str]]) -> dict[str, Score]:
     """Each part of a network in turn put back to its start, everything else as trained: the score of each of these networks.
 
     Args:

@@ -51,8 +51,8 @@ def must_match(first: State, second: State) -> None:
     odd = odd or [name for name in first if first[name].shape != second[name].shape]
     if odd:
         raise UserError(
-            f"the two networks differ in {odd[0]}{f' and {len(odd) - 1} more tensors' * (len(odd) > 1)}: weights can be mixed of "
-            "networks of one backbone alone, with the same stages and classes"
+            f"the two networks differ in {odd[0]}{f' and {len(odd) - 1} more tensors' * (len(odd) > 1)}: weights can be "
+            "mixed of networks of one backbone alone, with the same stages and classes"
         )
 
 

@@ -19,7 +19,7 @@ from tla.nets.states import State, estimating
 from tla.runs.infer import LoadedNetwork, batch_size
 from tla.sound.store import Store
 
-STATISTICS_CLIPS, STATISTICS_BATCH = 96, 32  # of training, that statistics are estimated on, and how many at a time
+STATISTICS_CLIPS, STATISTICS_BATCH = 200, 32  # of training, that statistics are estimated on, and how many at a time
 Mix = tuple[Hashable, ...]  # the source of each stage, then of the head
 Take = Callable[[Hashable, str], State]  # the tensors of a stage, or of the head, in a source
 
@@ -75,6 +75,9 @@ class _Mixing:
     def __init__(self, network: LoadedNetwork, take: Take, *, estimate: bool) -> None:
         self.network, self.net, self.take, self.estimate = network, network.net.eval(), take, estimate
         self.parts = parts(network)
+        self.tensors = {part: self.net.stage_tensors(part) for part in self.parts}
+        frozen = self.net.upto(self.net.inference_upto)
+        self.moving = {part: [] if part in frozen else self.net.stage_modules(part) for part in self.parts}
 
     def walk(
         self, mixes: Sequence[Mix], place: int, held_out: list[Tensor], training: list[Tensor]
@@ -93,13 +96,11 @@ class _Mixing:
         self, part: str, source: Hashable, held_out: list[Tensor], training: list[Tensor]
     ) -> tuple[list[Tensor], list[Tensor]]:
         """What a stage with the tensors of a source makes of the outputs of the stage before."""
-        own = self.net.stage_tensors(part)
         for name, tensor in self.take(source, part).items():
-            own[name].copy_(tensor)
+            self.tensors[part][name].copy_(tensor)
         after = []
         with torch.inference_mode(), computing(self.network.device, self.network.run.precision):
             if self.estimate:
-                frozen = part in self.net.upto(self.net.inference_upto)
-                with estimating([] if frozen else self.net.stage_modules(part)):
+                with estimating(self.moving[part]):
                     after = [self.net.run(part, batch) for batch in training]
             return [self.net.run(part, batch) for batch in held_out], after
