@@ -12,9 +12,11 @@ from matplotlib.figure import Figure
 from tla import console, plots
 from tla.basin.path_drawing import path_figure, show_paths
 from tla.basin.tables import (
+    DASHES,
     ESTIMATED,
     FRESH,
     FROM,
+    MARKS,
     ONE,
     OTHER,
     START,
@@ -36,7 +38,6 @@ PANELS = {
     (START, UPTO): "all stages up to here put back",
     (START, FROM): "all stages from here on put back",
 }
-DASHES = {"stored": "--", ESTIMATED: "-"}
 
 
 def publish(basin: Basin, folder: Path, name: str) -> None:
@@ -64,6 +65,9 @@ def figure(basin: Basin, axes: plots.Given = None) -> Figure:
             _stages(panel, basin, basin.stages[(basin.stages["to"] == to) & (basin.stages["span"] == span)])
             panel.set_title(title)
             panel.set_ylabel("accuracy (%)")
+        ends = np.array([panel.get_ylim() for panel in panels[:-1]])
+        for panel in panels[:-1]:
+            panel.set_ylim(ends[:, 0].min(), ends[:, 1].max())
         _beside(panels[-1], basin)
         if axes is None:
             page.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
@@ -87,7 +91,7 @@ def _stages(axes: Axes, basin: Basin, table: pd.DataFrame) -> None:
         mean = rows["accuracy"].to_numpy()
         ends = np.stack([mean - rows["accuracy_low"], rows["accuracy_high"] - mean])
         look: Any = {
-            "marker": plots.MARKERS[curves.index(curve)],
+            "marker": MARKS[statistics],
             "markersize": 3.5,
             "capsize": 1.5,
             "elinewidth": 0.7,
@@ -96,7 +100,7 @@ def _stages(axes: Axes, basin: Basin, table: pd.DataFrame) -> None:
         label = f"{TITLES[curve]}, statistics {statistics}"
         drawn = axes.errorbar(x, mean, ends, color=colour, linestyle=DASHES[statistics], label=label, **look)
         line = drawn.lines[0]
-        if statistics != ESTIMATED:
+        if rows["unfinished"].any():
             line.set_markerfacecolor("white")
         plots.hover(line, [_hovered(row) for row in rows.itertuples()])
     axes.set_xticks(range(len(names)), names, rotation=30)
@@ -131,6 +135,7 @@ def _beside(axes: Axes, basin: Basin) -> None:
     axes.set(title="does what changed most matter most?", xlabel="1 - SVCCA of start and end", ylabel="points lost")
     axes.margins(x=0.2)
     if table.empty:
+        axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no table of SVCCA\n(tla svcca makes it)", transform=axes.transAxes, ha="center", color=plots.FAINT)
 
 
@@ -139,8 +144,8 @@ def about(basin: Basin) -> str:
     covers = " or ".join(basin.stages["covers"].unique())
     return (
         f"{plots.basis(basin.runs)} Last epoch (nested: the chosen one). Bars: mean over runs and 95 % interval for {covers}. "
-        "Lines across: the networks as trained. Hollow, dashed: batch norm's statistics as stored; filled: re-estimated on "
-        "clips of training, in the trained networks too. Last panel: a dot per stage and run, statistics re-estimated."
+        "Lines across: the networks as trained. Dashed, crosses: batch norm's statistics as stored; solid, dots: re-estimated "
+        "on clips of training, in the trained networks too. Last panel: a dot per stage and run, statistics re-estimated."
     )
 
 

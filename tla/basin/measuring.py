@@ -9,6 +9,7 @@ A stage counts where the interval of its accuracy excludes no change, its p-valu
 below 5 %, and both hold for other trainings: that takes two seeds or more, and runs that were trained to their end.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -122,21 +123,20 @@ def _recordings(networks: Networks, fold: int) -> np.ndarray:
 
 def _each(curve: str, run: FinishedRun, other: str, found: Found) -> Iterable[dict[str, Any]]:
     """A row per network that was put together of a run."""
-    stages = list(dict.fromkeys(what.stage for _, what in found if what))
-    for (statistics, what), one in found.items():
-        own = found[statistics, None]
-        if what is not None:
-            yield {
-                **{"curve": curve, **what._asdict(), "order": stages.index(what.stage), "statistics": statistics},
-                **{"fold": run.run.fold, "seed": run.run.seed, "key": run.key, "other": other if what.to == OTHER else ""},
-                "accuracy": 100 * one.right.mean(),
-                "loss": one.loss.mean(),
-                "gain": 100 * (one.right - own.right).mean(),
-                "rise": (one.loss - own.loss).mean(),
-                "changed": 100 * (one.predicted != own.predicted).mean(),
-                "trained_accuracy": 100 * own.right.mean(),
-                "trained_loss": own.loss.mean(),
-            }
+    stages: list[str] = [stage for stage in STAGES if any(what and what.stage == stage for _, what in found)]
+    for what, statistics in itertools.product(put_together.rewinds(stages, other=bool(other)), STATISTICS):
+        one, own = found[statistics, what], found[statistics, None]
+        yield {
+            **{"curve": curve, **what._asdict(), "order": stages.index(what.stage), "statistics": statistics},
+            **{"fold": run.run.fold, "seed": run.run.seed, "key": run.key, "other": other if what.to == OTHER else ""},
+            "accuracy": 100 * one.right.mean(),
+            "loss": one.loss.mean(),
+            "gain": 100 * (one.right - own.right).mean(),
+            "rise": (one.loss - own.loss).mean(),
+            "changed": 100 * (one.predicted != own.predicted).mean(),
+            "trained_accuracy": 100 * own.right.mean(),
+            "trained_loss": own.loss.mean(),
+        }
 
 
 def _over_runs(runs: Sequence[tuple[str, FinishedRun]], rewound: Mapping[str, Found], each: pd.DataFrame) -> pd.DataFrame:
@@ -186,12 +186,18 @@ def _named(name: str, estimate: Estimate, scale: float) -> dict[str, float]:
 
 def _on_line(pair: Pair, line: Line) -> Iterable[dict[str, Any]]:
     """A row per network on a line."""
-    for (statistics, point), one in line.items():
+    for (statistics, point), one in sorted(line.items(), key=lambda item: (STATISTICS.index(item[0][0]), _place(item[0][1]))):
         yield {
             **{"kind": pair.kind, "part": point.part, "fold": pair.after.run.fold},
             **{"before": f"start of {pair.after.key}" if pair.own else pair.before.key, "after": pair.after.key},
             **{"statistics": statistics, "share": point.share, "accuracy": 100 * one.right.mean(), "loss": one.loss.mean()},
         }
+
+
+def _place(point: Point) -> tuple[int, float]:
+    """What points are ordered by."""
+    order: tuple[str, ...] = (WHOLE, *STAGES)
+    return order.index(point.part), point.share
 
 
 def _barriers(walked: Sequence[tuple[Pair, Line]], recordings: Mapping[int, np.ndarray]) -> pd.DataFrame:
@@ -201,7 +207,7 @@ def _barriers(walked: Sequence[tuple[Pair, Line]], recordings: Mapping[int, np.n
     for kind in dict.fromkeys(pair.kind for pair, _ in walked):
         mine = [(pair, line) for pair, line in walked if pair.kind == kind]
         short = unfinished(tables.runs_table([run for pair, _ in mine for run in (pair.before, pair.after)]))
-        for part in dict.fromkeys(point.part for _, line in mine for _, point in line):
+        for part in dict.fromkeys(point.part for point in sorted({p for _, line in mine for _, p in line}, key=_place)):
             for statistics in STATISTICS:
                 losses = _losses(mine, part, statistics)
                 found = barrier_of(losses, groups)

@@ -8,11 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla import console, plots
-from tla.basin.tables import ESTIMATED, STATISTICS, TITLES, WHOLE, Basin
+from tla.basin.tables import DASHES, ESTIMATED, MARKS, STATISTICS, TITLES, WHOLE, Basin
 from tla.options import UNTRAINED
 from tla.statistics import between, bracketed
-
-DASHES = {"stored": "--", ESTIMATED: "-"}
 
 
 def path_figure(basin: Basin, axes: plots.Given = None) -> Figure:
@@ -62,9 +60,9 @@ def _barriers(axes: Axes, barriers: pd.DataFrame) -> None:
         for row in rows.itertuples():
             y, colour = places[row.kind, row.part] + offset, plots.COLOURS[kinds.index(row.kind)]
             ends = [[row.barrier - row.low], [row.high - row.barrier]]
-            look: Any = {"marker": "o", "markersize": 3.5, "capsize": 2, "elinewidth": 0.8, "color": colour}
+            look: Any = {"marker": MARKS[statistics], "markersize": 3.5, "capsize": 2, "elinewidth": 0.8, "color": colour}
             drawn = axes.errorbar(row.barrier, y, xerr=None if np.isnan(row.low) else ends, linestyle="none", **look).lines[0]
-            if statistics != ESTIMATED or row.unfinished:
+            if row.unfinished:
                 drawn.set_markerfacecolor("white")
             interval = bracketed(row.low, row.high, ".2f")
             plots.hover(drawn, [f"{TITLES[row.kind]}, {row.part}, {statistics}: {row.barrier:.2f} {interval}"])
@@ -80,8 +78,8 @@ def _about(basin: Basin, whole: pd.DataFrame) -> str:
     travels = "the whole network travels" if part == WHOLE else f"{part} travels in the network at the end"
     covers = " or ".join(dict.fromkeys(basin.barriers.loc[basin.barriers["low"].notna(), "covers"]))
     return (
-        f"{plots.basis(basin.runs)} Lines: {travels}; thin: pairs, thick: their mean. Dashed, hollow: batch norm's "
-        "statistics mixed as stored; solid, filled: re-estimated at each point. Barrier: how far the loss rises over the line "
+        f"{plots.basis(basin.runs)} Lines: {travels}; thin: pairs, thick: their mean. Dashed, crosses: batch norm's "
+        "statistics mixed as stored; solid, dots: re-estimated at each point. Barrier: how far the loss rises over the line "
         f"between its ends; bars: 95 % interval for {covers or 'nothing, since there is none'}."
     )
 

@@ -14,6 +14,8 @@ START, FRESH, OTHER = "start", "fresh", "other"  # what a part of a trained netw
 ONE, UPTO, FROM = "one", "upto", "from"  # which stages: one alone, all up to it, all from it on
 STORED, ESTIMATED = "stored", "re-estimated"  # batch norm's statistics
 STATISTICS = (STORED, ESTIMATED)
+DASHES = {STORED: "--", ESTIMATED: "-"}  # of their lines
+MARKS = {STORED: "x", ESTIMATED: "o"}
 WHOLE = "whole network"  # the part of a path on which everything travels; of the others it is a stage
 TRAINING, SCRATCH, SEEDS, SCRATCHES, STARTS = (
     "training",
