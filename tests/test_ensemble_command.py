@@ -35,7 +35,7 @@ def test_a_member_more_trains_one_run_per_fold(
     assert list(scores["fold"].unique()) == ["1", "2", "all"]
     assert set(scores["members"]) == {3}
     subsets = pd.read_csv(figures / "table2_ensemble_of3_subsets.csv", dtype={"seeds": str})
-    assert len(subsets) == 2 * 7
+    assert len(subsets) == 3 * 7  # of three members each with the next, so all pairs, and their weights averaged too
     assert (figures / "table2_ensemble_of3.pdf").stat().st_size > 1000
 
     monkeypatch.setattr(fitting, "train_epoch", lambda *_, **__: pytest.fail("trained again"))

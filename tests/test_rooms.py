@@ -28,6 +28,7 @@ PACKAGE = Path(tla.__file__).parent
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.pyi"))
 QUESTIONS = {
     "attribution",
+    "basin",
     "ensembles",
     "paper",
     "readout",

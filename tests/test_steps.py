@@ -27,6 +27,7 @@ MORE = {  # options of a command beside the study's, so that it trains all kinds
     "freeze": ["--upto", "block2", "--controls"],
     "cutoff": ["--keep", "block2", "--controls"],
     "svcca": ["--resolve"],
+    "rewind": ["--steps", "3", "--clips", "20"],
     "ig": ["--tolerance", "0.5"],
     "ensemble": ["--members", "2"],
     "labels": ["--clips", "1,all"],

@@ -1,4 +1,5 @@
 from . import attribution as attribution
+from . import basin as basin
 from . import differences as differences
 from . import ensembles as ensembles
 from . import few_labels as few_labels

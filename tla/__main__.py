@@ -15,6 +15,7 @@ COMMANDS = (
     "freeze",
     "cutoff",
     "svcca",
+    "rewind",
     "ig",
     "ensemble",
     "versus",

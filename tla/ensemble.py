@@ -4,7 +4,7 @@
     python -m tla.ensemble --data my/sounds --members 3
 
 Runs that exist are read: one member more trains one run per fold. All subsets of the members are tried, from single runs to
-all of them, and the logits averaged beside the softmax.
+all of them, and the logits averaged beside the softmax; and the weights, which makes one network at the cost of one.
 """
 
 from pathlib import Path
@@ -24,6 +24,7 @@ def main(
     *,
     members: int | None = None,
     bins: int = 15,
+    soup: bool = True,
     rule: Literal["best", "last", "test"] | None = None,
 ) -> cli.Planned | None:
     """This command.
@@ -31,6 +32,7 @@ def main(
     Args:
         members: Runs per fold that are averaged, with seeds 0, 1, ...; by default --seeds if that is above 1, else 5.
         bins: Bins of equal width over which the calibration error is taken.
+        soup: Also average the weights of the members, which makes one network; not under --rule best: those are not kept.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
     from tla import outputs
@@ -41,7 +43,9 @@ def main(
         return None
     from tla.ensembles.measuring import BINS, MEMBERS, check, measure
     from tla.ensembles.planning import of, plan
+    from tla.ensembles.soups import soups
     from tla.launch.study import train_missing
+    from tla.runs.device import cpu_threads
     from tla.runs.scores import scored
 
     chosen, count = scored(study, rule), of(study, members)
@@ -49,7 +53,12 @@ def main(
     needed = plan(study, place, members=count)
     if place.dry_run:
         return needed
-    made = measure(train_missing(needed, place), chosen, bins=bins)
+    runs = train_missing(needed, place)
+    weighed = None
+    if soup and chosen != "best":
+        with cpu_threads(place.threads):
+            weighed = soups(runs, next(iter(needed.wanted.values())).material)
+    made = measure(runs, chosen, bins=bins, soups=weighed)
     variant = {f"_of{count}": count != MEMBERS, f"_bins{bins}": bins != BINS, f"_{chosen}": chosen != scored(study, None)}
     name = NAME + "".join(word for word, apart in variant.items() if apart)
     draw.publish(made, outputs.folder(study, place, needed.data_digest), name)

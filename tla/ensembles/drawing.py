@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tla import console, plots
-from tla.ensembles.measuring import ALL, HOWS, Ensemble, read
+from tla.ensembles.measuring import ALL, WEIGHTS, Ensemble, read
 from tla.options import UNTRAINED
 from tla.plots import basis
 from tla.reference import TABLE2
 from tla.statistics import between, bracketed
 from tla.tables import MACRO, same_macro, unfinished, warning
 
+PLACES = (0, 1, 4)  # of the colours; those between are of the clips that are missed
 EPOCHS = {
     "last": "last epoch",
     "best": "best epoch, picked on the scored clips",
@@ -69,6 +70,8 @@ def about(ensemble: Ensemble) -> str:
         f"{basis(ensemble.runs)} {EPOCHS[ensemble.rule].capitalize()}. Dots: all subsets of the {whole['members']} runs; "
         f"lines: their mean; bars: 95 % interval for {whole['covers']} ({whole['clips']} clips). Calibration error in "
         f"{whole['bins']} bins of equal width; dotted: what a perfectly calibrated ensemble would show on as many clips."
+        + " Weights averaged: one network, batch norm's statistics re-estimated; each run with those that follow it."
+        * (WEIGHTS in _hows(ensemble))
     )
 
 
@@ -112,6 +115,8 @@ def show(ensemble: Ensemble) -> None:
     if (known := TABLE2.get((first["backbone"], first["data"]))) and first["pretrained_upto"] == "block4":
         print(f"\nthe paper (best epoch, five runs): single {known[0]:.2f} ±{known[1]:.2f}, ensemble {known[2]:.2f}")
     print(f"\n{finding(ensemble)}")
+    if WEIGHTS in _hows(ensemble):
+        print(soup_finding(ensemble))
     if line := warning(ensemble.runs):
         console.say(line)
 
@@ -128,13 +133,25 @@ def finding(ensemble: Ensemble) -> str:
     return f"{words}: cannot be told from none on these {row['clips']} clips."
 
 
+def soup_finding(ensemble: Ensemble) -> str:
+    """What the average of the weights is beside the single runs, the best of them and their ensemble, in a sentence."""
+    row, together = _whole(ensemble, WEIGHTS), _whole(ensemble, "softmax")
+    gain = f"{row['gain']:+.1f} points {bracketed(row['gain_low'], row['gain_high'], '+.1f')} against one run"
+    others = f"single {row['single']:.1f} %, the best of them {row['best_single']:.1f} %, "
+    others += f"softmax averaged {together['ensemble']:.1f} %"
+    words = f"their weights averaged, one network: {row['ensemble']:.1f} %, {gain} ({others}; NLL {row['nll_ensemble']:.3f})"
+    if count := unfinished(ensemble.runs):
+        return f"{words}; {count} of these runs were {UNTRAINED}, so there is no verdict."
+    return f"{words}, 95 % interval for {row['covers']}."
+
+
 def _accuracy(axes: Axes, ensemble: Ensemble) -> None:
-    for i, how in enumerate(HOWS):
+    for i, how in enumerate(_hows(ensemble)):
         _by_size(axes, ensemble, how, "accuracy", i, f"{how} averaged", 1)
         whole = _whole(ensemble, how)
         ends = [[whole["ensemble"] - whole["low"]], [whole["high"] - whole["ensemble"]]]
-        at = whole["members"] + _offset(i)
-        axes.errorbar(at, whole["ensemble"], ends, color=plots.COLOURS[i], capsize=2, elinewidth=0.9, zorder=1)
+        at = whole["members"] + _offset(i, ensemble)
+        axes.errorbar(at, whole["ensemble"], ends, color=plots.COLOURS[PLACES[i]], capsize=2, elinewidth=0.9, zorder=1)
     axes.set(xlabel="runs averaged", ylabel="accuracy (%)")
     axes.legend(loc="upper left")
     axes.margins(y=0.12)
@@ -143,7 +160,7 @@ def _accuracy(axes: Axes, ensemble: Ensemble) -> None:
 def _by_size(axes: Axes, ensemble: Ensemble, how: str, column: str, number: int, label: str, scale: float) -> None:
     """Every subset a dot, their mean a line; its markers are hollow where there are runs that were not trained to their end."""
     table = ensemble.subsets[ensemble.subsets["averaged"] == how]
-    colour, marker, offset = plots.COLOURS[number], plots.MARKERS[number], _offset(number)
+    colour, marker, offset = plots.COLOURS[PLACES[number]], plots.MARKERS[number], _offset(number, ensemble)
     values = scale * table[column]
     dots: Any = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.6, "markersize": 2.5}
     (line,) = axes.plot(table["size"] + offset, values, marker, linestyle="none", **dots, zorder=2)
@@ -155,8 +172,13 @@ def _by_size(axes: Axes, ensemble: Ensemble, how: str, column: str, number: int,
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def _offset(number: int) -> float:
-    return 0.1 * (2 * number - 1)
+def _hows(ensemble: Ensemble) -> list[str]:
+    """What was averaged."""
+    return list(ensemble.subsets["averaged"].unique())
+
+
+def _offset(number: int, ensemble: Ensemble) -> float:
+    return 0.1 * (2 * number + 1 - len(_hows(ensemble)))
 
 
 def _whole(ensemble: Ensemble, how: str) -> pd.Series:
@@ -182,7 +204,7 @@ def _missed(axes: Axes, ensemble: Ensemble) -> None:
 
 
 def _calibration(axes: Axes, ensemble: Ensemble, column: str, label: str, scale: float = 1) -> None:
-    for i, how in enumerate(HOWS):
+    for i, how in enumerate(_hows(ensemble)):
         _by_size(axes, ensemble, how, column, i, how, scale)
     if column == "ece":
         floor = scale * _whole(ensemble, "softmax")["ece_ensemble_if_calibrated"]

@@ -1,15 +1,15 @@
 """Several runs that differ in head initialisation and batch order, averaged (section III-D, Table II).
 
 Everything is computed from the logits that the runs left for each held-out clip. Averaged are the softmax outputs, as in the
-paper, or the logits. Member m of a study is its run of seed m in each fold; folds are put end to end, so that every held-out
-clip counts once. Conventions: natural logarithms; the calibration error is that of the predicted class's probability, in bins
-of equal width, so it depends on their number and is never zero on few clips: what a perfectly calibrated network would show on
-as many clips stands beside it.
+paper, or the logits; or the weights of the runs, which makes one network (`soups`). Member m of a study is its run of seed m in
+each fold; folds are put end to end, so that every held-out clip counts once. Conventions: natural logarithms; the calibration
+error is that of the predicted class's probability, in bins of equal width, so it depends on their number and is never zero on
+few clips: what a perfectly calibrated network would show on as many clips stands beside it.
 """
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.special import log_softmax, logsumexp
 
 from tla.console import progress
+from tla.ensembles.soups import Soups, Which
 from tla.errors import UserError
 from tla.manifest import write_tables
 from tla.runs import tables
@@ -26,8 +27,9 @@ from tla.runs.scores import balanced_weights, macro_accuracy, unbiased_rule
 from tla.statistics import Estimate, Fold, mean, of_clips, share
 from tla.statistics import gain as gain_of
 
-How = Literal["softmax", "logits"]
-HOWS: tuple[How, ...] = get_args(How)
+How = Literal["softmax", "logits", "weights"]
+HOWS: tuple[How, ...] = get_args(How)[:2]  # of outputs; averaged weights are one network, which has to be run
+WEIGHTS: How = "weights"
 
 MEMBERS, BINS = 5, 15  # the paper's members; bins of calibration
 MOST = 12  # members: all their subsets are 4095
@@ -45,6 +47,19 @@ class Members:
     labels: np.ndarray
     sources: np.ndarray
     folds: np.ndarray
+    soups: Mapping[Which, np.ndarray] = field(default_factory=dict)
+    """Logits (clips, classes) of the averaged weights of members, by their place; a member alone is as it is."""
+
+    @property
+    def hows(self) -> tuple[How, ...]:
+        """What is averaged."""
+        return (*HOWS, WEIGHTS) if self.soups else HOWS
+
+    def log_p(self, which: Sequence[int], how: How) -> np.ndarray:
+        """Log-probabilities (clips, classes) of the average over some members."""
+        if how != WEIGHTS:
+            return average(self.logits[list(which)], how)
+        return log_softmax(self.logits[which[0]] if len(which) == 1 else self.soups[tuple(which)], axis=1)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -59,7 +74,8 @@ class Members:
     def of(self, fold: int) -> "Members":
         """The clips of one fold."""
         kept = self.folds == fold
-        return Members(self.seeds, self.logits[:, kept], self.labels[kept], self.sources[kept], self.folds[kept])
+        soups = {which: logits[kept] for which, logits in self.soups.items()}
+        return Members(self.seeds, self.logits[:, kept], self.labels[kept], self.sources[kept], self.folds[kept], soups)
 
 
 @dataclass(frozen=True)
@@ -90,10 +106,16 @@ def read(folder: Path, name: str) -> Ensemble:
     return Ensemble(*(tables.read(folder / f"{name}{part}.csv") for part in ("", *(f"_{part}" for part in PARTS))))
 
 
-def measure(runs: Sequence[FinishedRun], rule: str | None = None, *, bins: int = BINS) -> Ensemble:
-    """The tables of an ensemble of the runs of one study; `rule` is by default the last epoch (nested: the chosen one)."""
+def measure(runs: Sequence[FinishedRun], rule: str | None = None, *, bins: int = BINS, soups: Soups | None = None) -> Ensemble:
+    """The tables of an ensemble of the runs of one study; `rule` is by default the last epoch (nested: the chosen one).
+
+    Args:
+        soups: What the runs' averaged weights make of the clips (`ensembles.soups`), for a third way of averaging.
+    """
     rule = rule or unbiased_rule(runs[0].run.protocol)
     one = members(runs, rule)
+    if soups:
+        one = replace(one, soups={which: _joined(soups, which, one.folds) for which in next(iter(soups.values()))})
     check(len(one.seeds), bins)
     together = scores(one, bins).assign(rule=rule)
     return Ensemble(together, subsets(one, bins), pairs(one), missed(one), tables.runs_table(runs))
@@ -127,7 +149,13 @@ def members(folders: Sequence[FinishedRun], rule: str) -> Members:
         logits = np.stack([one.logits[rule] for one in outputs]).astype(np.float64)
         parts.append((logits, first.labels, first.sources, np.full(len(first.labels), fold)))
     together = list(zip(*parts, strict=True))
-    return Members(tuple(seeds), np.concatenate(together[0], axis=1), *(np.concatenate(part) for part in together[1:]))
+    labels, sources, folds = (np.concatenate(part) for part in together[1:])
+    return Members(tuple(seeds), np.concatenate(together[0], axis=1), labels, sources, folds)
+
+
+def _joined(soups: Soups, which: Which, folds: np.ndarray) -> np.ndarray:
+    """The outputs of an average for the clips of all folds, which are in order (clips, classes)."""
+    return np.concatenate([soups[fold][which] for fold in sorted(set(folds.tolist()))]).astype(np.float64)
 
 
 def average(logits: np.ndarray, how: How) -> np.ndarray:
@@ -188,9 +216,12 @@ def subsets(one: Members, bins: int = BINS) -> pd.DataFrame:
     count = len(one.seeds)
     chosen = [which for size in range(1, count + 1) for which in itertools.combinations(range(count), size)]
     rows = []
-    with progress("averaging", len(chosen) * len(HOWS), "ensembles", fewer="fewer --members have far fewer subsets") as watch:
-        for which, how in itertools.product(chosen, HOWS):
-            log_p = average(one.logits[list(which)], how)
+    tried = [
+        each for each in itertools.product(chosen, one.hows) if each[1] != WEIGHTS or len(each[0]) == 1 or each[0] in one.soups
+    ]
+    with progress("averaging", len(tried), "ensembles", fewer="fewer --members have far fewer subsets") as watch:
+        for which, how in tried:
+            log_p = one.log_p(which, how)
             about = {"size": len(which), "seeds": "+".join(str(one.seeds[m]) for m in which), "averaged": how}
             numbers = {
                 "accuracy": 100 * float((log_p.argmax(axis=1) == one.labels).mean()),
@@ -229,7 +260,7 @@ def _folds(one: Members, how: How, *, less_single: bool = False, macro: bool = F
     """
 
     def number(kept: Sequence[int]) -> np.ndarray:
-        together = average(one.logits[list(kept)], how).argmax(axis=1) == one.labels
+        together = one.log_p(kept, how).argmax(axis=1) == one.labels
         return together - one.right[list(kept)].mean(axis=0) if less_single else together.astype(float)
 
     members = range(len(one.seeds))
@@ -245,14 +276,14 @@ def scores(one: Members, bins: int = BINS) -> pd.DataFrame:
     """Single member, ensemble and gain, for each fold and all, with calibration and diversity; accuracies in percent."""
     folds = sorted(set(one.folds.tolist()))
     parts = {str(fold): one.of(fold) for fold in folds if len(folds) > 1} | {ALL: one}
-    return pd.DataFrame([score(fold, part, how, bins) for fold, part in parts.items() for how in HOWS])
+    return pd.DataFrame([score(fold, part, how, bins) for fold, part in parts.items() for how in one.hows])
 
 
 def score(fold: str, one: Members, how: How, bins: int = BINS) -> dict[str, object]:
     """A row of `scores`."""
     accuracies = 100 * one.right.mean(axis=1)
     singles = [log_softmax(logits, axis=1) for logits in one.logits]
-    log_p = average(one.logits, how)
+    log_p = one.log_p(range(len(one.seeds)), how)
     together = share(_folds(one, how))
     better, apart = gain(one, how), disagreement(one)
     macro, macro_better = share(_folds(one, how, macro=True)), gain(one, how, macro=True)
@@ -265,6 +296,7 @@ def score(fold: str, one: Members, how: How, bins: int = BINS) -> dict[str, obje
         "clips": len(one.labels),
         "single": accuracies.mean(),
         "spread": accuracies.std(ddof=1),
+        "best_single": accuracies.max(),  # picked on the clips that are scored
         "ensemble": 100 * together.mean,
         "low": 100 * together.low,
         "high": 100 * together.high,

@@ -26,7 +26,7 @@ from tla.errors import UserError
 from tla.nets import transfer, weights
 from tla.nets.arithmetic import computing
 from tla.nets.stages import CUT_HEAD, StagedNet
-from tla.options import CONVERGED, State
+from tla.options import CONVERGED, State, Transfer
 from tla.runs import folder as on_disk
 from tla.runs import packaged
 from tla.runs.device import choose_device, cpu_threads
@@ -194,8 +194,22 @@ def load(folder: FinishedRun, device: torch.device) -> LoadedNetwork:
     shape_only = replace(run.transfer, pretrained_upto="none", rest="random", parts="all")  # its weights come from the run
     net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0)
     weights.into(net.net, folder.trained_weights())
+    return _ready(net, folder, device)
+
+
+def load_start(
+    folder: FinishedRun, device: torch.device, pretrained: weights.Pretrained | None, plan: Transfer | None = None
+) -> LoadedNetwork:
+    """The network that a finished run's training began with, from these weights; with a plan, as that would have begun it."""
+    run = folder.run
+    net = transfer.assemble(run.backbone, run.classes, plan or run.transfer, pretrained, seed=run.seed)
+    return _ready(net, folder, device)
+
+
+def _ready(net: StagedNet, folder: FinishedRun, device: torch.device) -> LoadedNetwork:
+    """A network on its device, with what a run knows of its pictures."""
     net = net.to(device).to(memory_format=torch.channels_last).eval()
-    return LoadedNetwork(run, folder.classes, net, device, folder.standard, folder.result.training.state)
+    return LoadedNetwork(folder.run, folder.classes, net, device, folder.standard, folder.result.training.state)
 
 
 Made = tuple[Path, Pictures | audio.BadClip]  # a file and its pictures, or what is wrong with it

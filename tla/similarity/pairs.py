@@ -42,17 +42,11 @@ class Network:
 
     def load(self, device: "torch.device") -> "LoadedNetwork":
         """The network, in inference mode."""
-        import torch
-
-        from tla.nets.transfer import assemble
         from tla.runs import infer
 
         if self.start is None:
             return infer.load(self.folder, device)
-        run = self.folder.run
-        net = assemble(run.backbone, run.classes, self.start, self.pretrained, seed=run.seed)
-        net = net.to(device).to(memory_format=torch.channels_last).eval()
-        return infer.LoadedNetwork(run, self.folder.classes, net, device, self.folder.standard)
+        return infer.load_start(self.folder, device, self.pretrained, self.start)
 
 
 @dataclass(frozen=True)
