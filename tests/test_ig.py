@@ -12,7 +12,7 @@ import torch
 
 from tla import cli, ig, plots
 from tla.attribution import audit
-from tla.attribution import measure as explained
+from tla.attribution import measuring as explained
 from tla.errors import UserError
 from tla.launch import find_run
 from tla.launch.study import ensure, list_runs, prepare

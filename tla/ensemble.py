@@ -37,7 +37,7 @@ def main(
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
     from tla import outputs
-    from tla.ensembles import figure as draw
+    from tla.ensembles import drawing as draw
 
     if place.redraw:
         outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems(NAME, "_subsets.csv"), draw.draw)
@@ -45,7 +45,7 @@ def main(
     if members is not None and study.seeds not in (1, members):
         raise UserError(f"--members {members} and --seeds {study.seeds}: a member is a seed; give one of the two")
     count = members or (study.seeds if study.seeds > 1 else MEMBERS)
-    from tla.ensembles.measure import check, measure
+    from tla.ensembles.measuring import check, measure
     from tla.launch.study import by_start, plan_by_start
     from tla.runs.scores import scored
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from tla.attribution.measure import File
+    from tla.attribution.measuring import File
     from tla.launch.find_run import Origin
     from tla.runs.folder import FinishedRun
 
@@ -69,7 +69,7 @@ def main(
         clips: With --audit, only so many held-out clips, evenly spread.
     """
     from tla import outputs
-    from tla.attribution import figure as draw
+    from tla.attribution import drawing as draw
 
     if place.redraw:
         redraw(place, study)
@@ -77,7 +77,7 @@ def main(
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
     from tla.attribution import integrated_gradients
-    from tla.attribution import measure as explained
+    from tla.attribution import measuring as explained
     from tla.launch import find_run
     from tla.launch.plan import Plan
     from tla.runs import command, infer, packaged
@@ -144,7 +144,7 @@ def redraw(place: Place, study: Study) -> None:
     """Draw again all figures whose tables lie below --figures."""
     from tla import outputs
     from tla.attribution import audit_figure
-    from tla.attribution import figure as draw
+    from tla.attribution import drawing as draw
 
     shown, audits = outputs.stems(NAME, ".npz"), outputs.stems(AUDIT, "_maps.csv")
     outputs.redraw(
@@ -229,7 +229,7 @@ def _finished(study: Study, place: Place, run: str | None, paths: Sequence[Path]
 
 def _named(paths: Sequence[Path], folder: "FinishedRun", study: Study, place: Place) -> "list[File]":
     """The files that the user named, with what is known of them where the run's data set is at hand."""
-    from tla.attribution.measure import File
+    from tla.attribution.measuring import File
     from tla.launch import find_run
 
     origin = find_run.at_hand(folder, study, place)
@@ -242,7 +242,7 @@ def _right(classes: Sequence[str], origin: "Origin") -> "list[File]":
 
 
 def _file(path: Path, origin: "Origin") -> "File":
-    from tla.attribution.measure import File
+    from tla.attribution.measuring import File
 
     clip = origin.clip(path)
     if clip is None:

@@ -62,8 +62,8 @@ def main(
     _refuse(measure, keep, before, after, resolve=resolve, map=map)
     from tla import outputs
     from tla.nets.activations import ALL_LAYERS, STAGE_LAYERS
-    from tla.similarity import figure, map_figure, maps, pairs, resolved_figure
-    from tla.similarity import measure as change
+    from tla.similarity import drawing, map_figure, maps, pairs, resolved_figure
+    from tla.similarity import measuring as change
 
     usual = ALL_LAYERS if map else STAGE_LAYERS
     layers = layers or usual
@@ -81,7 +81,7 @@ def main(
     measures = change.MEASURES if measure == "all" else (measure,)
     asked = change.Asked(measures, layers, pool=pool, keep=keep, keep_by=keep_by, forced=forced, resolve=resolve)
     changed = change.measure(compared.pairs(), compared.store, asked, compared.device)
-    figure.publish(changed, folder, f"fig2a_{measure}{variant}")
+    drawing.publish(changed, folder, f"fig2a_{measure}{variant}")
     if changed.resolved is not None:
         resolved_figure.publish(changed.resolved, changed.runs, folder, f"fig2a_resolved{variant}")
     return None
@@ -109,10 +109,10 @@ def _variant(compared: str, layers: str, keep: float | None, *, pool: bool, valu
 def redraw(place: Place, study: Study) -> None:
     """Draw again all figures whose tables lie below --figures."""
     from tla import outputs
-    from tla.similarity import figure, map_figure, resolved_figure
+    from tla.similarity import drawing, map_figure, resolved_figure
 
     def draw(folder: Path, name: str) -> list[Path]:
-        drawer = {"map": map_figure, "resolved": resolved_figure}.get(name.split("_")[1], figure)
+        drawer = {"map": map_figure, "resolved": resolved_figure}.get(name.split("_")[1], drawing)
         return drawer.draw(folder, name)
 
     def names(folder: Path) -> list[str]:

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from tla.attribution import figure as draw
-from tla.attribution.measure import Explained, Shown, read
+from tla.attribution import drawing as draw
+from tla.attribution.measuring import Explained, Shown, read
 from tla.options import Picture
 from tla.sound.spectrograms import mel_frequencies, resolve
 
@@ -154,9 +154,9 @@ def test_it_is_drawn_again_from_its_files_without_torch(tmp_path: Path, capsys: 
     assert kept.table["true"].tolist() == [""]
     assert (tmp_path / "fig.pdf").stat().st_size > 5000
     program = (
-        "import sys; from pathlib import Path; from tla.attribution import figure as attribution; "
+        "import sys; from pathlib import Path; from tla.attribution import drawing as attribution; "
         "from tla import plots as style\n"
-        "from tla.attribution.measure import read\n"
+        "from tla.attribution.measuring import read\n"
         f"style.save(attribution.figure(read(Path({str(tmp_path)!r}), 'fig')), Path({str(tmp_path / 'again')!r}))\n"
         "print('torch' in sys.modules)"
     )

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from tla import statistics
-from tla.ensembles import figure as draw
-from tla.ensembles import measure as ensembles
-from tla.ensembles.measure import Members, average, calibrated_error, calibration_error, measure, members, surprise
+from tla.ensembles import drawing as draw
+from tla.ensembles import measuring as ensembles
+from tla.ensembles.measuring import Members, average, calibrated_error, calibration_error, measure, members, surprise
 from tla.errors import UserError
 from tla.runs.folder import FinishedRun, Predictions, Result, RunFolder, Score, load
 from tla.runs.run import Run

@@ -31,8 +31,8 @@ from tla.paper import page_contents, report
 from tla.runs import infer
 from tla.runs.folder import FinishedRun
 from tla.sound import store, windowed, workers
-from tla.stages import figure as stages
-from tla.stages.measure import measure
+from tla.stages import drawing as stages
+from tla.stages.measuring import measure
 
 SLOPE_KB = 40.0
 FEW_SLOPE_KB = 500.0  # over a few turns, where one page more is a slope

@@ -19,8 +19,8 @@ from tla import cutoff, ensemble, freeze, fusion, ig, report, statistics, svcca,
 from tla import tables as draw_tables
 from tla.attribution import audit as audits
 from tla.attribution.integrated_gradients import Explainer, Target
-from tla.ensembles import figure as draw_ensembles
-from tla.ensembles import measure as ensembles
+from tla.ensembles import drawing as draw_ensembles
+from tla.ensembles import measuring as ensembles
 from tla.errors import RunsFailed, UserError
 from tla.launch.material import Material
 from tla.launch.study import by_start, ensure, list_runs, prepare
@@ -34,7 +34,7 @@ from tla.runs.run import Run
 from tla.similarity import methods
 from tla.similarity.moments import Moments
 from tla.sound.store import Store
-from tla.stages import figure as draw_stages
+from tla.stages import drawing as draw_stages
 from tla.statistics import Estimate
 
 RATE, LENGTH = 8000, 3200

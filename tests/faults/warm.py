@@ -45,9 +45,9 @@ PRELOADED = (
     "tla.launch.study",
     "tla.runs.infer",
     "tla.runs.tables",
-    "tla.stages.measure",
+    "tla.stages.measuring",
     "tla.tables",
-    "tla.stages.figure",
+    "tla.stages.drawing",
 )
 CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "tempfile.mkstemp", "tempfile.mkdtemp")
 

@@ -10,7 +10,7 @@ import torch
 
 from tla.options import Picture
 from tla.similarity import resolved
-from tla.similarity.measure import Asked, scored
+from tla.similarity.measuring import Asked, scored
 from tla.similarity.methods import Similarity, svcca
 from tla.similarity.moments import Moments, fold
 from tla.similarity.resolved import Side, canonical, resolve, summary

@@ -13,12 +13,12 @@ from tla import svcca
 from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
-from tla.similarity import figure as draw
+from tla.similarity import drawing as draw
 from tla.similarity import map_figure as draw_maps
-from tla.similarity import measure as change
+from tla.similarity import measuring as change
 from tla.similarity import resolved_figure as draw_resolved
 from tla.similarity.maps import layer_map
-from tla.similarity.measure import MEASURES, Asked, measure
+from tla.similarity.measuring import MEASURES, Asked, measure
 from tla.similarity.methods import Similarity
 from tla.similarity.pairs import Network, Pair, controlled
 from tla.similarity.tables import PRETRAINED, SCALES, SEEDS, Change

@@ -9,8 +9,8 @@ from tla.errors import UserError
 from tla.options import Study, Transfer
 from tla.runs.folder import FinishedRun
 from tla.runs.scores import scored
-from tla.stages import figure as draw
-from tla.stages.measure import measure
+from tla.stages import drawing as draw
+from tla.stages.measuring import measure
 from tla.stages.sweep import asked
 from tla.stages.tables import ENDS, LONGER
 from tla.statistics import CLIPS, TRAININGS, holm

@@ -26,7 +26,7 @@ from tla.sound.spectrograms import resolved
 if TYPE_CHECKING:
     import torch
 
-    from tla.attribution.measure import Shown
+    from tla.attribution.measuring import Shown
     from tla.runs.folder import FinishedRun
     from tla.runs.infer import LoadedNetwork
     from tla.sound.clips import Dataset
@@ -93,7 +93,7 @@ def make(
 ) -> Room:
     """The clips of a finished run: some of its held-out fold, attributions from silence, probabilities at each share."""
     from tla.attribution.integrated_gradients import baselines
-    from tla.attribution.measure import File, explain
+    from tla.attribution.measuring import File, explain
     from tla.runs.infer import load
     from tla.sound.windowed import sound
 

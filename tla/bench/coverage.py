@@ -133,7 +133,7 @@ def _estimate(arms: Sequence[list[Fold]]) -> Estimate:
 
 
 def _names_a_step(arms: Sequence[list[Fold]]) -> bool:
-    """Whether one of the steps of a sweep counts: as `tla.stages.measure` does it."""
+    """Whether one of the steps of a sweep counts: as `tla.stages.measuring` does it."""
     steps = []
     for k in range(len(arms) - 1):
         others = [arm for i, arm in enumerate(arms) if i not in (k, k + 1)]

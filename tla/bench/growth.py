@@ -134,7 +134,7 @@ def attribution(folder: Path, *, clips: int) -> Work:
 
 
 def ensemble(folder: Path, *, clips: int = CLIPS, classes: int = CLASSES, members: int = MEMBERS) -> Work:
-    from tla.ensembles import measure as ensembles
+    from tla.ensembles import measuring as ensembles
 
     rng = np.random.default_rng(0)
     logits, labels = rng.standard_normal((members, clips, classes)), rng.integers(0, classes, clips)

@@ -16,8 +16,8 @@ from tla.attribution import page_clips
 from tla.bench.attribution import untrained
 from tla.bench.rows import Row, clock
 from tla.console import progress
-from tla.ensembles import measure as ensembles
-from tla.ensembles.measure import Members
+from tla.ensembles import measuring as ensembles
+from tla.ensembles.measuring import Members
 from tla.launch.material import Material
 from tla.paper.page import Page, html
 from tla.sound import render

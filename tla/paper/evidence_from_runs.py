@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tla.ensembles import measure as ensembles
+from tla.ensembles import measuring as ensembles
 from tla.errors import UserError
 from tla.options import CONVERGED, RANDOM, Study
 from tla.paper import claims, studies

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tla import console, outputs
 from tla.console import counted
-from tla.ensembles import measure as ensembles
+from tla.ensembles import measuring as ensembles
 from tla.errors import UserError
 from tla.options import LEAKS, RANDOM
 from tla.paper import claims, evidence_from_runs, measured, studies

@@ -12,7 +12,7 @@ from tla import console, plots
 from tla.manifest import write_tables
 from tla.runs import tables
 from tla.similarity import layer_axis
-from tla.similarity.figure import NAMES
+from tla.similarity.drawing import NAMES
 from tla.similarity.tables import SEEDS
 from tla.tables import cautions, trained
 

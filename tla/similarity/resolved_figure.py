@@ -12,7 +12,7 @@ from tla import console, plots
 from tla.manifest import write_tables
 from tla.plots import basis
 from tla.runs import tables
-from tla.similarity.figure import NAMES
+from tla.similarity.drawing import NAMES
 from tla.similarity.tables import ALL, CLASS, FREQUENCY, TIME
 
 HERTZ = {500: "500", 1000: "1k", 2000: "2k", 5000: "5k", 10000: "10k", 20000: "20k"}

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext, SpawnProcess
-from multiprocessing.synchronize import Event
 from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
@@ -39,15 +39,16 @@ def cores() -> int:
 def crew(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Workers for one piece of work; they end with it, also when it is interrupted."""
     context = _Context()
-    given_up = context.Event()
+    given_up, give_up = context.Pipe(duplex=False)  # an Event would wait for a worker that was killed to wake up
     pool = _Crew(workers, mp_context=context, initializer=_begin_in_crew, initargs=(given_up,))
-    try:
-        yield pool
-    except BaseException:
-        given_up.set()  # else all that is under way would be waited for
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with given_up, give_up:
+        try:
+            yield pool
+        except BaseException:
+            give_up.send_bytes(b".")  # else all that is under way would be waited for
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _Crew(ProcessPoolExecutor):
@@ -64,26 +65,26 @@ class GivenUp(Exception):
     """In a worker: nobody waits for this work any more."""
 
 
-_GIVEN_UP: list[Event] = []  # of this process, if it is a worker of a crew
+_GIVEN_UP: list[Connection] = []  # of this process, if it is a worker of a crew: what is sent is for all, so nobody takes it
 _HAS_WORKED = threading.Event()  # and may be sending what it made: to end it then would break off a message
 
 
-def _begin_in_crew(given_up: Event) -> None:
+def _begin_in_crew(given_up: Connection) -> None:
     _GIVEN_UP.append(given_up)
     threading.Thread(target=_end_before_work, args=(given_up,), daemon=True).start()
     begin()
 
 
-def _end_before_work(given_up: Event) -> None:
+def _end_before_work(given_up: Connection) -> None:
     """The libraries of the first piece of work take seconds to load."""
-    given_up.wait()
+    given_up.poll(None)
     if not _HAS_WORKED.is_set():
         os._exit(1)
 
 
 def stop_if_given_up() -> None:
     """To be called now and then by long work: raises `GivenUp`."""
-    if any(event.is_set() for event in _GIVEN_UP):
+    if any(given_up.poll() for given_up in _GIVEN_UP):
         raise GivenUp
 
 

@@ -30,14 +30,14 @@ def sweep(
     from networks trained on the study's `own` sounds.
     """
     from tla import outputs
-    from tla.stages import figure
+    from tla.stages import drawing
 
     if place.redraw:
-        outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems(name, "_steps.csv"), figure.draw)
+        outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems(name, "_steps.csv"), drawing.draw)
         return None
     from tla.launch.study import prepare
     from tla.runs.scores import scored
-    from tla.stages.measure import measure
+    from tla.stages.measuring import measure
     from tla.stages.sweep import asked, curve, finished, longer, plan, selffer, start
     from tla.stages.tables import LONGER
 
@@ -53,5 +53,5 @@ def sweep(
         return plan(curves)
     result = measure(finished(curves, material, place), chosen)
     variant = "_controls" * controls + f"_{chosen}" * (chosen != scored(study, None))
-    figure.publish(result, outputs.folder(study, place, material.dataset.digest), name + variant)
+    drawing.publish(result, outputs.folder(study, place, material.dataset.digest), name + variant)
     return None

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from tla import console, plots
-from tla.ensembles.measure import ALL, HOWS, Ensemble, read
+from tla.ensembles.measuring import ALL, HOWS, Ensemble, read
 from tla.options import UNTRAINED
 from tla.plots import basis
 from tla.reference import TABLE2

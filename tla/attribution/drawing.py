@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from tla import console, plots
-from tla.attribution import measure as measured
-from tla.attribution.measure import Explained, Shown
+from tla.attribution import measuring as measured
+from tla.attribution.measuring import Explained, Shown
 from tla.manifest import write_table
 from tla.options import CONVERGED, UNTRAINED
 from tla.sound.render import SMOOTH_CELLS, STRONGEST, strength
