@@ -76,18 +76,19 @@ def main(
         return None
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
-    from tla.attribution import integrated_gradients
     from tla.attribution import measuring as explained
+    from tla.attribution.starts import clips_of
+    from tla.attribution.targets import target as target_of
     from tla.launch import find_run
     from tla.launch.plan import Plan
     from tla.runs import command, infer, packaged
     from tla.runs.device import choose_device
 
-    integrated_gradients.clips_of(baseline)  # a wrong one is refused before anything is trained
+    clips_of(baseline)  # a wrong one is refused before anything is trained
     device = choose_device(place.device)
     folder = _finished(study, place, run, paths)
     known = folder.classes if folder else find_run.usable(study, place).classes
-    wanted = integrated_gradients.target(target, known) if target else None  # and so is a wrong name
+    wanted = target_of(target, known) if target else None  # and so is a wrong name
     if place.dry_run:
         return Plan() if folder else find_run.plan(study, place)
     folder = folder or find_run.trained(study, place)
@@ -252,7 +253,7 @@ def _file(path: Path, origin: "Origin") -> "File":
 
 def _starts(baseline: str, folder: "FinishedRun", study: Study, place: Place) -> "np.ndarray":
     """The pictures from which the way to a clip begins."""
-    from tla.attribution.integrated_gradients import baselines, clips_of
+    from tla.attribution.starts import baselines, clips_of
     from tla.launch import find_run
     from tla.runs import packaged
     from tla.sound.spectrograms import resolved

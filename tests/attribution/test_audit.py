@@ -15,11 +15,12 @@ from torch import nn
 
 from tla.attribution import audit as audits
 from tla.attribution import audit_figure as draw
-from tla.attribution import deletion, integrated_gradients
+from tla.attribution import deletion
+from tla.attribution import explainer as explainers
 from tla.attribution.audit import STEPS, Audit, audit, evenly, randomised, ranked
 from tla.attribution.deletion import CUTS, GRID, areas
 from tla.attribution.energy import energy, regions
-from tla.attribution.integrated_gradients import SILENT
+from tla.attribution.starts import SILENT
 from tla.errors import UserError
 from tla.launch.study import ensure, list_runs, prepare
 from tla.nets.stages import StagedNet
@@ -366,7 +367,7 @@ def made(trained: tuple[list[FinishedRun], Store], clips: int = 4) -> Audit:
     before = assemble(run.backbone, run.classes, run.transfer, None, seed=run.seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(audits, "STEPS", 10**6)
-        patch.setattr(integrated_gradients, "START", 16)  # for the test's time
+        patch.setattr(explainers, "START", 16)  # for the test's time
         return audit(first, store, others=[second], before=before, clips=clips, tolerance=100, device=CPU)
 
 

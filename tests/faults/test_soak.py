@@ -23,7 +23,9 @@ import torch
 from matplotlib.figure import Figure
 
 from tla import plots
-from tla.attribution.integrated_gradients import Explainer, Target, baselines
+from tla.attribution.explainer import Explainer
+from tla.attribution.starts import baselines
+from tla.attribution.targets import Target
 from tla.launch.material import Material
 from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Augment, Place, Recipe, Study, Transfer
@@ -131,7 +133,7 @@ class Life:
         network = infer.load(self.folder, torch.device("cpu"))
         pictures = windowed.pictures(self.clip, network.run.picture)
         starts = baselines("silence", pictures.shape[1:])
-        made = Explainer(network).attribute(pictures[0], Target(0), starts, steps=4)
+        made = Explainer(network.net, network.standard).attribute(pictures[0], Target(0), starts, steps=4)
         assert np.isfinite(made.map).all()
 
     def draw(self, number: int) -> None:

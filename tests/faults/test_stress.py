@@ -18,7 +18,8 @@ import torch
 from tla import cutoff, ensemble, freeze, fusion, ig, report, statistics, svcca, train
 from tla import tables as draw_tables
 from tla.attribution import audit as audits
-from tla.attribution.integrated_gradients import Explainer, Target
+from tla.attribution.explainer import Explainer
+from tla.attribution.targets import Target
 from tla.ensembles import drawing as draw_ensembles
 from tla.ensembles import measuring as ensembles
 from tla.errors import RunsFailed, UserError
@@ -29,7 +30,6 @@ from tla.options import Augment, Picture, Place, Recipe, Study
 from tla.paper import claim_words, measured
 from tla.runs import schedule, tables
 from tla.runs.folder import FinishedRun, RunFolder, load
-from tla.runs.infer import LoadedNetwork
 from tla.runs.run import Run
 from tla.similarity import methods
 from tla.similarity.moments import Moments
@@ -428,14 +428,13 @@ def test_a_network_that_says_the_same_of_everything_is_attributed_nothing(run: R
     with torch.no_grad():
         for tensor in net.stage_tensors("head").values():
             tensor.zero_()
-    network = LoadedNetwork(run, ["a", "b", "c"], net.eval(), torch.device("cpu"), None)
     picture = np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32)
     baseline = np.full((1, 3, 32, 32), -13.8, np.float32)
-    made = Explainer(network).attribute(picture, Target(0), baseline)
+    made = Explainer(net).attribute(picture, Target(0), baseline)
     assert (made.value, made.baseline_value, made.error) == (0, 0, 0)
     assert (made.map == 0).all()
     assert not audits.has_ranks(made.total)
-    same = Explainer(network).attribute(picture, Target(0, 1), picture[None])
+    same = Explainer(net).attribute(picture, Target(0, 1), picture[None])
     assert (same.steps, same.error) == (0, 0)
     assert not recwarn.list
 
@@ -443,8 +442,8 @@ def test_a_network_that_says_the_same_of_everything_is_attributed_nothing(run: R
 @pytest.mark.parametrize("memory", [math.nan, math.inf, 0.0, -1.0])
 def test_memory_that_is_no_number_is_refused(run: Run, memory: float) -> None:
     net = transfer.assemble("densenet_tiny", 3, run.transfer, None, seed=0)
-    with pytest.raises(UserError, match="--memory"):
-        Explainer(LoadedNetwork(run, ["a", "b", "c"], net.eval(), torch.device("cpu"), None), memory=memory)
+    with pytest.raises(UserError, match="memory is"):
+        Explainer(net, memory=memory)
 
 
 def test_verdicts_need_more_than_one_recording() -> None:

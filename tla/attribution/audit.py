@@ -42,7 +42,9 @@ from torch import nn
 
 from tla.attribution import deletion
 from tla.attribution.energy import energy
-from tla.attribution.integrated_gradients import TOLERANCE, Attribution, Explainer, Target, baselines
+from tla.attribution.explainer import TOLERANCE, Attribution, Explainer
+from tla.attribution.starts import baselines
+from tla.attribution.targets import Target
 from tla.console import Progress, counted, progress, say
 from tla.errors import UserError
 from tla.manifest import write_tables
@@ -94,6 +96,7 @@ class _Clip:
     row: int  # of the store
     about: dict[str, str]  # clip, source, class, target
     picture: np.ndarray
+    what: Target
     own: Attribution
     random: np.ndarray | None = None  # the map of a random network
     numbers: list[Number] = field(default_factory=list)
@@ -281,13 +284,15 @@ def _own_maps(
     others: int,
 ) -> list[_Clip]:
     """Each clip's map from silence, for the class that is predicted; so many further ones of each clip will follow."""
-    explainer, made = Explainer(network, memory=memory), []
+    explainer, made = Explainer(network.net, network.standard, memory=memory), []
     for row, predicted in zip(rows, network.logits(store.clean[rows]).argmax(axis=1), strict=True):
         what, picture, clip = Target(int(predicted)), np.asarray(store.clean[row]), store.dataset.clips[row]
         about = {"clip": clip.name, "source": clip.source, "class": network.classes[clip.label]}
         own = explainer.attribute(picture, what, start, tolerance=tolerance, name=clip.name)
+        if short := own.shortfall(tolerance):
+            say(f"{clip.name}: {short}")
         own = replace(own, map=own.total[None])  # the sum is all that is looked at
-        made.append(_Clip(int(row), about | {"target": what.name(network.classes)}, picture, own))
+        made.append(_Clip(int(row), about | {"target": what.name(network.classes)}, picture, what, own))
         whole = sum(_gradients(clip) + others * _steps(clip) for clip in made)
         watch.total = round(whole / len(made) * len(rows))
         watch.advance(_gradients(made[-1]))
@@ -318,7 +323,7 @@ def _tiled(network: LoadedNetwork, clip: _Clip, watch: Progress) -> deletion.Cur
     """The curves of the probability of the class that is predicted for a clip."""
 
     def probability(pictures: np.ndarray) -> np.ndarray:
-        return softmax(network.logits(pictures).astype(np.float64), axis=1)[:, clip.own.target.of]
+        return softmax(network.logits(pictures).astype(np.float64), axis=1)[:, clip.what.of]
 
     rng = np.random.default_rng([network.run.seed, clip.row])
     curves = deletion.curves(probability, clip.picture, clip.own.total, rng)
@@ -328,10 +333,11 @@ def _tiled(network: LoadedNetwork, clip: _Clip, watch: Progress) -> deletion.Cur
 
 def _compare(rival: _Rival, clips: Sequence[_Clip], starts: np.ndarray, memory: float, watch: Progress) -> list[dict[str, Any]]:
     """Hold each clip's own map against the rival's of the same target; rows of the table of maps."""
-    explainer, rows = Explainer(rival.load(), memory=memory), []
+    network, rows = rival.load(), []
+    explainer = Explainer(network.net, network.standard, memory=memory)
     for clip in clips:
         steps = max(2, math.ceil(_steps(clip) / len(starts)))
-        made = explainer.attribute(clip.picture, clip.own.target, starts, steps=steps)
+        made = explainer.attribute(clip.picture, clip.what, starts, steps=steps)
         rows.append(clip.map(made, rival.run, rival.network, rival.baseline))
         if has_ranks(made.total):
             clip.compare(rival.part, rival.variant, made.total)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from tla.attribution.integrated_gradients import SILENT
+from tla.attribution.starts import SILENT
 from tla.statistics import mean as mean_of
 from tla.statistics import of_clips
 

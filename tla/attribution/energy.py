@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.ndimage import morphological_gradient
 
-from tla.attribution.integrated_gradients import SILENT
+from tla.attribution.starts import SILENT
 
 LOUDEST = 0.2  # of the cells
 

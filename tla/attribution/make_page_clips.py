@@ -92,8 +92,8 @@ def make(
     memory: float = 1.0,
 ) -> Room:
     """The clips of a finished run: some of its held-out fold, attributions from silence, probabilities at each share."""
-    from tla.attribution.integrated_gradients import baselines
     from tla.attribution.measuring import File, explain
+    from tla.attribution.starts import baselines
     from tla.runs.infer import load
     from tla.sound.windowed import sound
 

@@ -15,12 +15,13 @@ import numpy as np
 import pandas as pd
 
 from tla import manifest
-from tla.console import progress
+from tla.console import progress, say
 from tla.files import replacing
 from tla.sound import render, spectrograms
 
 if TYPE_CHECKING:  # figures are drawn from here without torch
-    from tla.attribution.integrated_gradients import Attribution, Target
+    from tla.attribution.explainer import Attribution
+    from tla.attribution.targets import Target
     from tla.runs.infer import LoadedNetwork
     from tla.sound.windowed import Sound
 
@@ -93,10 +94,11 @@ def explain(
     memory: float,
 ) -> Explained:
     """What in each file led the network to the target, by default its prediction; `starts` are the baseline's."""
-    from tla.attribution.integrated_gradients import Explainer, Target
+    from tla.attribution.explainer import Explainer
+    from tla.attribution.targets import Target
     from tla.sound.windowed import sound
 
-    explainer = Explainer(network, memory=memory)
+    explainer = Explainer(network.net, network.standard, memory=memory)
     sounds = [sound(file.path, network.run.picture) for file in files]
     tables, shown = [], []
     with progress("attributing", sum(len(made.pictures) for made in sounds), "windows") as watch:
@@ -106,6 +108,8 @@ def explain(
             found = []
             for picture in made.pictures:
                 found.append(explainer.attribute(picture, wanted, starts, tolerance=tolerance, name=name))
+                if short := found[-1].shortfall(tolerance):
+                    say(f"{name}: {short}")
                 watch.advance()
             about: dict[str, Any] = {"clip": name, "file": str(file.path), "true": file.true, "part": file.part}
             tables.append(_rows(found, made, network).assign(**about, **_prediction(network, odds, wanted)))
@@ -144,7 +148,7 @@ def listen(network: "LoadedNetwork", explained: Explained, folder: Path) -> pd.D
     A row per file: its level, its share of the clip's energy, the predicted class and the target. They are mono
     at the run's rate, as a clip enters the network, in 32-bit float, so that nothing is cut off and they add up.
     """
-    from tla.attribution.integrated_gradients import target
+    from tla.attribution.targets import target
     from tla.sound.windowed import sound
 
     rows = []

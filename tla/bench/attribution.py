@@ -20,7 +20,9 @@ from captum.attr import IntegratedGradients
 from scipy.stats import spearmanr
 
 from tla.attribution import gradient_copy
-from tla.attribution.integrated_gradients import CHUNK, Explainer, Target, baselines
+from tla.attribution.explainer import CHUNK, Explainer
+from tla.attribution.starts import baselines
+from tla.attribution.targets import Target
 from tla.bench.memory import forget_peak, held_gb
 from tla.bench.rows import Row, clock, wait
 from tla.console import progress
@@ -70,7 +72,8 @@ def bench_attribution(material: Material, *, turns: int, memory: float = 1.0) ->
     network, feed = untrained(material)
     silence = baselines("silence", material.store.clean.shape[1:])
     rows = np.resize(feed.train, turns + 1)
-    ours, exact = Explainer(network, memory=memory), Explainer(network, memory=memory, arithmetic="fp32")
+    ours = Explainer(network.net, network.standard, memory=memory)
+    exact = Explainer(network.net, network.standard, memory=memory, arithmetic="fp32")
     bare = gradient_copy.copy_of(network.net)
     ways = {  # the frugal ones first, so that their peaks are theirs
         "ours": _Way(lambda x: ours.attribute(x, WHAT, silence, steps=STEPS).map),

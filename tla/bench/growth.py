@@ -123,12 +123,14 @@ def similarity(folder: Path, *, clips: int = CLIPS, layers: int = LAYERS) -> Wor
 
 
 def attribution(folder: Path, *, clips: int) -> Work:
-    from tla.attribution.integrated_gradients import Explainer, Target, baselines
+    from tla.attribution.explainer import Explainer
+    from tla.attribution.starts import baselines
+    from tla.attribution.targets import Target
     from tla.bench.attribution import untrained
 
     material = _material(folder, max(clips, CLIPS), CLASSES)
     network, _ = untrained(material)
-    explainer, silence = Explainer(network), baselines("silence", material.store.clean.shape[1:])
+    explainer, silence = Explainer(network.net, network.standard), baselines("silence", material.store.clean.shape[1:])
     chosen = [np.asarray(material.store.clean[row]) for row in range(clips)]
     return lambda: [explainer.attribute(picture, Target(0), silence, steps=STEPS) for picture in chosen]
 

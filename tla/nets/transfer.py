@@ -48,7 +48,7 @@ def staged(
     Args:
         backbone: densenet201, resnet50, inception_v3, efficientnet_lite0, densenet_tiny, or timm:NAME.
         classes: Outputs of the head, which is always new.
-        transfer: Which stages start pretrained, are frozen, are there; by default all are pretrained and there, and none is frozen.
+        transfer: Which stages start pretrained, are frozen, are there; by default all are pretrained, none is frozen.
         weights: Where pretrained stages start: imagenet, or a file of tensors (as a run's weights.safetensors). With random, no
             stage is pretrained, whatever the plan says.
         seed: Of all that starts at random.
