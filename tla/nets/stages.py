@@ -2,20 +2,24 @@
 
 A `StagedNet` holds the original network as `.net` and runs its own modules stage by stage, so it computes exactly what
 the original does and `.net.state_dict()` has the original names. Pictures are (clips, 3, mels, frames); a stage's
-output is (clips, channels, height, width), the head's (clips, classes).
+output is (clips, channels, height, width), the head's (clips, classes). A network that keeps channels last or has tokens goes on
+with its own kind of output; `as_map` reads it as (clips, channels, height, width).
 """
 
 import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from tla.errors import UserError
-from tla.options import Stage
+from tla.nets import replay
+from tla.nets.reading import Reading
+from tla.nets.replay import Road
+from tla.options import STAGES, Stage
 
 HEAD = "head"
 CUT_HEAD = "cut_head"  # the name, inside a cut network, of its fresh norm and linear layer
@@ -28,6 +32,12 @@ class Layout:
     stages: Mapping[str, tuple[str, ...]]
     classifier: str
     head: Callable[[nn.Module, Tensor], Tensor]
+    road: Road | None = None
+    """How the network is run by stages where it is more than its modules one after the other."""
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """How a stage's output is read as (clips, channels, height, width), where it is not such."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """Whose a parameter is, where its module's place does not tell: the first stage's that needs it."""
 
 
 class StagedNet(nn.Module):
@@ -46,22 +56,30 @@ class StagedNet(nn.Module):
 
     def forward(self, x: Tensor, after: Stage = "none") -> Tensor:
         """Logits of pictures, or of the outputs of stage `after`."""
-        for stage in (*self.stages[len(self.upto(after)) :], HEAD):
-            x = self.run(stage, x)
-        return x
+        return self.run(HEAD, self._through(x, self.stages[len(self.upto(after)) :]))
 
     def prefix(self, x: Tensor, upto: Stage) -> Tensor:
         """The output of stage `upto` for pictures; the pictures themselves for `none`."""
-        for stage in self.upto(upto):
-            x = self.run(stage, x)
-        return x
+        return self._through(x, self.upto(upto))
 
     def run(self, stage: str, x: Tensor) -> Tensor:
         """One stage, or the head, on the output of the one before it."""
-        if stage == HEAD:
-            return self.layout.head(self.net, x)
-        for path in self.layout.stages[stage]:
-            x = self.net.get_submodule(path)(x)
+        return self.layout.head(self.net, x) if stage == HEAD else self._through(x, (stage,))
+
+    def as_map(self, stage: str, output: Tensor) -> Tensor:
+        """A stage's output as (clips, channels, height, width); tokens that stand for no place of the picture are left out."""
+        reading = self.layout.readings.get(stage)
+        return reading(output) if reading else output
+
+    def _through(self, x: Tensor, stages: tuple[str, ...]) -> Tensor:
+        """The output of the last of neighbouring stages, on the input of the first."""
+        road = self.layout.road
+        if road and stages:
+            begin, behind = (None if stages[0] == STAGES[0] else stages[0]), STAGES[STAGES.index(stages[-1]) + 1 :]
+            return replay.run(self.net, road, x, begin, behind[0] if behind else None)
+        for stage in stages:
+            for path in self.layout.stages[stage]:
+                x = self.net.get_submodule(path)(x)
         return x
 
     def stage_tensors(self, stage: str) -> dict[str, Tensor]:
@@ -115,6 +133,8 @@ class StagedNet(nn.Module):
     def _owner(self, name: str) -> str | None:
         if _inside(name, self.layout.classifier):
             return HEAD
+        if name in self.layout.owners:
+            return self.layout.owners[name]
         return next((s for s, paths in self.layout.stages.items() if any(_inside(name, path) for path in paths)), None)
 
     def _heir(self, module: nn.Module) -> str | None:

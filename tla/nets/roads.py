@@ -1,0 +1,122 @@
+"""Where the stages lie in a network of timm that is no chain of modules.
+
+Its blocks are looked for from the outside to the inside, until they can be told apart into stages. In a network that works at the
+strides 4, 8, 16 and 32 a stage ends with the last block at its stride. In one that keeps its resolution, or has others, the stem
+is what comes before the first block, with its tokens and positions, and block1 to block4 are quarters of the blocks; the final norm
+belongs to block4.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from tla.nets.reading import Reading, reading_of
+from tla.nets.replay import Call, Road, done_before
+from tla.options import STAGES
+
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+LEVELS = 4  # containers inside containers that are looked into
+
+
+def candidates(net: nn.Module, calls: Sequence[Call], shape: tuple[int, int, int]) -> list[dict[str, str]]:
+    """For each stage but the stem the module with which it begins: possible ways, the outermost blocks first."""
+    found = []
+    for level in range(LEVELS):
+        begins = _begins(net, calls, _blocks(net, calls, level), shape)
+        if begins and begins not in found:
+            found.append(begins)
+    return found
+
+
+def _blocks(net: nn.Module, calls: Sequence[Call], level: int) -> list[Call]:
+    """The outermost calls of modules with two layers of weights or more; so many levels of containers inside them are opened."""
+    modules = dict(net.named_modules())
+    heavy = [call for call in calls if sum(isinstance(part, WEIGHTS) for part in modules[call.path].modules()) > 1]
+    closed = [call for call in heavy if not isinstance(modules[call.path], CONTAINERS)]
+    blocks = outermost(closed)
+    for _ in range(level):
+        opened = []
+        for block in blocks:
+            inside = [call for call in closed if call is not block and block.opened < call.opened and call.closed < block.closed]
+            parts = outermost([call for call in inside if isinstance(_parent(call.path, modules), CONTAINERS)])
+            opened += parts if len(parts) > 1 else [block]
+        blocks = opened
+    return sorted(blocks, key=lambda call: call.opened)
+
+
+def outermost(calls: Sequence[Call]) -> list[Call]:
+    """Those that lie in no other one."""
+    return [call for call in calls if not any(o.opened < call.opened and call.closed < o.closed for o in calls)]
+
+
+def _parent(path: str, modules: Mapping[str, nn.Module]) -> nn.Module:
+    return modules[path.rpartition(".")[0]]
+
+
+def _begins(
+    net: nn.Module, calls: Sequence[Call], blocks: Sequence[Call], shape: tuple[int, int, int]
+) -> dict[str, str] | None:
+    """What the stages begin with if they are made of these blocks; None if these are too few."""
+    strides = [_stride(block.output, shape) for block in blocks]
+    if {4, 8, 16, 32} <= set(strides):
+        ends = [max(place for place, stride in enumerate(strides) if stride == s) + 1 for s in (4, 8, 16)]
+        before = [place for place, stride in enumerate(strides[: ends[0]]) if stride is not None and stride < 4]
+        cuts = [max(before, default=-1) + 1, *ends]
+    else:
+        modules = dict(net.named_modules())
+        kinds = [type(modules[block.path]) for block in blocks]
+        first = kinds.index(Counter(kinds).most_common(1)[0][0]) if kinds else 0
+        cuts = [first + round((len(blocks) - first) * quarter / 4) for quarter in range(4)]
+    if any(end <= start for start, end in pairwise([*cuts, len(blocks)])):
+        return None
+    opened = {call.opened: call.path for call in calls}
+    begins = {}
+    for stage, cut in zip(STAGES[1:], cuts, strict=True):
+        # What is called right behind the last block of the stage before: it may be a container or a smaller module.
+        after = blocks[cut - 1].closed if cut else -1
+        begins[stage] = opened[min(time for time in opened if time > after)] if cut else blocks[0].path
+    return begins if len(set(begins.values())) == len(begins) else None
+
+
+def _stride(output: object, shape: tuple[int, int, int]) -> int | None:
+    """At which stride of the picture an output is."""
+    reading = reading_of(tuple(output.shape), shape) if isinstance(output, Tensor) else None
+    if reading is None or not isinstance(output, Tensor):
+        return None
+    height = reading(output).shape[2]
+    return min((1, 2, 4, 8, 16, 32, 64), key=lambda stride: abs(shape[1] / stride - height))
+
+
+def road_of(calls: list[Call], begins: Mapping[str, str], shape: tuple[int, int, int]) -> Road:
+    """The way through a network whose stages begin with these modules."""
+    return Road(shape, begins, {stage: done_before(calls, path) for stage, path in begins.items()})
+
+
+def modules_of(calls: Sequence[Call], begins: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The outermost modules of each stage, in order: those that are called and done between where it and the next one begin."""
+    opened = {call.path: call.opened for call in calls}
+    starts = [0, *(opened[path] for path in begins.values()), max(call.closed for call in calls) + 1]
+    inside = [[c for c in calls if start <= c.opened and c.closed < end] for start, end in pairwise(starts)]
+    return {stage: tuple(call.path for call in outermost(found)) for stage, found in zip(STAGES, inside, strict=True)}
+
+
+def readings(carried: Mapping[str, Tensor], shape: tuple[int, int, int], apart: int) -> dict[str, Reading]:
+    """How each stage's output is read; what cannot be told is read as it is."""
+    found = {stage: reading_of(tuple(output.shape), shape, apart) for stage, output in carried.items()}
+    return {stage: reading for stage, reading in found.items() if reading}
+
+
+def first_to_need(net: nn.Module, outputs: Mapping[str, Tensor]) -> dict[str, str]:
+    """Whose each parameter is: the first stage's whose output hangs on it. Those that no stage needs are left out."""
+    owners: dict[str, str] = {}
+    for stage, output in outputs.items():
+        left = {name: parameter for name, parameter in net.named_parameters() if name not in owners and parameter.requires_grad}
+        if not left:
+            break
+        found = torch.autograd.grad(output.float().sum(), list(left.values()), allow_unused=True, retain_graph=True)
+        owners |= {name: stage for name, gradient in zip(left, found, strict=True) if gradient is not None}
+    return owners
