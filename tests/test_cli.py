@@ -186,3 +186,35 @@ def test_what_is_printed_for_one_command_is_taken_by_another(tmp_path: Path, cap
     assert said.count("\n") == 1
     assert "fusion.yaml: left out, since python -m tla.svcca does not take them: upto, controls, rest, parts, rule" in said
     assert cli.parse(fusion.main, ["--config", str(file)])["upto"] == ("block3",)
+
+
+def test_an_experiment_is_called_by_its_name_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_name = parse("--config", "table1_quick")
+    study = by_name["study"]
+    assert (study.data, study.backbone, study.folds, study.recipe.until) == ("esc10", "efficientnet_lite0", (1,), "plateau")
+    assert capsys.readouterr().err == ""
+    (tmp_path / "table1_quick").write_text("data: toy\n")
+    assert parse("--config", "table1_quick") == by_name, "it means the same wherever it is given"
+    assert "for the file here give ./table1_quick" in capsys.readouterr().err
+    assert parse("--config", "./table1_quick")["study"] == Study(data="toy")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("fig2", r"no such file or experiment, did you mean fig2\w or .*\(the experiments: cutoff, fig2a,"),
+        ("nothing", r"no such file or experiment \(the experiments: cutoff"),
+        ("experiments/fig2b.yaml", r"no such file; the experiment is called by its name: --config fig2b$"),
+        ("fig2b.yaml", "called by its name: --config fig2b$"),
+        ("my/own.yaml", "does not exist"),
+    ],
+)
+def test_what_is_no_file_and_no_experiment_is_told_from_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=says):
+        parse("--config", given)

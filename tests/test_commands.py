@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from tla import cli, data, predict, train
+from tla import cli, config, data, predict, train
 from tla.errors import UserError
 from tla.options import Pictures
 from tla.runs import __main__ as listing
 
-EXPERIMENTS = sorted((Path(__file__).resolve().parents[1] / "experiments").glob("*.yaml"))
+EXPERIMENTS = config.experiments()
 TINY = ["--backbone", "densenet_tiny", "--weights", "random", "--augment.kind", "none", "--device", "cpu"]
 TINY += ["--picture.mels", "32", "--picture.frames", "40"]
 
@@ -134,14 +134,16 @@ def test_nothing_to_do_is_said() -> None:
         listing.main([], runs="absent")
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.name)
-def test_experiments_parse_and_open_with_what_they_are(path: Path) -> None:
-    text = path.read_text()
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiments_parse_and_open_with_what_they_are(name: str) -> None:
+    text = EXPERIMENTS[name].read_text()
     header = text[: text.index("\ndata:")]
-    for word in ("python -m tla.", "Expected", "Time:"):
-        assert word in header, f"{path.name} does not say {word}"
-    commands = re.findall(rf"python -m (tla\.\w+) --config experiments/{path.name}", header)
-    assert commands, f"{path.name} names no command that takes it"
-    for command in commands:
-        arguments = cli.parse(importlib.import_module(command).main, ["--config", str(path)])
-        assert arguments["study"].data == yaml.safe_load(text)["data"]
+    for word in ("Expected", "Time:"):
+        assert word in header, f"{name} does not say {word}"
+    commands = re.findall(r"#   tla (\w+) (.*?)(?:  .*)?\n", header)
+    assert commands, f"{name} names no command that takes it"
+    for command, words in commands:
+        assert f"--config {name}" in words
+        arguments = cli.parse(importlib.import_module(f"tla.{command}").main, words.split())
+        if words == f"--config {name}":
+            assert arguments["study"].data == yaml.safe_load(text)["data"]

@@ -11,7 +11,7 @@ import tla
 from tla import __main__ as listing
 
 PACKAGE = Path(tla.__file__).parent
-GROUND = {"cli", "config", "console", "errors", "files", "interrupts", "options", "outputs", "plots"}
+GROUND = {"cli", "config", "console", "entry", "errors", "files", "interrupts", "options", "outputs", "plots"}
 GROUND |= {"reference", "manifest", "statistics", "tables"}
 CIRCLES: set[frozenset[str]] = set()  # modules that import each other in a circle; nothing is ever added here
 LIGHT = {

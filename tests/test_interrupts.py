@@ -45,14 +45,20 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def prepare(sounds: Path, tmp_path: Path) -> Iterator[subprocess.Popen]:
-    """A command that makes pictures with two workers, from the moment at which it minds Ctrl-C; ended however the test goes."""
+def prepare(sounds: Path, tmp_path: Path, seed: int) -> Iterator[subprocess.Popen]:
+    """A command that makes pictures with two workers, from the moment at which it minds Ctrl-C; ended however the test goes.
+
+    It is called in both forms in turn.
+    """
+    script = tmp_path / "tla"
+    script.write_text("from tla.__main__ import main\nmain()\n")
+    called = ["-m", "tla.data"] if seed % 2 else [str(script), "data"]
     options = ["--picture.mels", "16", "--picture.frames", "20", "--augment.kind", "bank:30", "--workers", "2"]
-    command = [sys.executable, "-X", "importtime", "-m", "tla.data", "--prepare", str(sounds), "--data-root", str(tmp_path)]
+    command = [sys.executable, "-X", "importtime", *called, "--prepare", str(sounds), "--data-root", str(tmp_path)]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if re.search(r"\| tla$", line):
+            if re.search(r"\| +tla$", line):
                 break
         yield process
         for left_over in family(process.pid):

@@ -9,12 +9,14 @@ import pytest
 
 from tla import cli, demo, reproduce
 from tla.errors import UserError
+from tla.options import Place
 
 ROOT = Path(__file__).resolve().parents[1]
 POSITIONAL = {"predict": "files", "data": "names", "bench": "names", "runs": "keys", "reproduce": "options"}
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS.remove(ROOT / "docs" / "extending.md")  # whose commands are first made, in a test of their own
-NAMED = [line for path in TEXTS for line in re.findall(r"python -m tla\.(\w+.*)", path.read_text(encoding="utf-8"))]
+COMMAND = r"(?:python -m tla\.|^    tla |[`$] ?tla )(\w+.*)"
+NAMED = [line for path in TEXTS for line in re.findall(COMMAND, path.read_text(encoding="utf-8"), re.MULTILINE)]
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(line.partition("  ")[0].strip("`. ") for line in NAMED))
@@ -38,8 +40,12 @@ def experiments(tmp_path: Path, few_sounds: Path) -> Path:
     folder.mkdir()
     study = f"data: {few_sounds}\nbackbone: densenet_tiny\nweights: random\nfolds: [1]\naugment: {{kind: none}}\n"
     study += "picture: {mels: 32, frames: 40}\nrecipe: {epochs: 1}\n"
-    for name, command, more in (("one", "train", ""), ("two", "train", "seeds: 2\n"), ("one_quick", "fusion", "")):
-        header = f"# What\n#\n#   python -m tla.{command} --config experiments/{name}.yaml\n"
+    for name, called, more in (
+        ("one", "tla train", ""),
+        ("two", "python -m tla.train", "seeds: 2\n"),
+        ("one_quick", "tla fusion", ""),
+    ):
+        header = f"# What\n#\n#   {called} --config {name}.yaml\n#   {called} --config {name}.yaml --threads 1\n"
         (folder / f"{name}.yaml").write_text(header + study + more)
     return folder
 
@@ -66,9 +72,20 @@ def test_reproduction_is_planned_then_done_then_finished(
     assert "one" not in re.findall(r"^\w+", printed, re.MULTILINE)
 
 
+def test_an_experiment_may_be_for_several_commands(experiments: Path, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = "#   tla train --config both --data X\n#   tla train --config both --describe\n#   tla ensemble --config both\n"
+    (experiments / "both.yaml").write_text(lines + (experiments / "one.yaml").read_text().rpartition("#")[2].partition("\n")[2])
+    options = ["--data-root", str(place.data_root), "--runs", place.runs, "--figures", place.figures, "--device", "cpu"]
+    reproduce.main(options, plan=True, folder=str(experiments), only=("both",))
+    printed = capsys.readouterr().out
+    assert re.findall(r"^both\S* (\w+) +(\d)", printed, re.MULTILINE) == [("train", "1"), ("ensemble", "5")]
+
+
 def test_reproduction_refuses_what_is_not_there(experiments: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="possible are one, one_quick, two"):
         reproduce.main([], only=("three",), folder=str(experiments))
+    with pytest.raises(UserError, match=r"possible are cutoff, fig2a, .*table2_quick"):
+        reproduce.main([], only=("three",))
     with pytest.raises(UserError, match="holds no experiments"):
         reproduce.main([], folder=str(tmp_path / "nowhere"))
 

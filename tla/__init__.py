@@ -2,10 +2,10 @@
 
 import lazy_loader
 
-from tla import interrupts
+from tla import entry, interrupts
 
 __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # the names in __init__.pyi, loaded when used
 
-if interrupts.is_command():
+if entry.is_command():
     interrupts.install()

@@ -2,7 +2,7 @@
 
 A parameter that is a dataclass of options is laid out flat (`study: Study` gives `--data`, `--recipe.lr`, ...); any other
 parameter is an option of that command alone, explained in the docstring's `Args:`. The module's docstring is the top of
-`--help`. `--config FILE.yaml` takes the same names, `--print_config` writes them. Beyond what the library does: dashes and
+`--help`. `--config FILE` takes the same names, `--print_config` writes them. Beyond what the library does: dashes and
 underscores in names mean the same, a flag needs no value, a list is written as 1,2, and a user's mistake ends in one line on
 stderr and exit status 2.
 """
@@ -16,8 +16,8 @@ import os
 import re
 import sys
 from argparse import SUPPRESS, RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type_hints
@@ -25,7 +25,7 @@ from typing import Any, Literal, Protocol, Union, get_args, get_origin, get_type
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, Namespace, set_loader, set_parsing_settings
 
-from tla import config, console, outputs
+from tla import config, console, entry, outputs
 from tla.console import say
 from tla.errors import UserError
 from tla.options import Place, Study
@@ -38,6 +38,7 @@ ABOUT_AT_HAND = """
 
 Without --data and --config it takes the study at hand, with the options that are given: that of the run in --runs that was
 finished last, or of the run that --run or --after names. Where there is none, the defaults below."""
+CONFIG = "Options from a YAML file, or from an experiment by its name ({}); later options win."
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
 
 
@@ -74,15 +75,16 @@ def build_parser(main: Callable[..., Any], positional: str | None = None) -> Arg
     set_parsing_settings(docstring_parse_attribute_docstrings=True, validate_defaults=True)
     set_loader("yaml", config.parsed, exceptions=(yaml.YAMLError,))
     module = sys.modules[main.__module__]
+    name = module.__spec__.name if module.__spec__ else main.__module__
     parser = ArgumentParser(
-        prog=f"python -m {(module.__spec__.name if module.__spec__ else main.__module__).removesuffix('.__main__')}",
+        prog=entry.typed(name.removesuffix(".__main__").removeprefix("tla.")),
         usage="%(prog)s [options]",
-        description=(module.__doc__ or "").strip() + ABOUT_AT_HAND * hasattr(main, AT_HAND),
+        description=entry.retold((module.__doc__ or "").strip()) + ABOUT_AT_HAND * hasattr(main, AT_HAND),
         formatter_class=_Help,
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", action="config", help="Read options from a YAML file; later options win.")
+    parser.add_argument("--config", action="config", help=CONFIG.format(", ".join(config.experiments())))
     groups, words = _groups(main), [positional] if positional else []
     for name in words:
         described = re.search(rf"^\s+{name}: (.*)$", main.__doc__ or "", re.MULTILINE)
@@ -99,13 +101,20 @@ def build_parser(main: Callable[..., Any], positional: str | None = None) -> Arg
 
 def run(main: Callable[..., Any], argv: Sequence[str] | None = None, *, positional: str | None = None) -> None:
     """Parse the command line, call `main`, show the plan that it returns if it was asked for one, and end as it should."""
-    try:
+    with ending():
         arguments = parse(main, sys.argv[1:] if argv is None else argv, positional)
         with ExitStack() as stack:
             _set_up(arguments, stack)
             plan = main(**arguments)
         if plan is not None:
             plan.show()
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """What ends a command other than its end: a user's mistake, Ctrl-C, a disk, each in a line and with its exit status."""
+    try:
+        yield
     except UserError as error:
         say(f"error: {error}")
         sys.exit(error.status)
@@ -221,9 +230,9 @@ def _joined(argv: Sequence[str], parser: ArgumentParser) -> list[str]:
             continue
         elif not equals:
             value = rest.pop(0)
-        if name == "--config" and os.path.isfile(value):  # noqa: PTH113  where a name is too long, it is none
+        if name == "--config" and (file := config.located(value)):
             taken = {action.dest: _kinds(getattr(action, "_typehint", None)) for action in parser._actions}
-            value = config.read(Path(value), taken, parser.prog, _options_of_all)
+            value = config.read(file, taken, parser.prog, _options_of_all)
         elif any(map(_is_list, kinds)):
             if name in lists:  # the second would silently replace the first
                 raise UserError(f"{name.replace('_', '-')} is given twice; a list is written as 1,2")

@@ -1,12 +1,14 @@
 """Files of options: YAML, where a key that is given twice is a mistake and 1e-3 is a number, and what tla itself wrote.
 
-A file is for one command, or for several of one study: what `--print_config` wrote, a study's `study.json`, or a run's
-`run.json`. Options that another command takes are named and left out; an unknown one is a mistake. A list may be written as
-on the command line (`folds: 1,2`), and one value for a list of one.
+`--config` names a file by its path, or an experiment that comes with tla by its name. A file is for one command, or for several
+of one study: what `--print_config` wrote, a study's `study.json`, or a run's `run.json`. Options that another command takes are
+named and left out; an unknown one is a mistake. A list may be written as on the command line (`folds: 1,2`), and one value for
+a list of one.
 """
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from tla.errors import UserError
 from tla.options import RANDOM
 
 BESIDE = {"key", "classes", "made", "data_digest"}  # what tla writes into such a file beside options
+EXPERIMENTS = Path(__file__).parent / "experiments"  # those that come with tla
 Kinds = Mapping[str, Sequence[Any]]  # an option's name, as in recipe.lr -> the types that it takes
 
 
@@ -46,6 +49,33 @@ def parsed(text: str) -> Any:
     if isinstance(value, dict) and not isinstance(value.get("config", ""), str):
         raise yaml.YAMLError(f"config is {value['config']!r:.80}, and not the name of a file")
     return value
+
+
+def experiments(folder: Path = EXPERIMENTS) -> dict[str, Path]:
+    """The experiments in a folder, by the names of their files; those that come with tla are called by these."""
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def located(value: str) -> Path | None:
+    """The file that `--config` names, as an experiment or by its path; None for what is neither.
+
+    A name means the experiment also beside a file of the same name, which is `./fig2b`: so that it is the same everywhere.
+    """
+    known = experiments()
+    is_file = os.path.isfile(value)  # noqa: PTH113  where a name is too long, it is none
+    if value in known:
+        if is_file:
+            say(f"--config {value} is the experiment that comes with tla; for the file here give ./{value}")
+        return known[value]
+    if is_file:
+        return Path(value)
+    if (name := re.split(r"[/\\]", value)[-1].removesuffix(".yaml")) in known:
+        raise UserError(f"--config {value}: there is no such file; the experiment is called by its name: --config {name}")
+    if re.fullmatch(r"[\w-]+", value):
+        close = difflib.get_close_matches(value, known, n=3)
+        near = f", did you mean {' or '.join(close)}?" if close else ""
+        raise UserError(f"--config {value}: no such file or experiment{near} (the experiments: {', '.join(known)})")
+    return None
 
 
 def read(path: Path, kinds: Kinds, prog: str, elsewhere: Callable[[], Iterable[str]]) -> str:

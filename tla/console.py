@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from tla import entry
+
 FOLDERS = ("data_root", "runs", "figures")  # the options of a command that name folders
 TAKES = {"data": ("data_root",), "runs": ("runs",), "predict": ("runs",)}  # of those that do not have all
 FIRST = "--data toy --backbone efficientnet_lite0 --recipe.lr 1e-3"  # options of a study that works everywhere
@@ -63,7 +65,7 @@ def command(name: str, more: str = "") -> str:
     """A command to be printed as a hint, which works as it is printed: with the folders that the running one was given."""
     taken = TAKES.get(name, FOLDERS)
     given = [f"--{place.replace('_', '-')} {shlex.quote(value)}" for place, value in _PLACES.get().items() if place in taken]
-    return " ".join(filter(None, [f"python -m tla.{name}", more, *given]))
+    return " ".join(filter(None, [entry.typed(name), more, *given]))
 
 
 def written(paths: Iterable[Path]) -> None:

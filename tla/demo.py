@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tla import cli, console, outputs
+from tla import cli, console, entry, outputs
 from tla.options import Study
 
 
@@ -48,13 +48,14 @@ def main(*, folder: str = "demo", device: str = "auto") -> None:
         device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
     """
     for number, step in enumerate(STEPS, 1):
-        arguments = ["-m", f"tla.{step.command}", *shlex.split(step.options), *place(folder, device)]
-        print(f"\n=== {number} of {len(STEPS)}: {step.question}\n$ python {shlex.join(arguments)}\n", flush=True)
-        status = subprocess.run([sys.executable, *arguments]).returncode
+        options = [*shlex.split(step.options), *place(folder, device)]
+        command = f"{entry.typed(step.command)} {shlex.join(options)}"
+        print(f"\n=== {number} of {len(STEPS)}: {step.question}\n$ {command}\n", flush=True)
+        status = subprocess.run([*entry.started(step.command), *options]).returncode
         if status:
             mine = {"--folder": (folder, "demo"), "--device": (device, "auto")}
             again = " ".join(f" {name} {shlex.quote(value)}" for name, (value, usual) in mine.items() if value != usual)
-            console.say(f"this step stopped with status {status}; `python -m tla.demo{again}` goes on from here")
+            console.say(f"this step stopped with status {status}; `{entry.typed('demo')}{again}` goes on from here")
             sys.exit(status)
     show_what_there_is(folder)
 
@@ -79,8 +80,8 @@ def show_what_there_is(folder: str) -> None:
     clip = next(iter(sorted(Path(folder, "data", "toy").rglob("*.wav"))))
     print("\nTo go on, on the same study:")
     for command in (f"ig --clip {shlex.quote(str(clip))}", "svcca", "fusion --upto block3"):
-        print(f"  python -m tla.{command} {_folders(folder)}")
-    print(f"\nAnd your own sounds: {NEXT}")
+        print(f"  {entry.typed(command)} {_folders(folder)}")
+    print(f"\nAnd your own sounds: {entry.typed('train')} {NEXT}")
 
 
 def _with(study: Study) -> None:
@@ -93,7 +94,7 @@ FILES = {
     "fig2a_svcca.pdf": "how much each stage changed",
     "fig3_ig.pdf": "where the network looks",
 }
-NEXT = "python -m tla.train --data YOUR_FOLDER --backbone efficientnet_lite0 --recipe.lr 1e-3"
+NEXT = "--data YOUR_FOLDER --backbone efficientnet_lite0 --recipe.lr 1e-3"
 
 
 if __name__ == "__main__":

@@ -28,11 +28,6 @@ class _Ctrl:
     holding = 0
 
 
-def is_command() -> bool:
-    """Whether this process is a `python -m tla...` that is about to be loaded."""
-    return sys.argv[:1] == ["-m"] and any(word.removeprefix("-m").split(".")[0] == "tla" for word in sys.orig_argv[1:])
-
-
 def install() -> None:
     """Take over Ctrl-C in this process, once."""
     reader, writer = os.pipe()

@@ -208,7 +208,8 @@ class Place:
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU."""
     tensorboard: bool = False
-    """Write TensorBoard event files beside the log of each run (needs the extra `tensorboard`)."""
+    """Write TensorBoard event files beside the log of each run, also of those that are finished already; `tensorboard --logdir`
+    and the folder of --runs shows them (needs the extra `tensorboard`)."""
     dry_run: bool = False
     """The plan and nothing else: how many runs are missing, how long they will take, how much disk. Only pictures are made."""
     overwrite: bool = False

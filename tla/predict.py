@@ -12,7 +12,7 @@ run, the network that comes with tla classifies.
 import sys
 from pathlib import Path
 
-from tla import cli, console
+from tla import cli, console, entry
 from tla.errors import UserError
 
 
@@ -42,7 +42,7 @@ def main(
         threads: CPU threads, some of them in processes that make pictures; by default all.
     """
     if not files:
-        raise UserError("give sound files or folders of them, as in `python -m tla.predict dog.wav`")
+        raise UserError(f"give sound files or folders of them, as in `{entry.typed('predict')} dog.wav`")
     if top < 1:
         raise UserError(f"--top is {top}; at least one class is named")
     if threads is not None and threads < 1:

@@ -5,7 +5,8 @@
     python -m tla.reproduce --only fig2b,table1
     python -m tla.reproduce -- --launch ray:auto          what comes after -- is handed to each command
 
-An experiment is a YAML file whose first lines name the command that reads it; runs that several of them share are trained once.
+An experiment is a YAML file whose first lines name the command that reads it, or several; `--config fig2b` gives it to that
+command alone. Runs that several experiments share are trained once.
 """
 
 import importlib
@@ -16,14 +17,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tla import cli, console
+from tla import cli, config, console, entry
 from tla.errors import UserError
 
 if TYPE_CHECKING:
     from tla.launch.forecast import Forecast, Times
     from tla.launch.plan import Plan
 
-COMMAND = re.compile(r"^#\s+python -m tla\.(\w+) --config \S+$", re.MULTILINE)
+COMMAND = re.compile(r"^#\s+(?:tla |python -m tla\.)(\w+) --config \S+", re.MULTILINE)
 QUICK = "_quick"  # ends the names of what is not at full size
 
 
@@ -32,33 +33,32 @@ def main(
     *,
     only: tuple[str, ...] = (),
     plan: bool = False,
-    folder: str = "experiments",
+    folder: str | None = None,
 ) -> None:
     """This command.
 
     Args:
         options: Handed to each command, as in --device cuda:1 or --launch ray:auto.
-        only: Experiments, by the names of their files; by default all in the folder that are not quick variants.
+        only: Experiments, by their names; by default all that are not quick variants.
         plan: Print the plan and stop.
-        folder: Where the experiments are.
+        folder: Where experiments of your own are (YAML files as tla/experiments has them); by default those that come with tla.
     """
-    steps = _steps(Path(folder), only)
+    steps = _steps(Path(folder) if folder else None, only)
     times: Times = {}  # of kinds of runs, which experiments share
-    _show({name: _forecast(name, command, path, options, times) for name, (command, path) in steps.items()})
+    _show({name: _forecast(name, command, [*words, *options], times) for name, (command, words) in steps.items()})
     if plan:
         return
-    for name, (command, path) in steps.items():
-        arguments = ["-m", f"tla.{command}", "--config", str(path), *options]
-        print(f"\n=== {name}\n$ python {shlex.join(arguments)}\n", flush=True)
-        status = subprocess.run([sys.executable, *arguments]).returncode
+    for name, (command, words) in steps.items():
+        print(f"\n=== {name}\n$ {entry.typed(command)} {shlex.join([*words, *options])}\n", flush=True)
+        status = subprocess.run([*entry.started(command), *words, *options]).returncode
         if status:
             console.say(f"{name} stopped with status {status}; the same command goes on from here")
             sys.exit(status)
 
 
-def _steps(folder: Path, only: tuple[str, ...]) -> dict[str, tuple[str, Path]]:
-    """Command and file of each experiment, by name."""
-    files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+def _steps(folder: Path | None, only: tuple[str, ...]) -> dict[str, tuple[str, list[str]]]:
+    """The commands of each experiment, by their names, and the words that name its file to them."""
+    files = config.experiments(folder) if folder else config.experiments()
     if not files:
         raise UserError(f"{folder} holds no experiments (*.yaml); --folder names where they are")
     wrong = [name for name in only if name not in files]
@@ -66,20 +66,20 @@ def _steps(folder: Path, only: tuple[str, ...]) -> dict[str, tuple[str, Path]]:
         raise UserError(f"--only {','.join(wrong)}: possible are {', '.join(files)}")
     steps = {}
     for name in only or [name for name in files if not name.endswith(QUICK)]:
-        found = COMMAND.search(files[name].read_text(encoding="utf-8"))
-        if found is None:
-            raise UserError(
-                f"{files[name]} does not name the command that reads it: a line `#   python -m tla.X --config FILE`"
-            )
-        steps[name] = found[1], files[name]
+        commands = dict.fromkeys(COMMAND.findall(files[name].read_text(encoding="utf-8")))
+        if not commands:
+            raise UserError(f"{files[name]} does not name the command that reads it: a line `#   tla X --config FILE`")
+        for command in commands:
+            step = name if len(commands) == 1 else f"{name}, {command}"
+            steps[step] = command, ["--config", str(files[name]) if folder else name]
     return steps
 
 
-def _forecast(name: str, command: str, path: Path, options: list[str], times: "Times") -> "Forecast":
+def _forecast(name: str, command: str, words: list[str], times: "Times") -> "Forecast":
     """What an experiment would take. Its plan goes, and with it pictures and weights, before the next one is made."""
     console.say(f"planning {name}")
     command_main = importlib.import_module(f"tla.{command}").main
-    plan: Plan = command_main(**cli.parse(command_main, ["--config", str(path), *options, "--dry_run", "true"]))
+    plan: Plan = command_main(**cli.parse(command_main, [*words, "--dry_run", "true"]))
     return plan.forecast(times)
 
 

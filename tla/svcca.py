@@ -64,6 +64,7 @@ def main(
     from tla.nets.activations import ALL_LAYERS, STAGE_LAYERS
     from tla.similarity import drawing, map_figure, maps, pairs, resolved_figure
     from tla.similarity import measuring as change
+    from tla.similarity.scoring import Asked
 
     usual = ALL_LAYERS if map else STAGE_LAYERS
     layers = layers or usual
@@ -79,7 +80,7 @@ def main(
         )
         return None
     measures = change.MEASURES if measure == "all" else (measure,)
-    asked = change.Asked(measures, layers, pool=pool, keep=keep, keep_by=keep_by, forced=forced, resolve=resolve)
+    asked = Asked(measures, layers, pool=pool, keep=keep, keep_by=keep_by, forced=forced, resolve=resolve)
     changed = change.measure(compared.pairs(), compared.store, asked, compared.device)
     drawing.publish(changed, folder, f"fig2a_{measure}{variant}")
     if changed.resolved is not None:

@@ -230,6 +230,16 @@ def test_the_module_stays_as_it_is(case: tuple[nn.Module, Tensor]) -> None:
     assert torch.backends.cudnn.enabled
 
 
+def test_a_module_may_overwrite_what_it_is_given() -> None:
+    net, x, start = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 2)), noise(1, 4), noise(4, seed=1)
+    given, began = x.clone(), start.clone()
+    (found,) = integrated_gradients(net, x, 1, baseline=start, tolerance=0.02)
+    difference = net(x.relu())[0, 1] - net(start.relu()[None])[0, 1]
+    assert found.map.sum() == pytest.approx(float(difference.detach()), rel=0.021)
+    assert torch.equal(x, given)
+    assert torch.equal(start, began)
+
+
 def test_the_mode_of_the_module_and_of_the_caller_do_not_matter(case: tuple[nn.Module, Tensor]) -> None:
     module, x = case
     expected = [found.map for found in integrated_gradients(module.eval(), x, 0, steps=4)]
@@ -303,7 +313,7 @@ REFUSED: dict[str, tuple[nn.Module, Any, Any, dict[str, Any], str]] = {
     "integers": (LINEAR, torch.ones(3, 4, dtype=torch.long), 0, {}, "the inputs are torch.int64; .* need floating-point"),
     "integers in numpy": (LINEAR, np.ones((3, 4), np.int16), 0, {}, "the inputs are int16; .* need floating-point"),
     "NaN": (LINEAR, torch.stack([X[0], X[1] * torch.nan]), 0, {}, "input 1 holds NaN or infinity"),
-    "shape": (LINEAR, noise(3, 5), 0, {}, r"Linear cannot be explained on inputs of \(5,\): .*mat1 and mat2 shapes"),
+    "shape": (LINEAR, noise(3, 5), 0, {}, r"inputs are \(3, 5\), so one is \(5,\), and Linear cannot .*mat1 and mat2"),
     "class": (LINEAR, X, 2, {}, "there is no class 2: the module returns 2 of them, so give 0 to 1"),
     "negative class": (LINEAR, X, Target(0, -1), {}, "there is no class -1"),
     "a name": (LINEAR, X, "dog", {}, "the target is 'dog'; give a class's index, a Target"),
@@ -318,7 +328,7 @@ REFUSED: dict[str, tuple[nn.Module, Any, Any, dict[str, Any], str]] = {
     "detached": (Of(lambda x: x.detach()), X, 0, {}, "is not differentiable with respect to its inputs"),
     "half detached": (Of(lambda x: x.detach().requires_grad_()), X, 0, {}, "is not differentiable with respect to its inputs"),
     "argmax": (Of(lambda x: x.argmax(1, keepdim=True).float()), X, 0, {}, "is not differentiable"),
-    "numpy": (Of(lambda x: torch.from_numpy(x.numpy())), X, 0, {}, r"on inputs of \(4,\): Can't call numpy"),
+    "numpy": (Of(lambda x: torch.from_numpy(x.numpy())), X, 0, {}, r"Of cannot be explained on that: Can't call numpy"),
     "NaN out": (Of(lambda x: x / 0 - x / 0), X, 0, {}, "input 0 cannot be explained: the target is nan for it, and nan at"),
     "a root": (Of(lambda x: x.abs().sqrt() * 0 + 1e30 * x * x), 1e20 * X, 0, {}, "the target is inf"),
     "no gradient": (Of(lambda x: (x - x.detach()).abs().sqrt() + x), X, 0, {}, "on the way from the baseline .* not finite"),

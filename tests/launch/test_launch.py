@@ -237,11 +237,6 @@ def test_runs_are_found_by_the_beginning_of_their_key(study: Study, place: Place
         find(runs, found[0].key)
 
 
-def test_tensorboard_events_are_written(study: Study, place: Place) -> None:
-    (folder,) = train(replace(study, recipe=Recipe(epochs=1)), replace(place, tensorboard=True))
-    assert list((folder.path / "tensorboard").glob("events*"))
-
-
 def test_the_log_is_json_lines(study: Study, place: Place) -> None:
     (folder,) = train(replace(study, recipe=Recipe(epochs=2)), place)
     rows = [json.loads(line) for line in (folder.path / "log.jsonl").read_text().splitlines()]

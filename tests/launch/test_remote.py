@@ -22,6 +22,7 @@ from tla.launch.grid import Trial, nested, search_grid
 from tla.launch.on_ray import Home, files_of, gpus_per_run, own_folder, room_for_runs, with_own_pictures
 from tla.launch.study import ensure, prepare
 from tla.options import Augment, Grid, Place, Recipe, Search, Study
+from tla.runs import events
 from tla.runs.folder import RunFolder, load
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -69,13 +70,17 @@ def is_agent(pid: int) -> bool:
         return True  # it has ended
 
 
-def test_here_in_workers_and_on_ray_the_numbers_are_the_same(ray: Any, study: Study, place: Place, tmp_path: Path) -> None:
+def test_here_in_workers_and_on_ray_the_numbers_are_the_same(
+    ray: Any, study: Study, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "write", lambda run, path: None)  # what this process does when all are trained
     three = replace(study, folds=(1, 2, 3))
     alone = train(three, replace(place, threads=1))
     together = train(three, replace(place, workers=2, threads=1, runs=str(tmp_path / "workers")))
-    on_ray = train(three, replace(place, launch="ray", runs=str(tmp_path / "ray")))
+    on_ray = train(three, replace(place, launch="ray", runs=str(tmp_path / "ray"), tensorboard=True))
     assert [f.key for f in alone] == [f.key for f in together] == [f.key for f in on_ray]
     assert bits(on_ray) == bits(together) == bits(alone)
+    assert all(list((run.path / "tensorboard").glob("events*")) for run in on_ray)
     for mine, other in zip(alone, on_ray, strict=True):
         np.testing.assert_array_equal(mine.predictions.logits["last"], other.predictions.logits["last"])
 

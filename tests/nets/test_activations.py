@@ -131,7 +131,7 @@ def test_taps_take_each_layer_in_order_change_nothing_and_are_removed_even_after
     net, seen = build("densenet_tiny", 5, seed=0).eval(), []
     wanted = layers(net, "all", SHAPE)
     expected = net(pictures())
-    with tapped(net, wanted, lambda name, output: seen.append(name)):
+    with tapped(net.net, wanted, lambda name, output: seen.append(name)):
         assert torch.equal(net(pictures()), expected)
     assert seen == [layer.name for layer in wanted]
     assert not any(module._forward_hooks for module in net.modules())
@@ -139,7 +139,7 @@ def test_taps_take_each_layer_in_order_change_nothing_and_are_removed_even_after
     def refuse(name: str, output: torch.Tensor) -> None:
         raise ValueError(name)
 
-    with pytest.raises(ValueError, match="conv0"), tapped(net, wanted, refuse):
+    with pytest.raises(ValueError, match="conv0"), tapped(net.net, wanted, refuse):
         net(pictures())
     assert not any(module._forward_hooks for module in net.modules())
 

@@ -91,7 +91,7 @@ def test_it_stands_in_where_no_run_is_finished(
     assert printed.count("with the network that comes with tla (--run packaged)") == 2
     assert ", ".join(standing_in.classes) in printed
     assert f"{100 * standing_in.result.scores['last'].accuracy:.1f} % of 20 held-out clips" in printed
-    assert packaged.OWN in printed
+    assert packaged.own() in printed
     (table,) = Path(place.figures, "packaged").glob("fig3_ig_*.csv")
     assert standing_in.key in table.read_text()
 
@@ -119,12 +119,12 @@ def test_what_takes_held_out_or_training_clips_does_not_take_it(study: Study, pl
 
 def test_without_it_the_way_to_a_network_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(packaged, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match=re.escape(packaged.OWN)):
+    with pytest.raises(UserError, match=re.escape(packaged.own())):
         packaged.load()
 
 
 def test_the_command_that_trains_another_one_is_understood() -> None:
-    _, _, command, *words = shlex.split(packaged.OWN)
+    _, _, command, *words = shlex.split(packaged.own())
     assert cli.parse(importlib.import_module(command).main, words)["study"].data == "toy"
 
 

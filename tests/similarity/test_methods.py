@@ -319,7 +319,7 @@ def test_too_few_points_and_wrong_shapes_are_refused() -> None:
         cka(x[:3], y[:3], debiased=True)
     with pytest.raises(UserError, match="equally far apart"):
         cka(np.eye(6), y[:6], debiased=True)
-    with pytest.raises(UserError, match="leave y out"):
+    with pytest.raises(UserError, match="leave y, clips and channel_axis out"):
         svcca(streamed(x, y, 50), y)
     m = streamed(x, y, 50)
     with pytest.raises(UserError, match="x and y have 2 and 3 channels; those before had 3 and 3"):

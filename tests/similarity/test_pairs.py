@@ -14,8 +14,9 @@ from tla.launch.study import ensure, list_runs, prepare
 from tla.options import Place, Recipe, Study, Transfer
 from tla.runs.folder import RunFolder
 from tla.similarity import pairs
-from tla.similarity.measuring import WEIGHTS, Asked, measure
+from tla.similarity.measuring import WEIGHTS, measure
 from tla.similarity.pairs import Pair, controlled, named
+from tla.similarity.scoring import Asked
 from tla.similarity.tables import PRETRAINED, RANDOM, SEEDS
 
 CPU = torch.device("cpu")

@@ -10,11 +10,12 @@ import torch
 
 from tla.options import Picture
 from tla.similarity import resolved
-from tla.similarity.measuring import Asked, scored
 from tla.similarity.methods import Similarity, svcca
 from tla.similarity.moments import Moments, fold
 from tla.similarity.resolved import Side, canonical, resolve, summary
-from tla.similarity.stream import Sums, spooled
+from tla.similarity.scoring import Asked, scored
+from tla.similarity.stream import spooled
+from tla.similarity.sums import Sums, neighbours
 from tla.similarity.tables import ALL, CLASS, FREQUENCY, TIME
 
 CLIPS, CHANNELS, HEIGHT, WIDTH = 60, 8, 4, 6
@@ -32,7 +33,8 @@ def agreements(monkeypatch: pytest.MonkeyPatch) -> Agreements:
         with spooled() as spool:
             for clips in GROUPS:
                 sums = Sums.over(first.shape[1], second.shape[1])
-                sums.add(fold(first[clips]), fold(second[clips]), len(clips))
+                x_points = fold(first[clips])
+                sums.add(x_points, fold(second[clips]), neighbours(len(x_points), len(clips)))
                 spool.put({"layer": sums})
             (score,) = scored(spool, 0, Asked(resolve=True), lambda *_: None)
         monkeypatch.setattr(resolved, "forward", lambda *rest: rest[-1]("layer", first[rest[-2]], second[rest[-2]]))

@@ -18,9 +18,10 @@ from tla.similarity import map_figure as draw_maps
 from tla.similarity import measuring as change
 from tla.similarity import resolved_figure as draw_resolved
 from tla.similarity.maps import layer_map
-from tla.similarity.measuring import MEASURES, Asked, measure
+from tla.similarity.measuring import MEASURES, measure
 from tla.similarity.methods import Similarity
 from tla.similarity.pairs import Network, Pair, controlled
+from tla.similarity.scoring import Asked, Scored
 from tla.similarity.tables import PRETRAINED, SCALES, SEEDS, Change
 from tla.sound.store import Store
 
@@ -208,7 +209,7 @@ def test_correlations_that_are_forced_without_a_group_count_as_forced(fewest: in
     whole = Similarity(0.9, np.full(404, 0.9), (404, 554), 959, (512, 600), 0, (0, 0))
     place = {"curve": "pretrained", "layer": "block4", "fold": 1, "seed": 0, "clips": 959, "fewest_clips": fewest}
     found = change._Found()
-    change._note(found, place, Asked(), change._Scored("svcca", whole, whole, [(0.9, 0.1)] * 10))
+    change._note(found, place, Asked(), Scored("svcca", whole, whole, [(0.9, 0.1)] * 10))
     assert found.runs[0]["forced"] == forced
     assert np.isnan(found.runs[0]["score"]) == bool(forced)
     assert len(found.left_out) == bool(forced)

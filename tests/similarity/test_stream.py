@@ -16,7 +16,8 @@ from tla.nets.stages import cut
 from tla.runs.infer import LoadedNetwork
 from tla.similarity import stream
 from tla.similarity.methods import cka, svcca
-from tla.similarity.stream import Spool, Sums, accumulate, batches, forward, grouped, points, projected, shared_layers, spooled
+from tla.similarity.stream import Spool, accumulate, batches, forward, grouped, of_run, points, shared_layers, spooled
+from tla.similarity.sums import Sums, neighbours, projected
 
 SHAPE = (3, 32, 40)
 CPU = torch.device("cpu")
@@ -46,7 +47,7 @@ def test_the_pass_gives_what_all_activations_at_once_give(
     groups = grouped([f"source {i // 2}" for i in range(23)])
     done = []
     with spooled() as spool:
-        accumulate(before, after, couples, pictures, groups, spool, advance=done.append)
+        accumulate(of_run(before), of_run(after), couples, pictures, groups, spool, advance=done.append)
         assert len(list(spool.folder.iterdir())) == len(couples) * len(groups)
         totals = [spool.total(i) for i in range(len(couples))]
         folder = spool.folder
@@ -64,7 +65,7 @@ def test_the_pass_gives_what_all_activations_at_once_give(
 def test_the_floor_pairs_every_clip_with_another_at_the_same_position() -> None:
     x, y = (torch.randn(4, 3, 2, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     sums = Sums.over(3, 3)
-    sums.add(points(x, pool=False), points(y, pool=False), 4)
+    sums.add(points(x, pool=False), points(y, pool=False), neighbours(40, 4))
     moved = cka(points(x, pool=False).double(), points(y.roll(1, 0), pool=False).double())
     assert cka(sums.permuted).score == pytest.approx(moved.score, rel=1e-5)
     assert sums.permuted.xx is sums.paired.xx
@@ -78,7 +79,7 @@ def spool_and_sums(tmp_path: Path) -> tuple[Spool, list[Sums]]:
     for _ in range(3):
         x = torch.randn(40, 6, generator=generator) + 3
         parts.append(Sums.over(6, 4))
-        parts[-1].add(x, x[:, :4] + torch.randn(40, 4, generator=generator), 10)
+        parts[-1].add(x, x[:, :4] + torch.randn(40, 4, generator=generator), neighbours(40, 10))
         spool.put({"layer": Sums(*(cross.copy() for cross in parts[-1]))})
     return spool, parts
 
@@ -129,7 +130,7 @@ def test_outputs_are_in_the_runs_precision_and_sums_are_not(
     def take(name: str, x: torch.Tensor, y: torch.Tensor) -> None:
         seen[name] = (x.dtype, (torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
 
-    forward(before, after, couples, pictures[:2], take)
+    forward(of_run(before), of_run(after), couples, pictures[:2], take)
     assert seen["stem"] == (torch.bfloat16, torch.float32)
     assert list(seen) == [couple.name for couple in couples]
 

@@ -17,7 +17,7 @@ third: so the first picture's map is made both ways, and bf16 is kept if they ag
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -46,7 +46,7 @@ Arithmetic = Literal["auto", "fp32", "bf16"]
 class Attribution:
     """What in one input moved the target, cell by cell."""
 
-    map: np.ndarray
+    map: np.ndarray = field(repr=False)
     """float32, of the input's shape, such as (3, mels, frames), in the target's units (logits)."""
     target: What
     """What is explained."""

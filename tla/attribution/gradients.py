@@ -67,7 +67,7 @@ def integrated_gradients(
         explainer = Explainer(module, memory=memory, arithmetic=arithmetic)
         with torch.autocast(explainer.device.type, enabled=False):
             starts = _starts(explainer.tensor(_numbers(baseline, "the baseline")), tuple(inputs.shape[1:]))
-            _must_work(explainer, explainer.tensor(inputs[:1]), starts[:1], targets[0])
+            _must_work(explainer, inputs, starts[:1], targets[0])
             found = []
             for i, (one, what) in enumerate(zip(inputs, targets, strict=True)):
                 name = f"input {i}"
@@ -156,8 +156,9 @@ def _is_index(target: Any) -> TypeGuard[int]:
     return True
 
 
-def _must_work(explainer: Explainer, x: Tensor, b: Tensor, what: What) -> None:
-    """The module takes such inputs, is differentiable with respect to them, and explains each by itself."""
+def _must_work(explainer: Explainer, inputs: Tensor | np.ndarray, b: Tensor, what: What) -> None:
+    """The module takes such inputs, is differentiable with respect to them, and what it makes of one is its own."""
+    x = explainer.tensor(inputs[:1])
     pair = torch.cat([x, b]).requires_grad_()
     try:
         with torch.enable_grad():
@@ -168,7 +169,8 @@ def _must_work(explainer: Explainer, x: Tensor, b: Tensor, what: What) -> None:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{explainer.name} cannot be explained on inputs of {tuple(x.shape[1:])}: {why}") from error
+        taken_as = f"the inputs are {tuple(inputs.shape)}, so one is {tuple(inputs.shape[1:])}"
+        raise UserError(f"{taken_as}, and {explainer.name} cannot be explained on that: {why}") from error
     if slope is None:
         raise UserError(
             f"{explainer.name} is not differentiable with respect to its inputs: what is explained does not depend on them, or "

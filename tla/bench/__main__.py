@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tla import cli, console
+from tla import cli, console, entry
 from tla.errors import UserError
 from tla.options import Place, Study
 
@@ -39,7 +39,7 @@ def main(names: list[str], study: Study, place: Place, *, batches: int = 6) -> N
     """
     if not names or not set(names) <= {*NAMES, "all", *APART}:
         known = ", ".join([*NAMES, *APART])
-        raise UserError(f"`python -m tla.bench` takes {known} or all; got {' '.join(names) or 'nothing'}")
+        raise UserError(f"`{entry.typed('bench')}` takes {known} or all; got {' '.join(names) or 'nothing'}")
     if GROWTH in names:
         from tla.bench import growth_figure
         from tla.bench.growth import bench_growth

@@ -33,7 +33,7 @@ from tla.runs.infer import LoadedNetwork
 from tla.runs.run import Run
 from tla.similarity.methods import EPSILON, KEEP, svcca
 from tla.similarity.moments import Moments, fold
-from tla.similarity.stream import BATCH, Couple, forward, shared_layers
+from tla.similarity.stream import BATCH, Couple, forward, of_run, shared_layers
 from tla.sound.workers import crew
 
 STUDY = 400  # clips of a study for which costs are given as well
@@ -70,7 +70,7 @@ class Pair:
             wait(x.device)
             spent += time.perf_counter() - start
 
-        forward(self.before, self.after, self.couples, pictures, timed)
+        forward(of_run(self.before), of_run(self.after), self.couples, pictures, timed)
         return spent
 
 

@@ -16,7 +16,7 @@ from tla.launch.material import Material
 from tla.launch.plan import Plan, Wanted, tally
 from tla.launch.processes import Processes, deal
 from tla.options import RANDOM, Place, Study, Transfer
-from tla.runs import schedule
+from tla.runs import events, schedule
 from tla.runs.device import choose_device
 from tla.runs.folder import RESULT, WEIGHTS, FinishedRun, RunFolder, find, load
 from tla.runs.run import Run
@@ -31,6 +31,8 @@ def prepare(study: Study, place: Place) -> Material:
     from tla.nets import arithmetic, backbones, weights
     from tla.nets.stages import describe
 
+    if place.tensorboard:
+        events.load()
     on_ray_gpus = check_launch(place) == "ray" and bool(place.gpus_per_run)
     _check_start(study)
     device = choose_device(place.device)
@@ -202,6 +204,8 @@ def work_off(runs: Sequence[Wanted], place: Place, *, scores: bool = True, asha:
             board = Board(bar, {wanted.run.key: wanted.batches for wanted in missing})
             with closing(_executor(runs[0].material, place, board, len(missing), asha)) as executor:
                 queue.work_off(executor, board)
+    for run in queue.finished.values() if place.tensorboard else ():
+        events.write(run, run.path / events.FOLDER)
     if queue.failed:
         raise _failure(queue.failed, {wanted.run.key: wanted for wanted in runs})
     return queue

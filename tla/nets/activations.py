@@ -66,21 +66,21 @@ def layers(net: StagedNet, which: str, shape: tuple[int, int, int]) -> list[Laye
 def outputs(net: StagedNet, x: Tensor, wanted: Sequence[Layer]) -> dict[str, Tensor]:
     """The outputs of the layers for the pictures, by name: copies, which no later in-place operation can reach."""
     kept: dict[str, Tensor] = {}
-    with tapped(net, wanted, lambda name, output: kept.update({name: output.clone()})):
+    with tapped(net.net, wanted, lambda name, output: kept.update({name: output.clone()})):
         net(x)
     return kept
 
 
 @contextmanager
-def tapped(net: StagedNet, wanted: Sequence[Layer], take: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """While inside, `take(name, output)` is called at the moment a layer has made its output.
+def tapped(net: nn.Module, wanted: Sequence[Layer], take: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """While inside, `take(name, output)` is called at the moment a layer of a plain network has made its output.
 
     The output is the network's own tensor, which a later in-place operation may overwrite: what is kept of it has to be copied.
     """
     handles = []
     try:
         for layer in wanted:
-            handles.append(net.net.get_submodule(layer.module).register_forward_hook(_hook(layer.name, take)))
+            handles.append(net.get_submodule(layer.module).register_forward_hook(_hook(layer.name, take)))
         yield
     finally:
         for handle in handles:

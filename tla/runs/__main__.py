@@ -2,10 +2,12 @@
 
 python -m tla.runs                                what there is; what all runs share stands above the table
 python -m tla.runs --data esc10 --csv runs.csv    only these; every option and score as a table
+python -m tla.runs --tensorboard board            these runs' curves, options and scores for TensorBoard
 python -m tla.runs 3f9a                           one run, by the beginning of its key: its options, the command that makes
                                                   it again, its curves, its scores by class
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ def main(
     data: str | None = None,
     backbone: str | None = None,
     csv: str | None = None,
+    tensorboard: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """This command.
@@ -34,13 +37,15 @@ def main(
         data: Only runs on this data set.
         backbone: Only runs of this backbone.
         csv: Also write the table to this file.
+        tensorboard: Also write the curves, options and scores of these runs as TensorBoard event files, a folder for each run
+            below this one (needs the extra `tensorboard`).
         overwrite: Replace that file even if it is not such a table.
     """
     if not Path(runs).is_dir():
         make = console.command("train", console.FIRST)
         raise UserError(f"there is no folder {runs}; --runs is the folder of runs (`{make}` makes some)")
     if keys:
-        show_each(keys, Path(runs))
+        show_each(keys, Path(runs), tensorboard)
         return
     finished, begun = read(Path(runs), data, backbone)
     if finished:
@@ -52,17 +57,35 @@ def main(
         show_runs(table)
         if csv:
             write_over(Path(csv), table.to_csv(index=False), overwrite=overwrite)
+        if tensorboard:
+            write_events(finished, Path(tensorboard))
     show_unfinished(finished, begun)
     console.say(f"finished runs in {runs}: {len(finished)}")
 
 
-def show_each(keys: list[str], runs: Path) -> None:
-    """Print the runs of these keys."""
+def show_each(keys: list[str], runs: Path, tensorboard: str | None = None) -> None:
+    """Print the runs of these keys, and write the event files that are asked for."""
     from tla.runs.details import show
     from tla.runs.folder import find
 
-    for key in keys:
-        show(find(runs, key))
+    found = [find(runs, key) for key in keys]
+    for run in found:
+        show(run)
+    if tensorboard:
+        write_events(found, Path(tensorboard))
+
+
+def write_events(finished: "list[FinishedRun]", folder: Path) -> None:
+    """Write the event files of these runs, and say how to look at them."""
+    from tla.runs import events
+
+    with console.progress("event files", len(finished), "runs") as bar:
+        for run in finished:
+            events.write(run, folder / events.called(run))
+            bar.advance()
+    console.say(
+        f"{console.counted(len(finished), 'run')} in {folder}: `tensorboard --logdir {shlex.quote(str(folder))}` shows them"
+    )
 
 
 def read(runs: Path, data: str | None, backbone: str | None) -> "tuple[list[FinishedRun], list[tuple[RunFolder, Run]]]":

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tla import console, manifest
+from tla import console, entry, manifest
 from tla.options import LEAKS, RANDOM, Picture, Place, Recipe, Study, Transfer
 from tla.runs import schedule
 from tla.runs.folder import WEIGHTS, FinishedRun
@@ -97,7 +97,7 @@ def again(folder: FinishedRun) -> str:
     root = given([folder], "data_root")
     if root and Path(root) != Place().data.absolute():
         places.append(f"--data-root {shlex.quote(root)}")
-    return " ".join(["python -m tla.train", *_options(alone(folder)), *places])
+    return " ".join([entry.typed("train"), *_options(alone(folder)), *places])
 
 
 def _options(options: Study) -> list[str]:

@@ -27,7 +27,7 @@ from tla.nets.arithmetic import computing
 from tla.nets.stages import HEAD, StagedNet, describe
 from tla.nets.weights import Pretrained
 from tla.options import Arithmetic, Stage
-from tla.runs import prefix
+from tla.runs import events, prefix
 from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
 from tla.runs.folder import Predictions, Result, RunFolder, Score
 from tla.runs.run import Run
@@ -77,7 +77,9 @@ def fit(
     folder.write_log(state.history)  # the last attempt's may hold more, or less, or be damaged
     watch.advance(len(state.history) * feed.batches)
     with ExitStack() as stack:
-        board = stack.enter_context(_tensorboard(folder, len(state.history))) if tensorboard else None
+        board = stack.enter_context(events.writing(folder.path / events.FOLDER)) if tensorboard else None
+        for row in state.history if board else []:
+            events.note(board, row)
         while (rate := next_rate(run.recipe, state.history, run.classes)) is not None:
             row = run_epoch(state, feed, run, choosing, rate, watch)
             save_checkpoint(state, folder)
@@ -85,8 +87,7 @@ def fit(
             epoch = f"{row['epoch']}{f'/{run.recipe.epochs}' if run.recipe.epochs else ''}"
             watch.note(f"epoch {epoch}  loss {row['loss']:.3f}  held out {100 * row['accuracy']:.1f} %")
             if board:
-                for name in ("lr", "loss", "train_accuracy", "training_loss", "heldout_loss", "accuracy"):
-                    board.add_scalar(name, row[name], row["epoch"])
+                events.note(board, row)
     _conclude(state, feed, run, folder, split.test)
 
 
@@ -249,14 +250,6 @@ def _restore(state: State, folder: RunFolder) -> None:
             if value.shape == parameter.shape:
                 slots[slot] = torch.empty_like(parameter).copy_(value)
     state.history, state.kept = history, parts["kept"]
-
-
-def _tensorboard(folder: RunFolder, epochs_done: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UserError("--tensorboard needs TensorBoard: pip install 'tla[tensorboard]'") from None
-    return SummaryWriter(str(folder.path / "tensorboard"), purge_step=epochs_done + 1)
 
 
 def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.ndarray) -> None:

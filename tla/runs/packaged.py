@@ -6,6 +6,7 @@ same recipe, one per fold, for the clips that each of them held out (scripts/pac
 
 from pathlib import Path
 
+from tla import entry
 from tla.console import say
 from tla.errors import UserError
 from tla.runs import folder
@@ -13,14 +14,19 @@ from tla.runs.folder import FinishedRun
 
 NAME = "packaged"  # what --run takes for it; a key has digits from 0 to f, and cannot be this word
 FOLDER = Path(__file__).resolve().parent.parent / NAME
-OWN = "python -m tla.train --data toy --folds 1 --backbone efficientnet_lite0 --recipe.lr 1e-3"
+OWN = "--data toy --folds 1 --backbone efficientnet_lite0 --recipe.lr 1e-3"
+
+
+def own() -> str:
+    """The command that trains another one."""
+    return f"{entry.typed('train')} {OWN}"
 
 
 def load() -> FinishedRun:
     """The network that comes with tla."""
     for run in folder.folders(FOLDER):
         return folder.load(run.path)
-    raise UserError(f"{FOLDER} holds no network: this tla was installed without it; train one with `{OWN}`")
+    raise UserError(f"{FOLDER} holds no network: this tla was installed without it; train one with `{own()}`")
 
 
 def find(runs: Path, key: str) -> FinishedRun:
@@ -39,7 +45,7 @@ def introduce(run: FinishedRun) -> None:
         f"on {about.data}\n"
         f"its {len(run.classes)} classes: {', '.join(run.classes)}\n"
         f"runs of the same recipe predicted {percent:.1f} % of {run.result.clips} held-out clips rightly\n"
-        f"one of your own: {OWN}\n"
+        f"one of your own: {own()}\n"
         "(in place of toy, which is synthetic, the folder of your sounds, a sub-folder for each class), then the same again"
     )
 

@@ -112,7 +112,7 @@ def _kernels(network: "LoadedNetwork", side: Sequence[Layer], pictures: np.ndarr
             features = features - features.mean(0)  # uncentred, float32 would lose the criterion in its rounding
             found[name] = (features @ features.T).to("cpu", torch.float64)
 
-    with torch.inference_mode(), computing(network.device, network.run.precision), tapped(network.net, side, take):
+    with torch.inference_mode(), computing(network.device, network.run.precision), tapped(network.net.net, side, take):
         network.net(network.batch(pictures))
     watch.advance(len(pictures))
     return torch.stack([found[layer.name] for layer in side])

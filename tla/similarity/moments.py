@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from tla.errors import UserError
+from tla.similarity.arrays import Array, pair
 from tla.similarity.eigenvalues import Spectrum
 
 DOUBLE = torch.float64
@@ -236,7 +237,24 @@ class Cross:
 
 
 class Moments:
-    """What the measures need of activations x (points, p) and y (points, q) of the same points."""
+    """What the measures need of activations of p and q channels, gathered batch by batch; memory does not grow with clips.
+
+    A second one, in which every clip meets another one of its batch, has the floor:
+
+    ```python
+    import torch
+    from tla.similarity import Moments, svcca
+
+    torch.manual_seed(0)
+    both, floor = Moments(16, 8), Moments(16, 8)
+    for _ in range(10):
+        x = torch.randn(4, 16, 6, 6)  # (clips, channels, height, width), as two networks might give them
+        y = x[:, :8] + torch.randn(4, 8, 6, 6)
+        both.add(x, y)
+        floor.add(x, y.roll(1, 0))
+    print(svcca(both).score, svcca(floor).score)  # 0.71, 0.11
+    ```
+    """
 
     def __init__(self, p: int, q: int, *, products: torch.dtype = DOUBLE) -> None:
         self.xx, self.yy = Cross(p, p, products=products), Cross(q, q, products=products)
@@ -269,10 +287,14 @@ class Moments:
     def sxy(self) -> Tensor:
         return self.xy.s
 
-    def add(self, x: Tensor, y: Tensor) -> None:
-        """Count in more points, (points, p) and (points, q); a batch without points changes nothing."""
-        first = Batch(x, self.xy.products)
-        second = first if y is x else Batch(y, self.xy.products, side="y")
+    def add(self, x: Array, y: Array, *, channel_axis: int | None = None) -> None:
+        """Count in more points (points, channels), or maps (clips, channels, height, width); without any, nothing changes.
+
+        `channel_axis` is where the channels are in arrays of another shape: -1 for (clips, tokens, channels).
+        """
+        both = pair(x, y, channel_axis)
+        first = Batch(both.x, self.xy.products)
+        second = first if both.y is both.x else Batch(both.y, self.xy.products, side="y")
         self.xy.add(first, second)  # first, since it refuses what does not fit
         self.xx.add(first, first)
         self.yy.add(second, second)

@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 
 from tla.options import Picture
-from tla.runs.infer import LoadedNetwork
 from tla.similarity.controls import over_clips
 from tla.similarity.methods import EPSILON
 from tla.similarity.moments import Moments
-from tla.similarity.stream import Couple, batches, forward, points
+from tla.similarity.stream import Couple, Passed, batches, forward, points
 from tla.similarity.tables import ALL, CLASS, FLOOR, FREQUENCY, SCORE, TIME
 from tla.sound import spectrograms
 from tla.statistics import reach
@@ -108,8 +107,8 @@ def _correlation(products: np.ndarray, cells: np.ndarray) -> np.ndarray:
 
 
 def resolve(
-    before: LoadedNetwork,
-    after: LoadedNetwork,
+    before: Passed,
+    after: Passed,
     couples: Sequence[Couple],
     sides: dict[str, tuple[Side, Side]],
     pictures: np.ndarray,

@@ -11,35 +11,59 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tla.errors import UserError
 from tla.files import scratch
-from tla.nets.activations import STAGE_LAYERS, Layer, layers, outputs, tapped
+from tla.nets.activations import STAGE_LAYERS, Layer, layers, tapped
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.runs.infer import LoadedNetwork
-from tla.similarity.moments import Batch, Cross, Moments, fold
+from tla.similarity.moments import Cross, fold
+from tla.similarity.sums import Sums, neighbours
 from tla.statistics import deal
 
 GROUPS = 10
 BATCH = 8  # clips; one network's outputs of a batch are held at a time: at 16, DenseNet-201 would need 0.8 GB instead of 0.4
 
 
+class Passed(NamedTuple):
+    """A network that pictures are passed through."""
+
+    net: nn.Module
+    """The plain network, whose modules the layers name."""
+    run: Callable[[Any], object]
+    """Passes pictures through it, in its own arithmetic."""
+    read: Callable[[Layer, Any], Tensor] = lambda layer, output: output
+    """What a layer puts out, as (clips, channels, ...)."""
+
+
 class Couple(NamedTuple):
-    """The same layer in two networks."""
+    """A layer in one network, and the one in another that it is compared with: the same, unless told otherwise."""
 
     before: Layer
     after: Layer
 
     @property
     def name(self) -> str:
-        return self.after.name
+        one, other = self.before.name, self.after.name
+        return one if one == other else f"{one} > {other}"
+
+
+def of_run(network: LoadedNetwork) -> Passed:
+    """A run's network, which takes pictures as in training, in the run's precision."""
+
+    def run(pictures: np.ndarray) -> None:
+        with computing(network.device, network.run.precision):
+            network.net(network.batch(pictures))
+
+    return Passed(network.net.net, run)
 
 
 def shared_layers(before: StagedNet, after: StagedNet, which: str, shape: tuple[int, int, int]) -> list[Couple]:
@@ -61,65 +85,32 @@ def shared_layers(before: StagedNet, after: StagedNet, which: str, shape: tuple[
 
 
 def forward(
-    before: LoadedNetwork,
-    after: LoadedNetwork,
-    couples: Sequence[Couple],
-    pictures: np.ndarray,
-    take: Callable[[str, Tensor, Tensor], None],
+    before: Passed, after: Passed, couples: Sequence[Couple], pictures: Any, take: Callable[[str, Tensor, Tensor], None]
 ) -> None:
     """Pass pictures through both networks; `take(name, x, y)` gets a layer's outputs in each, (clips, channels, ...).
 
-    The networks run in their runs' precision; what `take` computes is in its own.
+    What `take` computes is in full precision, whatever the networks compute in.
     """
-    with torch.inference_mode():
-        with computing(before.device, before.run.precision):
-            kept = outputs(before.net, before.batch(pictures), [couple.before for couple in couples])
+    firsts, seconds = ({couple.name: couple[side] for couple in couples} for side in (0, 1))
+    kept: dict[str, Tensor] = {}
 
-        def both(name: str, y: Tensor) -> None:
-            with computing(after.device, "fp32"):
-                take(name, kept.pop(name), y)
+    def keep(name: str, output: Any) -> None:
+        kept[name] = before.read(firsts[name], output).clone()  # an in-place operation may overwrite it
 
-        with computing(after.device, after.run.precision), tapped(after.net, [couple.after for couple in couples], both):
-            after.net(after.batch(pictures))
+    def both(name: str, output: Any) -> None:
+        y = after.read(seconds[name], output)
+        with computing(y.device, "fp32"):
+            take(name, kept.pop(name).to(y.device), y)
+
+    with torch.no_grad():  # in inference mode, what a network keeps for later could not be trained with
+        with tapped(before.net, _called(firsts), keep):
+            before.run(pictures)
+        with tapped(after.net, _called(seconds), both):
+            after.run(pictures)
 
 
-class Sums(NamedTuple):
-    """Sums over points of two sides: of each by itself, paired clip by clip, and paired with another clip."""
-
-    xx: Cross
-    yy: Cross
-    xy: Cross
-    null: Cross
-
-    @classmethod
-    def over(cls, p: int, q: int, products: torch.dtype = torch.float32) -> "Sums":
-        """Sums over no points yet, of p and q channels."""
-        return cls(*(Cross(*size, products=products) for size in ((p, p), (q, q), (p, q), (p, q))))
-
-    @property
-    def paired(self) -> Moments:
-        return Moments.of(self.xx, self.yy, self.xy)
-
-    @property
-    def permuted(self) -> Moments:
-        return Moments.of(self.xx, self.yy, self.null)
-
-    def add(self, x: Tensor, y: Tensor, clips: int) -> None:
-        """Count in points (clips * positions, channels); each clip's are also paired with the next clip's."""
-        first, second = Batch(x, self.xy.products), Batch(y, self.xy.products, side="y")
-        order = torch.arange(len(x), device=x.device).roll(len(x) // clips)
-        self.xx.add(first, first)
-        self.yy.add(second, second)
-        self.xy.add(first, second)
-        self.null.add(first, second.reordered(order))
-
-    def joined(self, other: "Sums", sign: int = 1) -> "Sums":
-        """With the other's points or, with sign -1, without them."""
-        return Sums(*(mine.merge(theirs, sign) for mine, theirs in zip(self, other, strict=True)))
-
-    def project(self, u: Tensor, w: Tensor) -> "Sums":
-        """The sums of x u and y w."""
-        return Sums(*(projected(name, cross, u, w) for name, cross in self._asdict().items()))
+def _called(wanted: dict[str, Layer]) -> list[Layer]:
+    return [replace(layer, name=name) for name, layer in wanted.items()]
 
 
 class Spool:
@@ -167,11 +158,6 @@ class Spool:
         return self.folder / f"{layer}-{group}.npz"
 
 
-def projected(name: str, cross: Cross, u: Tensor, w: Tensor) -> Cross:
-    """One of the four sums, by its name, of x u and y w."""
-    return cross.project(w if name == "yy" else u, u if name == "xx" else w)
-
-
 def _cross(file: "np.lib.npyio.NpzFile", part: str) -> Cross:
     return Cross.from_tensors({name.partition(".")[2]: file[name] for name in file.files if name.startswith(f"{part}.")})
 
@@ -193,33 +179,35 @@ def grouped(sources: Sequence[str]) -> list[np.ndarray]:
     return deal(sources, most=GROUPS)
 
 
-def batches(rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+def batches(rows: np.ndarray, rng: np.random.Generator, size: int | None = None) -> list[np.ndarray]:
     """Clips in random order, a batch at a time; none is alone, unless it is the only one."""
     order = rng.permutation(rows)
-    return np.array_split(order, max(1, -(-len(order) // BATCH)))
+    return np.array_split(order, max(1, -(-len(order) // (size or BATCH))))
 
 
 def accumulate(
-    before: LoadedNetwork,
-    after: LoadedNetwork,
+    before: Passed,
+    after: Passed,
     couples: Sequence[Couple],
-    pictures: np.ndarray,
+    pictures: Any,
     groups: Sequence[np.ndarray],
     spool: Spool,
     *,
     pool: bool = False,
     products: torch.dtype = torch.float32,
+    batch: int | None = None,
     advance: Callable[[int], None] = lambda clips: None,
 ) -> None:
-    """Spool the sums of all layers for groups of clips (rows of `pictures`); `advance` gets how many are done."""
+    """Spool the sums of all layers for groups of clips (rows of `pictures`, an array); `advance` gets how many are done."""
     spool.expect(len(groups), couples)
     rng = np.random.default_rng(0)
     for group in groups:
         sums = {couple.name: Sums.over(couple.before.channels, couple.after.channels, products) for couple in couples}
-        for rows in batches(group, rng):
+        for rows in batches(group, rng, batch):
 
             def take(name: str, x: Tensor, y: Tensor, sums: dict[str, Sums] = sums, clips: int = len(rows)) -> None:
-                sums[name].add(points(x, pool=pool), points(y, pool=pool), clips)
+                first = points(x, pool=pool)
+                sums[name].add(first, points(y, pool=pool), neighbours(len(first), clips))
 
             forward(before, after, couples, pictures[rows], take)
             advance(len(rows))
