@@ -80,10 +80,10 @@ _DENSENET = Layout(
         "denseblock4 norm5",
         inside="features.",
     ),
-    "classifier",
+    ("classifier",),
     _densenet_head,
 )
-_RESNET = Layout(_paths("conv1 bn1 relu maxpool", "layer1", "layer2", "layer3", "layer4"), "fc", _resnet_head)
+_RESNET = Layout(_paths("conv1 bn1 relu maxpool", "layer1", "layer2", "layer3", "layer4"), ("fc",), _resnet_head)
 _INCEPTION = Layout(
     _paths(
         "Conv2d_1a_3x3 Conv2d_2a_3x3 Conv2d_2b_3x3",
@@ -92,7 +92,7 @@ _INCEPTION = Layout(
         "Mixed_6a Mixed_6b Mixed_6c Mixed_6d Mixed_6e",
         "Mixed_7a Mixed_7b Mixed_7c",
     ),
-    "fc",
+    ("fc",),
     _inception_head,
 )
 _LAYOUTS = {"densenet201": _DENSENET, "densenet_tiny": _DENSENET, "resnet50": _RESNET, "inception_v3": _INCEPTION}

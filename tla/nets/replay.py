@@ -29,8 +29,8 @@ class Call:
     opened: int
     """When it began, in the order of all beginnings and ends."""
     closed: int
-    inputs: tuple[torch.Size, ...]
-    """Of the tensors among its arguments."""
+    inputs: tuple[torch.Size | None, ...]
+    """The shapes of its arguments; None for one that is no tensor."""
     output: Any
     """With tensors on the device `meta`: shapes without numbers."""
 
@@ -48,12 +48,12 @@ class Road:
 
 def trace(net: nn.Module, pictures: Tensor) -> list[Call]:
     """Every call of a module while `forward_features` runs on pictures (2, 3, mels, frames), in the order in which they end."""
-    open_calls: list[tuple[str, int, tuple[torch.Size, ...]]] = []
+    open_calls: list[tuple[str, int, tuple[torch.Size | None, ...]]] = []
     calls: list[Call] = []
     clock = iter(range(10**9))
 
     def enter(path: str, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        shapes = tuple(value.shape for value in (*arguments, *named.values()) if isinstance(value, Tensor))
+        shapes = tuple(value.shape if isinstance(value, Tensor) else None for value in (*arguments, *named.values()))
         open_calls.append((path, next(clock), shapes))
 
     def leave(output: Any) -> None:
@@ -78,7 +78,7 @@ def trace(net: nn.Module, pictures: Tensor) -> list[Call]:
 def done_before(calls: list[Call], begin: str) -> tuple[Call, ...]:
     """The outermost calls that end before a module is called; those that take no tensor (a table of positions) are not among them."""
     start = next(call.opened for call in calls if call.path == begin)
-    ended = [call for call in calls if call.closed < start and call.inputs]
+    ended = [call for call in calls if call.closed < start and any(call.inputs)]
     return tuple(
         call for call in ended if not any(other.opened < call.opened and call.closed < other.closed for other in ended)
     )
@@ -122,15 +122,15 @@ def _by_module(calls: tuple[Call, ...]) -> dict[str, list[Any]]:
 
 @contextmanager
 def _giving(module: nn.Module, outputs: list[Any], like: Tensor) -> Iterator[None]:
-    """While inside, the module gives zeros of the shapes that its calls had, for as many clips as `like` has."""
-    left = iter(outputs)
+    """While inside, the module gives zeros of the shapes that its first calls had, for as many clips as `like` has."""
+    own, left = module.forward, list(reversed(outputs))
 
     def zeros(shape: Tensor) -> Tensor:
         clips, *rest = shape.shape
         return like.new_zeros(clips * len(like) // BATCH if clips % BATCH == 0 else clips, *rest)
 
     def forward(*arguments: Any, **named: Any) -> Any:
-        return tree_map_only(Tensor, zeros, next(left))
+        return tree_map_only(Tensor, zeros, left.pop()) if left else own(*arguments, **named)
 
     with _instead(module, forward):
         yield

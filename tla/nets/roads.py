@@ -6,6 +6,7 @@ is what comes before the first block, with its tokens and positions, and block1 
 belongs to block4.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -19,6 +20,7 @@ from tla.options import STAGES
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
+SKEW = 0.3  # logarithm of how far the sides of a map may be from those of the picture
 LEVELS = 4  # containers inside containers that are looked into
 
 
@@ -26,9 +28,11 @@ def candidates(net: nn.Module, calls: Sequence[Call], shape: tuple[int, int, int
     """For each stage but the stem the module with which it begins: possible ways, the outermost blocks first."""
     found = []
     for level in range(LEVELS):
-        begins = _begins(net, calls, _blocks(net, calls, level), shape)
-        if begins and begins not in found:
-            found.append(begins)
+        blocks = _blocks(net, calls, level)
+        cuts = _cuts(net, calls, blocks, shape)
+        for begins in (_behind(calls, blocks, cuts), _at(blocks, cuts)) if cuts else ():
+            if len(set(begins.values())) == len(begins) and begins not in found:
+                found.append(begins)
     return found
 
 
@@ -36,13 +40,13 @@ def _blocks(net: nn.Module, calls: Sequence[Call], level: int) -> list[Call]:
     """The outermost calls of modules with two layers of weights or more; so many levels of containers inside them are opened."""
     modules = dict(net.named_modules())
     heavy = [call for call in calls if sum(isinstance(part, WEIGHTS) for part in modules[call.path].modules()) > 1]
-    closed = [call for call in heavy if not isinstance(modules[call.path], CONTAINERS)]
+    closed = [c for c in heavy if _in_container(c.path, modules) or not isinstance(modules[c.path], CONTAINERS)]
     blocks = outermost(closed)
     for _ in range(level):
         opened = []
         for block in blocks:
-            inside = [call for call in closed if call is not block and block.opened < call.opened and call.closed < block.closed]
-            parts = outermost([call for call in inside if isinstance(_parent(call.path, modules), CONTAINERS)])
+            inside = [call for call in closed if block.opened < call.opened and call.closed < block.closed]
+            parts = outermost([call for call in inside if _in_container(call.path, modules)])
             opened += parts if len(parts) > 1 else [block]
         blocks = opened
     return sorted(blocks, key=lambda call: call.opened)
@@ -53,42 +57,52 @@ def outermost(calls: Sequence[Call]) -> list[Call]:
     return [call for call in calls if not any(o.opened < call.opened and call.closed < o.closed for o in calls)]
 
 
-def _parent(path: str, modules: Mapping[str, nn.Module]) -> nn.Module:
-    return modules[path.rpartition(".")[0]]
+def _in_container(path: str, modules: Mapping[str, nn.Module]) -> bool:
+    return isinstance(modules[path.rpartition(".")[0]], CONTAINERS)
 
 
-def _begins(
+def _cuts(
     net: nn.Module, calls: Sequence[Call], blocks: Sequence[Call], shape: tuple[int, int, int]
-) -> dict[str, str] | None:
-    """What the stages begin with if they are made of these blocks; None if these are too few."""
-    strides = [_stride(block.output, shape) for block in blocks]
+) -> list[int] | None:
+    """The places among the blocks at which block1 to block4 begin; None if there are too few."""
+    if not blocks:
+        return None
+    grids = grids_of(calls, shape)
+    strides = [_stride(block.output, grids, shape) for block in blocks]
+    whole = blocks[0].inputs[0] is not None and tuple(blocks[0].inputs[0][1:]) == shape  # the first one takes the picture
     if {4, 8, 16, 32} <= set(strides):
         ends = [max(place for place, stride in enumerate(strides) if stride == s) + 1 for s in (4, 8, 16)]
         before = [place for place, stride in enumerate(strides[: ends[0]]) if stride is not None and stride < 4]
-        cuts = [max(before, default=-1) + 1, *ends]
+        cuts = [max(before, default=whole - 1) + 1, *ends]
     else:
         modules = dict(net.named_modules())
         kinds = [type(modules[block.path]) for block in blocks]
-        first = kinds.index(Counter(kinds).most_common(1)[0][0]) if kinds else 0
+        first = max(kinds.index(Counter(kinds).most_common(1)[0][0]), int(whole))
         cuts = [first + round((len(blocks) - first) * quarter / 4) for quarter in range(4)]
     if any(end <= start for start, end in pairwise([*cuts, len(blocks)])):
         return None
-    opened = {call.opened: call.path for call in calls}
-    begins = {}
-    for stage, cut in zip(STAGES[1:], cuts, strict=True):
-        # What is called right behind the last block of the stage before: it may be a container or a smaller module.
-        after = blocks[cut - 1].closed if cut else -1
-        begins[stage] = opened[min(time for time in opened if time > after)] if cut else blocks[0].path
-    return begins if len(set(begins.values())) == len(begins) else None
+    return cuts
 
 
-def _stride(output: object, shape: tuple[int, int, int]) -> int | None:
+def _behind(calls: Sequence[Call], blocks: Sequence[Call], cuts: Sequence[int]) -> dict[str, str]:
+    """Stages that begin with what is called right behind the last block of the one before: a container, or a smaller module."""
+    opened = {call.opened: call.path for call in calls if call.inputs and call.inputs[0] is not None}
+    ends = [blocks[cut - 1].closed if cut else -1 for cut in cuts]
+    return {stage: opened[min(time for time in opened if time > end)] for stage, end in zip(STAGES[1:], ends, strict=True)}
+
+
+def _at(blocks: Sequence[Call], cuts: Sequence[int]) -> dict[str, str]:
+    """Stages that begin with their first block."""
+    return {stage: blocks[cut].path for stage, cut in zip(STAGES[1:], cuts, strict=True)}
+
+
+def _stride(output: object, grids: Sequence[tuple[int, int]], shape: tuple[int, int, int]) -> int | None:
     """At which stride of the picture an output is."""
-    reading = reading_of(tuple(output.shape), shape) if isinstance(output, Tensor) else None
-    if reading is None or not isinstance(output, Tensor):
+    if not isinstance(output, Tensor) or output.ndim not in (3, 4):
         return None
-    height = reading(output).shape[2]
-    return min((1, 2, 4, 8, 16, 32, 64), key=lambda stride: abs(shape[1] / stride - height))
+    height, width = reading_of(tuple(output.shape), grids).grid
+    fits = [stride for stride in (1, 2, 4, 8, 16, 32, 64) if abs(shape[1] / stride - height) <= 1 and abs(shape[2] / stride - width) <= 1]
+    return min(fits, key=lambda stride: abs(shape[1] / stride - height), default=None)
 
 
 def road_of(calls: list[Call], begins: Mapping[str, str], shape: tuple[int, int, int]) -> Road:
@@ -104,10 +118,22 @@ def modules_of(calls: Sequence[Call], begins: Mapping[str, str]) -> dict[str, tu
     return {stage: tuple(call.path for call in outermost(found)) for stage, found in zip(STAGES, inside, strict=True)}
 
 
-def readings(carried: Mapping[str, Tensor], shape: tuple[int, int, int], apart: int) -> dict[str, Reading]:
-    """How each stage's output is read; what cannot be told is read as it is."""
-    found = {stage: reading_of(tuple(output.shape), shape, apart) for stage, output in carried.items()}
-    return {stage: reading for stage, reading in found.items() if reading}
+def readings(carried: Mapping[str, Tensor], calls: Sequence[Call], shape: tuple[int, int, int]) -> dict[str, Reading]:
+    """How each stage's output is read."""
+    grids = grids_of(calls, shape)
+    return {stage: reading_of(tuple(output.shape), grids) for stage, output in carried.items()}
+
+
+def grids_of(calls: Sequence[Call], shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """Heights and widths of the maps that a network makes of a picture, the largest first."""
+    found = set()
+    for call in calls:
+        if isinstance(call.output, Tensor) and call.output.ndim == 4:
+            for height, width in (call.output.shape[2:], call.output.shape[1:3]):
+                if width and height and abs(math.log(height / width * shape[2] / shape[1])) < SKEW:
+                    found.add((height, width))
+    halves = {(-(-height // part), -(-width // part)) for height, width in found for part in (2, 4, 8)}  # of maps kept as tokens
+    return [*sorted(found, reverse=True), *sorted(halves - found, reverse=True)]
 
 
 def first_to_need(net: nn.Module, outputs: Mapping[str, Tensor]) -> dict[str, str]:

@@ -30,7 +30,7 @@ class Layout:
     """Where the stages lie in a network: for each stage the modules that make it, in order; the classifier; the head."""
 
     stages: Mapping[str, tuple[str, ...]]
-    classifier: str
+    classifier: tuple[str, ...]
     head: Callable[[nn.Module, Tensor], Tensor]
     road: Road | None = None
     """How the network is run by stages where it is more than its modules one after the other."""
@@ -131,7 +131,7 @@ class StagedNet(nn.Module):
         return () if stage == "none" else self.stages[: self.stages.index(stage) + 1]
 
     def _owner(self, name: str) -> str | None:
-        if _inside(name, self.layout.classifier):
+        if any(_inside(name, path) for path in self.layout.classifier):
             return HEAD
         if name in self.layout.owners:
             return self.layout.owners[name]
@@ -191,7 +191,7 @@ def cut(net: StagedNet, upto: Stage, classes: int, *, seed: int) -> StagedNet:
     _prune(net.net, "", [path for paths in kept.values() for path in paths])
     with seeded(seed, "the head of a cut network"):
         net.net.add_module(CUT_HEAD, CutHead(channels, classes))
-    return StagedNet(net.name, net.net, Layout(kept, CUT_HEAD, _cut_head)).train(net.training)
+    return StagedNet(net.name, net.net, Layout(kept, (CUT_HEAD,), _cut_head)).train(net.training)
 
 
 def _cut_head(net: nn.Module, x: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ Shape = tuple[int, int, int]
 
 _FAILS = (RuntimeError, ValueError, AssertionError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError)
 _PROBE = (1, 3, 128, 160)  # a picture on which chains are traced and checked
+_EDGE = 2  # rows or columns of a picture that no network may leave out; convolutions without padding leave out fewer
 _MULTIPLES = (1, 2, 4, 8, 14, 16, 28, 32, 48, 56, 64, 96, 128)  # of which a picture's sides may have to be
 
 
@@ -101,12 +102,14 @@ def head(net: nn.Module, x: Tensor) -> Tensor:
     return net.forward_head(x)  # type: ignore[operator]  # every network of timm has it
 
 
-def _classifier(net: nn.Module) -> str:
-    classifier = net.get_classifier()  # type: ignore[operator]
-    paths = [path for path, module in net.named_modules() if module is classifier]
-    if not paths:
-        raise _Not("its classifier is not one module")
-    return paths[0]
+def _classifier(net: nn.Module) -> tuple[str, ...]:
+    """The layers that make logits: one, or two in networks that were distilled."""
+    found = net.get_classifier()  # type: ignore[operator]
+    every = found if isinstance(found, tuple | list) else (found,)
+    paths = tuple(path for path, module in net.named_modules() if any(module is one for one in every))
+    if len(paths) != len(every):
+        raise _Not("its classifier is not a module")
+    return paths
 
 
 # Chains
@@ -253,11 +256,10 @@ def _on_road(name: str, net: nn.Module, calls: list[replay.Call], begins: dict[s
         carried[stage] = output
 
     _check(staged, tuple(x.shape), check)
-    for edge in ((..., -1, slice(None)), (..., slice(None), -1)):
+    for edge in ((..., slice(-_EDGE, None), slice(None)), (..., slice(-_EDGE, None))):
         changed = x.clone()
         changed[edge] += 1
         if torch.equal(staged.prefix(changed, "stem"), staged.prefix(x, "stem")):
             raise _TooOdd("it leaves the edge of such pictures out")
-    apart = int(getattr(net, "num_prefix_tokens", 0))
     owners = roads.first_to_need(net, {stage: staged.prefix(x, stage) for stage in staged.stages})
-    return replace(staged.layout, readings=roads.readings(carried, shape, apart), owners=owners)
+    return replace(staged.layout, readings=roads.readings(carried, calls, shape), owners=owners)

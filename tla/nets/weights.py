@@ -106,7 +106,7 @@ def _expected(backbone: str) -> tuple[dict[str, torch.Size], tuple[str, ...]]:
     """Names and shapes of the backbone's tensors without its head, and what the names of heads begin with."""
     net = build(backbone, 2, seed=0)
     own = {name: tensor.shape for name, tensor in net.net.state_dict().items() if net.stage_of(name) != HEAD}
-    return own, (net.layout.classifier + ".", CUT_HEAD + ".", "AuxLogits.")
+    return own, (*(path + "." for path in net.layout.classifier), CUT_HEAD + ".", "AuxLogits.")
 
 
 def _fitted(
