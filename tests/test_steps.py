@@ -18,7 +18,7 @@ from tla.options import Augment, Picture, Place, Recipe, Study
 from tla.runs.folder import RunFolder, folders
 from tla.stages.sweep import selffer
 
-NEITHER_TRAIN_NOR_DRAW = {"demo", "reproduce", "predict", "runs", "data", "bench"}  # or have others do it
+NEITHER_TRAIN_NOR_DRAW = {"demo", "reproduce", "predict", "runs", "data", "bench", "versus"}  # or have others do it
 TRAIN = [command for command in listing.COMMANDS if command not in NEITHER_TRAIN_NOR_DRAW]
 MORE = {  # options of a command beside the study's, so that it trains all kinds of runs that it has
     "train": ["--compare", "random"],

@@ -12,7 +12,14 @@ from tla.errors import UserError
 from tla.options import Place
 
 ROOT = Path(__file__).resolve().parents[1]
-POSITIONAL = {"predict": "files", "data": "names", "bench": "names", "runs": "keys", "reproduce": "options"}
+POSITIONAL = {
+    "predict": "files",
+    "data": "names",
+    "bench": "names",
+    "runs": "keys",
+    "reproduce": "options",
+    "versus": "studies",
+}
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS.remove(ROOT / "docs" / "extending.md")  # whose commands are first made, in a test of their own
 COMMAND = r"(?:python -m tla\.|^    tla |[`$] ?tla )(\w+.*)"

@@ -16,6 +16,7 @@ COMMANDS = (
     "svcca",
     "ig",
     "ensemble",
+    "versus",
     "report",
     "tune",
     "reproduce",

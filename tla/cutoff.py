@@ -7,16 +7,13 @@
 Accuracy is drawn against multiply-adds: what a stage costs beside what it brings.
 """
 
-from dataclasses import replace
 from typing import Literal
 
 from tla import cli
 from tla.launch import at_hand
-from tla.options import STAGES, Place, Stage, Study, Transfer
+from tla.options import Place, Stage, Study
 
 DEFAULT: tuple[Stage, ...] = ("block4", "block3", "block2")  # the paper's three
-
-NAME = "cutoff"
 
 
 @cli.takes_study_at_hand(at_hand.study)
@@ -37,8 +34,7 @@ def main(
     """
     from tla.stages import command
 
-    plans: dict[str, Transfer] = {stage: replace(study.transfer, kept_upto=stage) for stage in STAGES}
-    return command.sweep(NAME, study, place, plans, "--keep", keep, rule=rule, controls=controls)
+    return command.sweep("cutoff", study, place, study.transfer, keep, rule=rule, controls=controls)
 
 
 if __name__ == "__main__":

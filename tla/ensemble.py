@@ -7,16 +7,13 @@ Runs that exist are read: one member more trains one run per fold. All subsets o
 all of them, and the logits averaged beside the softmax.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from tla import cli
-from tla.errors import UserError
 from tla.launch import at_hand
 from tla.options import Place, Study
 
-MEMBERS, BINS = 5, 15  # the paper's members; bins of calibration
 NAME = "table2_ensemble"
 
 
@@ -26,7 +23,7 @@ def main(
     place: Place,
     *,
     members: int | None = None,
-    bins: int = BINS,
+    bins: int = 15,
     rule: Literal["best", "last", "test"] | None = None,
 ) -> cli.Planned | None:
     """This command.
@@ -42,22 +39,20 @@ def main(
     if place.redraw:
         outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems(NAME, "_subsets.csv"), draw.draw)
         return None
-    if members is not None and study.seeds not in (1, members):
-        raise UserError(f"--members {members} and --seeds {study.seeds}: a member is a seed; give one of the two")
-    count = members or (study.seeds if study.seeds > 1 else MEMBERS)
-    from tla.ensembles.measuring import check, measure
-    from tla.launch.study import by_start, plan_by_start
+    from tla.ensembles.measuring import BINS, MEMBERS, check, measure
+    from tla.ensembles.planning import of, plan
+    from tla.launch.study import train_missing
     from tla.runs.scores import scored
 
-    chosen = scored(study, rule)
+    chosen, count = scored(study, rule), of(study, members)
     check(count, bins)  # found out now, not after the training
-    whole = replace(study, seeds=count)
+    needed = plan(study, place, members=count)
     if place.dry_run:
-        return plan_by_start(whole, place, compare=False)
-    (folders,) = by_start(whole, place, compare=False).values()
+        return needed
+    made = measure(train_missing(needed, place), chosen, bins=bins)
     variant = {f"_of{count}": count != MEMBERS, f"_bins{bins}": bins != BINS, f"_{chosen}": chosen != scored(study, None)}
     name = NAME + "".join(word for word, apart in variant.items() if apart)
-    draw.publish(measure(folders, chosen, bins), outputs.folder(study, place, folders[0].run.data_digest), name)
+    draw.publish(made, outputs.folder(study, place, needed.data_digest), name)
     return None
 
 

@@ -14,9 +14,7 @@ from typing import Literal
 
 from tla import cli
 from tla.launch import at_hand
-from tla.options import STAGES, Place, Stage, Study, Transfer
-
-NAME = "fig2c_freeze"
+from tla.options import Place, Stage, Study
 
 
 @cli.takes_study_at_hand(at_hand.study)
@@ -40,8 +38,7 @@ def main(
     from tla.stages import command
 
     base = replace(study.transfer, frozen_norm=frozen_norm or study.transfer.frozen_norm)
-    plans: dict[str, Transfer] = {stage: replace(base, frozen_upto=stage) for stage in ("none", *STAGES)}
-    return command.sweep(NAME, study, place, plans, "--upto", upto, rule=rule, controls=controls)
+    return command.sweep("freeze", study, place, base, upto, rule=rule, controls=controls)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,8 @@ from dataclasses import replace
 from typing import Literal
 
 from tla import cli
-from tla.errors import UserError
 from tla.launch import at_hand
-from tla.options import RANDOM, STAGES, Parts, Place, Rest, Stage, Study, Transfer
-
-NAME = "fig2b_fusion"
+from tla.options import Parts, Place, Rest, Stage, Study
 
 
 @cli.takes_study_at_hand(at_hand.study)
@@ -44,19 +41,8 @@ def main(
     """
     from tla.stages import command
 
-    if study.weights == RANDOM and not place.redraw:
-        raise UserError("fusion needs pretrained weights and --weights is random: give imagenet, a file or the key of a run")
     base = replace(study.transfer, rest=rest or study.transfer.rest, parts=parts or study.transfer.parts)
-    plans: dict[str, Transfer] = {stage: replace(base, pretrained_upto=stage) for stage in ("none", *STAGES)}
-    frozen = {stage: replace(plan, frozen_upto=plan.pretrained_upto) for stage, plan in plans.items()}
-    others = {
-        "rest: mean and variance": {stage: replace(plan, rest="meanvar") for stage, plan in plans.items()},
-        "convolutions only": {stage: replace(plan, parts="conv") for stage, plan in plans.items()},
-        "batch norm only": {stage: replace(plan, parts="norm") for stage, plan in plans.items()},
-        "pretrained, frozen": frozen,
-    }
-    own = {"own sounds": plans, "own sounds, frozen": frozen}
-    return command.sweep(NAME, study, place, plans, "--upto", upto, rule=rule, controls=controls, others=others, own=own)
+    return command.sweep("fusion", study, place, base, upto, rule=rule, controls=controls)
 
 
 if __name__ == "__main__":

@@ -16,25 +16,21 @@ options is explained with the best run of the newest study or, if no run is fini
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tla import cli
+from tla import cli, console
 from tla.errors import Damaged, UserError
 from tla.launch import at_hand
 from tla.options import Place, Study
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
-    from tla.attribution.measuring import File
     from tla.launch.find_run import Origin
     from tla.runs.folder import FinishedRun
 
-CLASSES = 5  # in the paper's figure, where none are named
 RESERVED = {"audit", "class", "clip", "listen", "windows"}  # words in the names of other files
 NAME, AUDIT, SILENCE = "fig3_ig", "fig3_ig_audit", "silence"
-_NEEDS = "takes the training pictures of the run (silence and zero need none)"
 
 
 @cli.takes_study_at_hand(at_hand.study)
@@ -76,22 +72,29 @@ def main(
         return None
     _refuse(clip, classes, target, baseline, clips, listen=listen, audit=audit)
     paths = _readable(clip)
+    from tla.attribution import asking
     from tla.attribution import measuring as explained
     from tla.attribution.starts import clips_of
     from tla.attribution.targets import target as target_of
     from tla.launch import find_run
-    from tla.launch.plan import Plan
+    from tla.launch.study import train_missing
     from tla.runs import command, infer, packaged
     from tla.runs.device import choose_device
 
     clips_of(baseline)  # a wrong one is refused before anything is trained
     device = choose_device(place.device)
-    folder = _finished(study, place, run, paths)
-    known = folder.classes if folder else find_run.usable(study, place).classes
-    wanted = target_of(target, known) if target else None  # and so is a wrong name
+    found = _finished(study, place, run, paths)
+    known = found.classes if found else find_run.usable(study, place).classes
+    if target:  # and so is a wrong name
+        target_of(target, known)
+    needed = asking.planned(found) if found else find_run.plan(study, place)
     if place.dry_run:
-        return Plan() if folder else find_run.plan(study, place)
-    folder = folder or find_run.trained(study, place)
+        return needed
+    if found is None:
+        console.say(f"there is no finished run on {study.data} with {study.backbone} in {place.runs}; training one")
+    folder = train_missing(needed, place)
+    if found is None:
+        console.say(f"looking into {folder.key} ({find_run.scored(folder)})")
     shipped = packaged.NAME if packaged.is_packaged(folder) else None
     looked_into = command.study([folder]) if run or shipped else study
     figures = outputs.folder(looked_into, place, folder.run.data_digest, called=shipped)
@@ -100,14 +103,12 @@ def main(
         name = f"{AUDIT}_{clips}_clips{variant}" if clips else AUDIT + variant
         _audit(find_run.origin(folder, study, place), figures, name, clips, tolerance, memory, device)
         return None
-    files = _named(paths, folder, study, place) if paths else _right(classes, find_run.origin(folder, study, place))
-    starts = _starts(baseline, folder, study, place)
-    network = infer.load(folder, device)
-    made = explained.explain(network, files, wanted, baseline, starts, tolerance=tolerance, memory=memory)
+    asked: dict[str, Any] = {"classes": classes, "target": target, "baseline": baseline}
+    made = asking.measure(folder, study, place, paths, **asked, tolerance=tolerance, memory=memory)
     name = _free(figures, _name(paths, classes, target, baseline) + variant, paths)
     draw.publish(made, figures, name)
     if listen:
-        draw.publish_listening(explained.listen(network, made, figures / name), figures, name)
+        draw.publish_listening(explained.listen(infer.load(folder, device), made, figures / name), figures, name)
     return None
 
 
@@ -226,49 +227,6 @@ def _finished(study: Study, place: Place, run: str | None, paths: Sequence[Path]
             "audited: give --clip FILE, or the --run of another network"
         )
     return found
-
-
-def _named(paths: Sequence[Path], folder: "FinishedRun", study: Study, place: Place) -> "list[File]":
-    """The files that the user named, with what is known of them where the run's data set is at hand."""
-    from tla.attribution.measuring import File
-    from tla.launch import find_run
-
-    origin = find_run.at_hand(folder, study, place)
-    return [_file(path, origin) if origin else File(path) for path in paths]
-
-
-def _right(classes: Sequence[str], origin: "Origin") -> "list[File]":
-    """The paper's choice: of each of several classes a held-out clip that the run predicted rightly."""
-    return [_file(clip.path, origin) for clip in origin.classified_rightly(classes, CLASSES)]
-
-
-def _file(path: Path, origin: "Origin") -> "File":
-    from tla.attribution.measuring import File
-
-    clip = origin.clip(path)
-    if clip is None:
-        return File(path)
-    return File(path, origin.dataset.classes[clip.label], "held out" if origin.holds_out(clip) else "training")
-
-
-def _starts(baseline: str, folder: "FinishedRun", study: Study, place: Place) -> "np.ndarray":
-    """The pictures from which the way to a clip begins."""
-    from tla.attribution.starts import baselines, clips_of
-    from tla.launch import find_run
-    from tla.runs import packaged
-    from tla.sound.spectrograms import resolved
-
-    run = folder.run
-    shape = (3, run.picture.mels, resolved(run.picture)[2])
-    if clips_of(baseline) == 0:
-        return baselines(baseline, shape)
-    if packaged.is_packaged(folder):
-        raise UserError(f"--baseline {baseline} {_NEEDS}, and those of the network that comes with tla are not at hand")
-    try:
-        store = find_run.origin(folder, study, place).pictures()
-    except UserError as error:
-        raise UserError(f"--baseline {baseline} {_NEEDS}: {error}") from None
-    return baselines(baseline, shape, pictures=store.clean, rows=store.dataset.split(run.fold, run.protocol).train)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,18 @@ import io
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pandas as pd
 from matplotlib import rc_context, rc_params_from_file
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tla.console import counted
@@ -77,6 +79,31 @@ def look() -> AbstractContextManager[None]:
 def page(width: float, height: float) -> Figure:
     """A figure of this size in inches, or of the style file's."""
     return Figure(figsize=_LOOK.get().get("figure.figsize", (width, height)), layout="constrained")
+
+
+Given = Axes | Iterable[Axes] | None  # axes to draw on: one, or as many as a figure has panels, row by row
+
+
+def panels(
+    axes: Given, size: tuple[float, float], count: int = 1, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its panels: those that are given or, if none are, new ones in rows and columns on a page of this size."""
+    if axes is not None:
+        return on(axes, count)
+    figure = page(*size)
+    every = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for unused in every[count:]:
+        unused.set_visible(False)
+    return figure, every[:count]
+
+
+def on(axes: Axes | Iterable[Axes], count: int) -> tuple[Figure, list[Axes]]:
+    """The axes that are given, and their figure; `UserError` if they are not as many as there are panels."""
+    given = list(np.ravel(np.array(axes, dtype=object)))
+    if len(given) != count or not all(isinstance(one, Axes) for one in given):
+        what = f"axes= has {len(given)}" if all(isinstance(one, Axes) for one in given) else f"axes= is {axes!r:.60}"
+        raise UserError(f"this figure has {counted(count, 'panel')}, and {what}: give a matplotlib Axes for each")
+    return given[0].figure.figure, given
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -11,18 +11,11 @@ written rules (`tla/paper/claims.py`), with the number, its interval, what it st
 that makes it. Runs of different recipes are never averaged.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from tla import cli, console
-from tla.errors import UserError
-from tla.options import RANDOM, Place
-
-if TYPE_CHECKING:
-    from tla.launch.plan import Plan
-    from tla.paper.studies import Case
+from tla.options import Place
 
 
 def main(
@@ -52,25 +45,19 @@ def main(
     from tla import outputs
     from tla.paper import report_tables as draw
 
-    asked = {"data": data, "backbone": backbone, "study": study, "rule": rule}
+    asked: Any = {"data": data, "backbone": backbone, "study": study, "rule": rule}
     if place.redraw:
         outputs.redraw(place, outputs.reports(Path(place.figures), asked), draw.drawn, draw.draw)
         return None
     from tla.launch.plan import Plan
-    from tla.launch.study import train
-    from tla.paper.report import Only, contexts_of, gather
-    from tla.sound.clips import load
+    from tla.launch.study import train_missing
+    from tla.paper.planning import measure, plan
 
-    where = data if data and Path(data).exists() else None
-    dataset = load(where, place.data) if where else None
-    name, digest = (dataset.name, dataset.digest) if dataset else (data, None)
-    only = Only(data=name, digest=digest, backbone=backbone, studies=study)
-    contexts = contexts_of(Path(place.runs), only).values() if complete else []
-    needed = sum((missing(candidates, place, where, weights) for candidates in contexts), Plan())
+    needed = plan(place, data=data, backbone=backbone, study=study, weights=weights) if complete else Plan()
     if place.dry_run:
         return needed
-    train(needed, place)
-    report = gather(Path(place.runs), Path(place.figures), only, rule=rule, where=where)
+    train_missing(needed, place)
+    report = measure(place, **asked)
     folder = outputs.report_folder(place, asked)
     paths = draw.publish(report, folder)
     draw.show(report)
@@ -78,30 +65,11 @@ def main(
         from tla.attribution import make_page_clips
         from tla.paper import page_contents
 
+        where = data if data and Path(data).exists() else None
         room = make_page_clips.of(report.runs, folder, place, where, clips=clips) if clips else None
         paths.append(page_contents.publish(report, folder, room))
     console.written(paths)
     return None
-
-
-def missing(candidates: "Sequence[Case]", place: Place, where: str | None, weights: str | None) -> "Plan":
-    """The runs that the claims miss, in the studies that they are judged on."""
-    from tla.launch.plan import Plan
-    from tla.launch.study import list_runs, prepare
-    from tla.paper.evidence_from_runs import lacking, must_fit
-    from tla.paper.studies import PLANS, words
-    from tla.runs.command import FILE
-
-    needed = Plan()
-    for case, options, arms in lacking(candidates, where):
-        if weights is None and options.weights == FILE:
-            raise UserError(f"study {case.key} starts from a weights file: give it, --weights FILE")
-        material = prepare(replace(options, weights=weights or options.weights), place)
-        must_fit(case, material.dataset.digest, material.pretrained.identity if material.pretrained else RANDOM)
-        runs = [run for arm in arms for run in list_runs(material, plan=PLANS[arm], start=RANDOM if arm == RANDOM else None)]
-        console.say(f"for the claims: {', '.join(map(words, arms))}, on {case.setting.data} with {options.backbone}")
-        needed += Plan.of(runs, material, place)
-    return needed
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ cka-debiased (do they find the same clips alike), procrustes (best rotation): th
 from pathlib import Path
 from typing import Literal
 
-from tla import cli
+from tla import cli, console
 from tla.errors import UserError
 from tla.launch import at_hand
 from tla.options import Place, Study
@@ -59,8 +59,9 @@ def main(
     if place.redraw:
         redraw(place, study)
         return None
-    _refuse(measure, keep, before, after, resolve=resolve, map=map)
+    _refuse(measure, keep, resolve=resolve, map=map)
     from tla import outputs
+    from tla.launch.study import train_missing
     from tla.nets.activations import ALL_LAYERS, STAGE_LAYERS
     from tla.similarity import drawing, map_figure, maps, pairs, resolved_figure
     from tla.similarity import measuring as change
@@ -68,30 +69,30 @@ def main(
 
     usual = ALL_LAYERS if map else STAGE_LAYERS
     layers = layers or usual
-    compared = pairs.comparison(study, place, layers, before, after)
+    needed = pairs.plan(study, place, layers=layers, before=before, after=after)
     if place.dry_run:
-        return compared.plan
+        return needed
+    for line in pairs.to_train(needed):
+        console.say(line)
+    compared = train_missing(needed, place)
     folder = outputs.folder(compared.study, place, compared.store.dataset.digest)
-    variant = _variant(compared.name, "" if layers == usual else layers, keep, pool=pool, values=keep_by == "values")
+    named = f"{compared.pairs[0].before.label}_{compared.pairs[0].after.label}" if before else ""
+    variant = _variant(named, "" if layers == usual else layers, keep, pool=pool, values=keep_by == "values")
     variant += "_forced" * (forced == "allow")
     if map:
-        map_figure.publish(
-            maps.layer_map(compared.pairs(), compared.store, layers, compared.device), folder, f"fig2a_map{variant}"
-        )
+        map_figure.publish(maps.layer_map(compared, layers), folder, f"fig2a_map{variant}")
         return None
     measures = change.MEASURES if measure == "all" else (measure,)
     asked = Asked(measures, layers, pool=pool, keep=keep, keep_by=keep_by, forced=forced, resolve=resolve)
-    changed = change.measure(compared.pairs(), compared.store, asked, compared.device)
+    changed = change.measure(compared, asked)
     drawing.publish(changed, folder, f"fig2a_{measure}{variant}")
     if changed.resolved is not None:
         resolved_figure.publish(changed.resolved, changed.runs, folder, f"fig2a_resolved{variant}")
     return None
 
 
-def _refuse(measure: str, keep: float | None, before: str | None, after: str | None, *, resolve: bool, map: bool) -> None:
+def _refuse(measure: str, keep: float | None, *, resolve: bool, map: bool) -> None:
     """Options that do not go together, and a share or number that is none."""
-    if (before is None) != (after is None):
-        raise UserError("--before and --after belong together: --before RUN, imagenet or random, and --after RUN")
     if resolve and (map or measure not in ("svcca", "all")):
         raise UserError("--resolve follows SVCCA's canonical directions: leave --measure at svcca, and --map out")
     if keep is not None and not (0 < keep <= 1 or (keep > 1 and keep % 1 == 0)):  # infinity % 1 is NaN

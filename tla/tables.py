@@ -2,12 +2,10 @@
 
 import math
 from dataclasses import asdict
-from pathlib import Path
 
 import pandas as pd
 
 from tla import console
-from tla.manifest import write_tables
 from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
 from tla.statistics import CLIPS, between, bracketed
 
@@ -33,9 +31,8 @@ SAME = 1e-9  # of percent: up to this two numbers are one
 MACRO = "macro accuracy, the mean of the classes' own accuracies"
 
 
-def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
-    """Print the runs and the numbers made of them, and keep both as CSV."""
-    paths = write_tables(path.parent, path.stem, {"": runs, "summary": summary})
+def show_study(runs: pd.DataFrame, summary: pd.DataFrame) -> None:
+    """Print the runs and the numbers made of them."""
     show_runs(runs)
     print()
     show_summary(summary)
@@ -44,7 +41,6 @@ def study(runs: pd.DataFrame, summary: pd.DataFrame, path: Path) -> None:
         note += "; best: the epoch picked on the clips that are scored, as in the paper"
     note += f"; {MACRO}" + (", is the same number here" if same_macro(summary) else "")
     print(f"\n{note}")
-    console.written(paths)
     if line := warning(runs):
         console.say(line)
 

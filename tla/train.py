@@ -27,26 +27,24 @@ def main(study: Study, place: Place, *, compare: Literal["random"] | None = None
         describe: Print the network's stages with shapes, parameters and multiply-adds, and stop.
     """
     if place.redraw:
-        from tla.runs import classes_figure
+        from tla.starts import drawing
 
         folders = outputs.folders(Path(place.figures), study)
-        outputs.redraw(place, folders, outputs.stems(NAME, f"{classes_figure.SUFFIX}.csv", whole=True), classes_figure.draw)
+        outputs.redraw(place, folders, outputs.stems(NAME, f"{drawing.SUFFIX}.csv", whole=True), drawing.draw)
         return None
     if describe:
         show_stages(study)
         return None
-    from tla import tables as draw
-    from tla.launch.study import by_start, plan_by_start
-    from tla.runs import classes, classes_figure, tables
+    from tla.launch.study import train_missing
+    from tla.starts import drawing
+    from tla.starts.measuring import measure
+    from tla.starts.planning import plan
 
+    needed = plan(study, place, compare=compare == RANDOM)
     if place.dry_run:
-        return plan_by_start(study, place, compare=compare == RANDOM)
-    arms = by_start(study, place, compare=compare == RANDOM)
-    runs = tables.runs_table(folder for folders in arms.values() for folder in folders)
-    folder = outputs.folder(study, place, next(iter(arms.values()))[0].run.data_digest)
-    name = f"{NAME}_compared" if compare else NAME
-    draw.study(runs, tables.summary(arms), folder / f"{name}.csv")
-    classes_figure.publish(classes.measure(arms), folder, name)
+        return needed
+    made = measure(train_missing(needed, place))
+    drawing.publish(made, outputs.folder(study, place, needed.data_digest), f"{NAME}_compared" if compare else NAME)
     return None
 
 

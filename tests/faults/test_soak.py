@@ -34,7 +34,7 @@ from tla.runs import infer
 from tla.runs.folder import FinishedRun
 from tla.sound import store, windowed, workers
 from tla.stages import drawing as stages
-from tla.stages.measuring import measure
+from tla.stages.measuring import Curves, measure
 
 SLOPE_KB = 40.0
 FEW_SLOPE_KB = 500.0  # over a few turns, where one page more is a slope
@@ -137,9 +137,8 @@ class Life:
         assert np.isfinite(made.map).all()
 
     def draw(self, number: int) -> None:
-        sweep = measure({"random": {"none": [self.folder], "block4": [self.folder]}}, "last")
-        drawn = stages.points_figure(sweep.runs, sweep.points, stages.KINDS["fig2b_fusion"], "last")
-        plots.save(drawn, Path(self.place.figures) / "fig2b_fusion")
+        sweep = measure(Curves("fusion", {"random": {"none": [self.folder], "block4": [self.folder]}}))
+        plots.save(stages.figure(sweep), Path(self.place.figures) / "fig2b_fusion")
 
     def page(self, number: int) -> None:
         found = report.gather(Path(self.place.runs), Path(self.place.figures))

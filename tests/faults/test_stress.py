@@ -35,6 +35,7 @@ from tla.similarity import methods
 from tla.similarity.moments import Moments
 from tla.sound.store import Store
 from tla.stages import drawing as draw_stages
+from tla.stages.tables import Sweep
 from tla.statistics import Estimate
 
 RATE, LENGTH = 8000, 3200
@@ -348,7 +349,7 @@ def drawn(one: ensembles.Members, run: Run, capsys: pytest.CaptureFixture[str], 
         ]
     ).assign(pretrained_upto="block4")
     parts = ensembles.scores(one), ensembles.subsets(one), ensembles.pairs(one), ensembles.missed(one)
-    draw_ensembles.publish(ensembles.Ensemble(*parts, runs, "last"), folder, "table2_ensemble")
+    draw_ensembles.publish(ensembles.Ensemble(parts[0].assign(rule="last"), *parts[1:], runs), folder, "table2_ensemble")
     said = capsys.readouterr().out
     honest(folder, said)
     return parts[0], said
@@ -467,9 +468,9 @@ def test_a_point_without_an_interval_keeps_its_name() -> None:
     stage |= {"key": "x", "training": "converged"}
     runs = pd.DataFrame([{**stage, "data": "x", "backbone": "y", "augment": "none", "frozen_norm": "inference"}])
     numbers = {"accuracy": 50.0, "low": math.nan, "high": math.nan, "covers": statistics.CLIPS, "multiply_adds": 1e9}
-    numbers["unfinished"] = 0
+    numbers |= {"unfinished": 0, "rule": "last"}
     points = pd.DataFrame([{"curve": "pretrained", "point": "block1", **numbers}])
-    (axes,) = draw_stages.cut_figure(runs, points, draw_stages.KINDS["cutoff"], "last").axes
+    (axes,) = draw_stages.figure(Sweep("cutoff", runs, points, pd.DataFrame(), pd.DataFrame())).axes
     (name,) = axes.texts
     assert name.get_text() == "up to block1"
     assert name.xy == (1.0, 50.0)

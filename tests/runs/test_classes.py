@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tla import plots
+from tla import plots, starts
 from tla.errors import UserError
-from tla.manifest import write_table
 from tla.runs import classes, classes_figure
 from tla.runs.run import Run
+from tla.starts import drawing
 from tla.statistics import of_clips, share
 
 
@@ -64,9 +64,8 @@ def test_the_figure_is_drawn_from_what_was_written(written, run: Run, tmp_path: 
     }
     made = classes.measure(arms)
     plots.save(classes_figure.figure(made), tmp_path / "now")
-    write_table(tmp_path / "train_x.csv", made.runs)
-    made.write(tmp_path, "train_x")
-    classes_figure.draw(tmp_path, "train_x_confusion")
+    starts.measure(arms).write(tmp_path, "train_x")
+    drawing.draw(tmp_path, "train_x_confusion")
     for suffix in ("pdf", "png"):
         assert (tmp_path / f"train_x_confusion.{suffix}").read_bytes() == (tmp_path / f"now.{suffix}").read_bytes()
     svg = (tmp_path / "train_x_confusion.svg").read_text()

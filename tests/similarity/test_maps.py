@@ -14,6 +14,7 @@ from tla.runs.infer import LoadedNetwork
 from tla.similarity import maps
 from tla.similarity.maps import layer_map, unbiased
 from tla.similarity.methods import cka
+from tla.similarity.pairs import Compared
 
 CPU = torch.device("cpu")
 
@@ -74,7 +75,7 @@ def world(run):
 def test_a_map_is_debiased_cka_of_whole_outputs_and_one_on_its_own_diagonal(world, monkeypatch: pytest.MonkeyPatch) -> None:
     store, pair = world
     monkeypatch.setattr(maps, "BATCH", 24)
-    table = layer_map([pair("same", 0, 0), pair("other", 0, 1)], store, "stages", CPU)
+    table = layer_map(Compared([pair("same", 0, 0), pair("other", 0, 1)], store, CPU), "stages")
     own = table[(table["curve"] == "same") & (table["before"] == table["after"])]
     assert len(own) == 5
     np.testing.assert_allclose(own["cka"], 1, atol=1e-5)
@@ -92,7 +93,7 @@ def test_batches_give_intervals_and_runs_are_averaged(world, monkeypatch: pytest
     store, pair = world
     monkeypatch.setattr(maps, "BATCH", 6)
     pairs = [pair("a", 0, 1, fold=1), pair("a", 2, 3, fold=2)]
-    both, one, other = (layer_map(some, store, "stem,block4", CPU) for some in (pairs, pairs[:1], pairs[1:]))
+    both, one, other = (layer_map(Compared(some, store, CPU), "stem,block4") for some in (pairs, pairs[:1], pairs[1:]))
     np.testing.assert_allclose(both["cka"], (one["cka"] + other["cka"]) / 2)
     assert (both["low"] < both["cka"]).all()
     assert (both["high"] - both["low"]).sum() < (one["high"] - one["low"]).sum()
@@ -101,11 +102,11 @@ def test_batches_give_intervals_and_runs_are_averaged(world, monkeypatch: pytest
 
 def test_layers_of_any_shape_are_compared_and_too_few_clips_refused(world) -> None:
     store, pair = world
-    table = layer_map([pair("a", 0, 0)], store, "all", CPU)
+    table = layer_map(Compared([pair("a", 0, 0)], store, CPU), "all")
     assert len(table) == 39**2
     assert table["cka"].between(-1, 1 + 1e-9).all()
     assert isinstance(table, pd.DataFrame)
     few = pair("a", 0, 0)
     few.clips = lambda store: [0, 1, 2]
     with pytest.raises(UserError, match="holds out 3 clips; a map takes 4"):
-        layer_map([few], store, "stages", CPU)
+        layer_map(Compared([few], store, CPU), "stages")

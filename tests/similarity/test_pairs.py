@@ -1,6 +1,7 @@
 """Which networks are compared: a study's with its controls, or any two."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,11 @@ import torch
 
 from tla.errors import UserError
 from tla.launch.material import Material
-from tla.launch.plan import Plan
-from tla.launch.study import ensure, list_runs, prepare
+from tla.launch.plan import PlanFor
+from tla.launch.study import ensure, list_runs, prepare, train_missing
 from tla.options import Place, Recipe, Study, Transfer
-from tla.runs.folder import RunFolder
-from tla.similarity import pairs
 from tla.similarity.measuring import WEIGHTS, measure
-from tla.similarity.pairs import Pair, controlled, named
+from tla.similarity.pairs import Compared, Pair, controlled, named, to_train
 from tla.similarity.scoring import Asked
 from tla.similarity.tables import PRETRAINED, RANDOM, SEEDS
 
@@ -29,61 +28,54 @@ def material(from_donor: Study, place: Place) -> Material:
     return prepare(from_donor, place)
 
 
-@pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch, written) -> None:
-    """Runs are finished without training."""
-
-    def train(plan: Plan, place: Place) -> dict[str, RunFolder]:
-        return {wanted.run.key: written(Path(place.runs), wanted.run, [1]) for wanted in plan.wanted.values()}
-
-    monkeypatch.setattr(pairs, "train", train)
+def untrained(plan: PlanFor[Compared], place: Place, written) -> Sequence[Pair]:
+    """The pairs of a plan whose runs are finished without training."""
+    runs = {wanted.run.key: written(Path(place.runs), wanted.run, [1]) for wanted in plan.wanted.values()}
+    return plan.sorted_out(runs).pairs
 
 
-@pytest.mark.usefixtures("untrained")
-def test_a_study_is_compared_with_its_controls(material: Material, place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    found = controlled(material, place).pairs()
+def test_a_study_is_compared_with_its_controls(material: Material, place: Place, written) -> None:
+    needed = controlled(material, place)
+    lines = to_train(needed)
+    found = untrained(needed, place, written)
     assert [pair.curve for pair in found] == [PRETRAINED, RANDOM, SEEDS]
     tuned, random, seeds = found
-    printed = capsys.readouterr().err
-    assert printed.count("to train: ") == 2  # the random one is the donor, and finished
-    assert f"{tuned.after.folder.key} pretrained, fold 1, seed 0" in printed
+    assert len(lines) == 2  # the random one is the donor, and finished
+    assert f"{tuned.after.folder.key} pretrained, fold 1, seed 0" in lines[0]
     assert seeds.before.folder == tuned.after.folder
     assert (seeds.before.folder.run.seed, seeds.after.folder.run.seed) == (0, 1)
     assert random.run.weights == RANDOM
     rows = tuned.clips(material.store)
     assert rows == random.clips(material.store) == material.dataset.split(1).test.tolist()
     assert tuned.known(material.store) == seeds.known(material.store) == 0
-    controlled(material, place).pairs()
-    assert "to train: " not in capsys.readouterr().err
+    assert to_train(needed) == []
 
 
-@pytest.mark.usefixtures("untrained")
-def test_several_folds_and_seeds(material: Material, place: Place) -> None:
+def test_several_folds_and_seeds(material: Material, place: Place, written) -> None:
     more = replace(material, study=replace(material.study, folds=(1, 2), seeds=3))
-    found = controlled(more, place).pairs()
+    found = untrained(controlled(more, place), place, written)
     assert Counter(pair.curve for pair in found) == {PRETRAINED: 6, RANDOM: 6, SEEDS: 4}
     for pair in [pair for pair in found if pair.curve == SEEDS]:
         first, second = pair.before.folder.run, pair.after.folder.run
         assert (first.fold, first.seed + 1) == (second.fold, second.seed)
 
 
-@pytest.mark.usefixtures("untrained")
-def test_from_random_weights_there_is_one_start(study: Study, place: Place) -> None:
-    found = controlled(prepare(replace(study, recipe=QUICK), place), place).pairs()
+def test_from_random_weights_there_is_one_start(study: Study, place: Place, written) -> None:
+    found = untrained(controlled(prepare(replace(study, recipe=QUICK), place), place), place, written)
     assert [pair.curve for pair in found] == [RANDOM, SEEDS]
 
 
 def test_before_is_the_very_network_that_training_began_with(material: Material, place: Place) -> None:
     unmoved = Recipe(epochs=1, lr=1e-30, standardise=True)  # trains, and moves no weight
     still = replace(material, study=replace(material.study, recipe=unmoved))
-    for pair in controlled(still, place).pairs()[:2]:
+    for pair in train_missing(controlled(still, place), place).pairs[:2]:
         networks = [side.load(CPU) for side in (pair.before, pair.after)]
         assert all(network.standard is not None for network in networks)
         assert not any(module.training for network in networks for module in network.net.modules())
         before, after = (dict(network.net.net.named_parameters()) for network in networks)
         assert all(torch.allclose(before[name], weight, rtol=1e-6, atol=1e-20) for name, weight in after.items())
-    pretrained, random = controlled(still, place).pairs()[:2]
-    change = measure([Pair("starts", random.before, pretrained.before)], still.store, Asked((WEIGHTS,)), CPU)
+    pretrained, random = train_missing(controlled(still, place), place).pairs[:2]
+    change = measure(Compared([Pair("starts", random.before, pretrained.before)], still.store, CPU), Asked((WEIGHTS,)))
     assert (change.runs["score"] > 0.01).all()
 
 
@@ -91,13 +83,14 @@ def test_any_two_are_compared_by_name(material: Material, place: Place) -> None:
     study = replace(material.study, transfer=Transfer(pretrained_upto="block2", kept_upto="block2"))
     runs = list_runs(material, plan=study.transfer) + list_runs(replace(material, study=replace(study, folds=(2,))))
     cut, other = ensure(runs, material, place)
-    found = named("random", cut.key[:6], study, place)
-    (pair,), store = found.pairs(), found.store
-    assert (len(found.plan), found.name) == (0, f"random_{cut.key}")
+    needed = named("random", cut.key[:6], study, place)
+    assert len(needed) == 0
+    found = train_missing(needed, place)
+    (pair,), store = found.pairs, found.store
     assert pair.curve == f"random > {cut.key}"
     assert pair.before.load(CPU).net.stages == pair.after.load(CPU).net.stages == ("stem", "block1", "block2")
     assert len(pair.clips(store)) == 20
-    (pair,) = named(other.key, cut.key, study, place).pairs()
+    (pair,) = train_missing(named(other.key, cut.key, study, place), place).pairs
     assert pair.known(store) == 20  # fold 1 is trained on where fold 2 is held out
     assert pair.before.label == other.key
 

@@ -11,7 +11,7 @@ import torch
 
 from tla import svcca
 from tla.errors import UserError
-from tla.launch.study import ensure, list_runs, prepare
+from tla.launch.study import ensure, list_runs, prepare, train_missing
 from tla.options import Augment, Picture, Place, Recipe, Study, Transfer
 from tla.similarity import drawing as draw
 from tla.similarity import map_figure as draw_maps
@@ -20,7 +20,7 @@ from tla.similarity import resolved_figure as draw_resolved
 from tla.similarity.maps import layer_map
 from tla.similarity.measuring import MEASURES, measure
 from tla.similarity.methods import Similarity
-from tla.similarity.pairs import Network, Pair, controlled
+from tla.similarity.pairs import Compared, Network, Pair, controlled
 from tla.similarity.scoring import Asked, Scored
 from tla.similarity.tables import PRETRAINED, SCALES, SEEDS, Change
 from tla.sound.store import Store
@@ -39,14 +39,14 @@ def world(study: Study, tmp_path_factory: pytest.TempPathFactory) -> World:
     material = prepare(study, place)
     (donor,) = ensure(list_runs(material), material, place)
     material = prepare(replace(study, weights=donor.key, transfer=Transfer(frozen_upto="block1")), place)
-    return controlled(material, place).pairs(), material.store
+    return train_missing(controlled(material, place), place).pairs, material.store
 
 
 @pytest.fixture(scope="module")
 def everything(world: World) -> Change:
     """All measures at all stages."""
     pairs, store = world
-    return measure(pairs, store, Asked(MEASURES, forced="allow", resolve=True), CPU)
+    return measure(Compared(pairs, store, CPU), Asked(MEASURES, forced="allow", resolve=True))
 
 
 def test_a_measure_has_a_function_a_scale_and_a_word_on_the_command_line() -> None:
@@ -85,7 +85,7 @@ def test_every_score_has_a_floor_and_an_interval(everything: Change) -> None:
 
 def test_svcca_on_its_own_is_what_it_is_among_all(world: World, everything: Change) -> None:
     pairs, store = world
-    alone = measure(pairs[:1], store, Asked(("svcca",), forced="allow"), CPU)
+    alone = measure(Compared(pairs[:1], store, CPU), Asked(("svcca",), forced="allow"))
     wanted = of(everything, PRETRAINED, "svcca")
     pd.testing.assert_frame_equal(
         of(alone, PRETRAINED, "svcca")[["score", "low", "high", "floor"]], wanted[["score", "low", "high", "floor"]]
@@ -95,7 +95,7 @@ def test_svcca_on_its_own_is_what_it_is_among_all(world: World, everything: Chan
 
 def test_what_is_forced_is_left_out_and_said_or_allowed_or_warned_of(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     pairs, store = world
-    refused = measure(pairs[:1], store, Asked(("pwcca",)), CPU)
+    refused = measure(Compared(pairs[:1], store, CPU), Asked(("pwcca",)))
     points = of(refused, PRETRAINED, "pwcca")
     assert np.isnan(points.loc["block4", "score"])  # 68 and 68 channels, 120 points
     assert np.isfinite(points.loc["stem", "score"])
@@ -103,24 +103,24 @@ def test_what_is_forced_is_left_out_and_said_or_allowed_or_warned_of(world: Worl
     assert "left out: pwcca at block4 (pretrained)" in (said := capsys.readouterr().err)
     assert "canonical correlations are 1 whatever the data" in said
     assert "--forced allow" in said
-    pooled = measure(pairs[:1], store, Asked(("pwcca", "cka"), pool=True), CPU)
+    pooled = measure(Compared(pairs[:1], store, CPU), Asked(("pwcca", "cka"), pool=True))
     assert "--pool leaves a clip one point" in capsys.readouterr().err
     assert set(pooled.runs["points"]) == {20}
     assert of(pooled, PRETRAINED, "pwcca")["score"].notna().all()
     with pytest.raises(UserError, match="nothing could be scored"):
-        measure(pairs[:1], store, Asked(("pwcca",), layers="block4"), CPU)
+        measure(Compared(pairs[:1], store, CPU), Asked(("pwcca",), layers="block4"))
 
 
 def test_layers_keep_and_weights_of_modules(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     pairs, store = world
     asked = Asked(("svcca", "weights"), layers="features.pool0,features.denseblock?,features.transition1.conv", keep=3)
-    change = measure(pairs[:1], store, asked, CPU)
+    change = measure(Compared(pairs[:1], store, CPU), asked)
     svcca = change.runs.query("measure == 'svcca'")
     assert list(svcca["layer"])[:3] == ["features.pool0", "features.denseblock1", "features.transition1.conv"]
     assert (svcca[["kept_before", "kept_after"]] == 3).all(axis=None)
     assert set(svcca["keep"]) == {"3 directions"}
     assert "weights at features.pool0 (pretrained): it has no weights of its own" in capsys.readouterr().err
-    half = measure(pairs[:1], store, Asked(("svcca",), keep=0.5, keep_by="values"), CPU).runs
+    half = measure(Compared(pairs[:1], store, CPU), Asked(("svcca",), keep=0.5, keep_by="values")).runs
     assert set(half["keep"]) == {"50 % of the sum of singular values"}
     assert (half["kept_after"] < half["channels_after"]).all()
 
@@ -128,7 +128,7 @@ def test_layers_keep_and_weights_of_modules(world: World, capsys: pytest.Capture
 def test_without_several_recordings_there_is_no_interval(world: World) -> None:
     pairs, store = world
     one = replace(store, dataset=replace(store.dataset, clips=tuple(replace(c, source="one") for c in store.dataset.clips)))
-    points = measure(pairs[:1], one, Asked(("cka",)), CPU).points
+    points = measure(Compared(pairs[:1], one, CPU), Asked(("cka",))).points
     assert points["score"].notna().all()
     assert points[["low", "high", "floor_low"]].isna().all(axis=None)
 
@@ -136,7 +136,7 @@ def test_without_several_recordings_there_is_no_interval(world: World) -> None:
 def test_a_network_against_itself_is_all_ones(world: World) -> None:
     pairs, store = world
     same = Pair("itself", pairs[0].after, Network("again", pairs[0].after.folder))
-    change = measure([same], store, Asked(("svcca", "cka", "procrustes", "channel", "weights")), CPU)
+    change = measure(Compared([same], store, CPU), Asked(("svcca", "cka", "procrustes", "channel", "weights")))
     scores = change.runs.set_index("measure")["score"]
     np.testing.assert_allclose(scores.drop("weights"), 1, atol=1e-5)
     np.testing.assert_array_equal(scores["weights"], 0)
@@ -146,8 +146,8 @@ def test_tables_are_written_and_figures_drawn_the_same_twice(
     world: World, everything: Change, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs, store = world
-    layers = measure(pairs[:1], store, Asked(("svcca",), layers="all", forced="allow"), CPU)
-    table = layer_map(pairs, store, "all", CPU)
+    layers = measure(Compared(pairs[:1], store, CPU), Asked(("svcca",), layers="all", forced="allow"))
+    table = layer_map(Compared(pairs, store, CPU), "all")
     for folder in ("a", "b"):
         draw.publish(everything, tmp_path / folder, "fig2a_all")
         draw.publish(layers, tmp_path / folder, "fig2a_svcca")

@@ -7,16 +7,15 @@ import pytest
 
 from tla.errors import UserError
 from tla.options import Study, Transfer
-from tla.runs.folder import FinishedRun
 from tla.runs.scores import scored
 from tla.stages import drawing as draw
-from tla.stages.measuring import measure
+from tla.stages.measuring import Curves, measure
 from tla.stages.sweep import asked
-from tla.stages.tables import ENDS, LONGER
+from tla.stages.tables import ENDS, FIGURES, LONGER, SWEEPS
 from tla.statistics import CLIPS, TRAININGS, holm
 
 
-def swept(written, run, tmp_path: Path, seeds: int = 2, training: str = "converged") -> dict[str, dict[str, list[FinishedRun]]]:
+def swept(written, run, tmp_path: Path, seeds: int = 2, training: str = "converged") -> Curves:
     """A sweep in which block2 helps on every second clip, and nothing else does; two runs that differ in one clip a fold."""
     low, high = [1, 0] * 60, [1, 1] * 60
     right = {"none": low, "block1": low, "block2": high, "block3": high}
@@ -33,7 +32,7 @@ def swept(written, run, tmp_path: Path, seeds: int = 2, training: str = "converg
         ]
         for stage, hits in right.items()
     }
-    return {"pretrained": points, ENDS: {"random": points["none"]}}
+    return Curves("fusion", {"pretrained": points, ENDS: {"random": points["none"]}})
 
 
 def test_a_step_counts_only_where_its_interval_excludes_zero(written, run, tmp_path: Path) -> None:
@@ -58,15 +57,15 @@ def test_on_one_seed_no_step_counts_and_the_reason_is_printed(written, run, tmp_
     assert steps.loc["block2", "low"] > 0
     assert not steps["important"].any()
     assert set(steps["covers"]) == {CLIPS}
-    draw.show(sweep, draw.KINDS["fig2b_fusion"])
+    draw.show(sweep)
     assert "intervals from one seed do not cover another training (--seeds 3" in capsys.readouterr().out
 
 
 def test_tables_are_written_and_figures_drawn_the_same_twice(written, run, tmp_path: Path, capsys) -> None:
     sweep = measure(swept(written, run, tmp_path), "last")
     for folder in ("a", "b"):
-        for name in ("fig2b_fusion", "fig2c_freeze", "cutoff"):
-            draw.publish(sweep, tmp_path / folder, name)
+        for name in SWEEPS:
+            draw.publish(replace(sweep, sweep=name), tmp_path / folder, FIGURES[name])
     printed = capsys.readouterr().out
     assert "pretraining block2 matters (+50.0 points)" in printed
     assert "block1 matters" not in printed
@@ -82,28 +81,28 @@ def test_a_step_to_a_network_that_was_not_trained_to_its_end_gets_no_verdict(wri
     assert steps.loc["block2", "low"] > 0
     assert not steps["important"].any()
     assert sweep.points.set_index("point")["unfinished"].drop("random").tolist() == [0, 4, 0, 0]
-    draw.show(sweep, draw.KINDS["fig2b_fusion"])
+    draw.show(sweep)
     printed = capsys.readouterr()
     assert "pretrained: no verdict: there are runs not trained to the end" in printed.out
     assert "not trained to the end: 4 of 16 runs" in printed.err
     assert "--recipe.until plateau" in printed.err
-    assert "1 epoch (not trained to the end, hollow: 4 of 16 runs)" in draw.about(sweep.runs, "last", sweep.points)
+    assert "1 epoch (not trained to the end, hollow: 4 of 16 runs)" in draw.about(sweep)
 
 
 def test_a_point_alone_that_was_not_trained_to_its_end_is_warned_of(written, run, tmp_path: Path, capsys) -> None:
-    points = swept(written, run, tmp_path, training="still falling")["pretrained"]
-    draw.show(measure({"pretrained": {"block1": points["block1"]}}, "last"), draw.KINDS["fig2b_fusion"])
+    points = swept(written, run, tmp_path, training="still falling").runs["pretrained"]
+    draw.show(measure(Curves("fusion", {"pretrained": {"block1": points["block1"]}}), "last"))
     assert "not trained to the end: 4 of 4 runs" in capsys.readouterr().err
 
 
 def test_a_step_that_twice_the_training_takes_away_hangs_on_the_budget(written, run, tmp_path: Path) -> None:
-    curves = swept(written, run, tmp_path)
+    curves = swept(written, run, tmp_path).runs
     once = curves["pretrained"]
     twice = {**once, "block2": once["block1"], "block3": once["block1"]}
-    sweep = measure({"pretrained": once, LONGER: twice, ENDS: curves[ENDS]}, "last")
+    sweep = measure(Curves("fusion", {"pretrained": once, LONGER: twice, ENDS: curves[ENDS]}), "last")
     (sentence,) = draw.hanging(sweep.steps)
     assert sentence.startswith("block1 > block2 hangs on the budget: +50.0 [")
-    assert draw.hanging(measure({"pretrained": once, LONGER: once}, "last").steps) == []
+    assert draw.hanging(measure(Curves("fusion", {"pretrained": once, LONGER: once}), "last").steps) == []
 
 
 def test_holm_by_hand() -> None:

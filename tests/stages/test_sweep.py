@@ -7,11 +7,11 @@ import pytest
 
 from tla import cli, cutoff, freeze, fusion
 from tla.errors import UserError
-from tla.launch.study import list_runs, prepare
+from tla.launch.study import list_runs, prepare, train_missing
 from tla.options import STAGES, Place, Recipe, Study, Transfer
 from tla.runs import fit as fitting
 from tla.runs.run import Run
-from tla.stages.sweep import ends, finished, selffer, sweep
+from tla.stages.sweep import ends, selffer, sweep
 from tla.stages.tables import ENDS
 
 
@@ -61,7 +61,8 @@ def test_keeping_all_is_the_whole_network(from_donor: Study, place: Place) -> No
 
 def test_selffers_start_from_the_run_of_their_own_fold(study: Study, place: Place) -> None:
     material = prepare(replace(study, folds=(1, 2), recipe=Recipe(epochs=1, lr=1e-3)), place)
-    points = finished({"own": selffer(material, fusions(), ["none", "block1"], place)}, material, place)["own"]
+    curve = selffer(material, fusions(), ["none", "block1"], place)
+    points = curve.finished(train_missing(curve.plan, place))
     donors = {run.fold: run.key for run in list_runs(material, start="random")}
     assert [f.key for f in points["none"]] == [donors[1], donors[2]]  # nothing taken over: the donors themselves
     first, second = points["block1"]

@@ -1,5 +1,5 @@
 """Where does the network look? Integrated Gradients, the clips that they explain, and an audit (Fig. 3)."""
 
-import lazy_loader as lazy
+import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -83,18 +83,23 @@ def _listening(parts: pd.DataFrame) -> str:
     )
 
 
-def figure(explained: Explained) -> Figure:
-    """The paper's figure, a row per clip: spectrogram left, attribution right; one clip alone is drawn window by window."""
-    return windows_figure(explained) if len(explained.shown) == 1 else clips_figure(explained)
+def figure(explained: Explained, axes: plots.Given = None) -> Figure:
+    """The paper's figure, a row per clip: spectrogram left, attribution right; one clip alone is drawn window by window.
+
+    On given axes there are these two panels for each clip, also for one alone, and no caption: `about` has its words.
+    """
+    alone = len(explained.shown) == 1 and axes is None
+    return windows_figure(explained) if alone else clips_figure(explained, axes)
 
 
-def clips_figure(explained: Explained) -> Figure:
+def clips_figure(explained: Explained, axes: plots.Given = None) -> Figure:
     """A row per clip: left the spectrogram with the strongest regions outlined, right the attribution, summed over windows."""
+    count = len(explained.shown)
     with plots.look():
-        whole = plots.page(plots.PAGE_IN, 0.3 + 1.35 * len(explained.shown))
-        rows = whole.subplots(len(explained.shown), 2, squeeze=False)
-        for i, ((_, clip), shown) in enumerate(zip(explained.table.groupby("clip", sort=False), explained.shown, strict=True)):
-            left, right = rows[i]
+        whole, panels = plots.panels(axes, (plots.PAGE_IN, 0.3 + 1.35 * count), 2 * count, count, 2)
+        pairs = zip(panels[::2], panels[1::2], strict=True)
+        clips = explained.table.groupby("clip", sort=False)
+        for (left, right), (_, clip), shown in zip(pairs, clips, explained.shown, strict=True):
             _bar(whole, _picture(left, shown, explained.hertz, shown.picture[1], outline=True), left, "ln power")
             total = shown.attribution.sum(axis=0)
             _bar(whole, _attribution(right, shown, explained.hertz, total, _reach([total])), right, "logit per cell")
@@ -102,9 +107,11 @@ def clips_figure(explained: Explained) -> Figure:
             right.set_title(_looked(clip), loc="left")
             left.set_ylabel("frequency (Hz)")
             right.tick_params(labelleft=False)
-        for axes in rows[-1]:
-            axes.set_xlabel("time (s)")
-        plots.caption(whole, f"Left: the {WINDOWS[1]} window. Right: the sum over the three windows. {about(explained.table)}")
+        for panel in panels[-2:]:
+            panel.set_xlabel("time (s)")
+        if axes is None:
+            about_sides = f"Left: the {WINDOWS[1]} window. Right: the sum over the three windows."
+            plots.caption(whole, f"{about_sides} {about(explained.table)}")
     return whole
 
 

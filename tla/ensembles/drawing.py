@@ -36,20 +36,30 @@ def draw(folder: Path, name: str) -> list[Path]:
     return plots.save(figure(read(folder, name)), folder / name)
 
 
-def figure(ensemble: Ensemble) -> Figure:
-    """Every subset of the members a dot; how many members miss a clip; NLL and calibration error by number of members."""
+def figure(ensemble: Ensemble, axes: plots.Given = None) -> Figure:
+    """Every subset of the members a dot; how many members miss a clip; NLL and calibration error by number of members.
+
+    These are four panels, in this order. On given axes there is no caption: `about` has its words.
+    """
     with plots.look():
-        page = plots.page(plots.PAGE_IN, 2.5)
-        grid = page.add_gridspec(2, 3, width_ratios=(1.15, 1.0, 1.0))
-        _accuracy(page.add_subplot(grid[:, 0]), ensemble)
-        _missed(page.add_subplot(grid[:, 1]), ensemble)
-        upper, lower = page.add_subplot(grid[0, 2]), page.add_subplot(grid[1, 2])
+        page, (accuracy, wrong, upper, lower) = _panels() if axes is None else plots.on(axes, 4)
+        _accuracy(accuracy, ensemble)
+        _missed(wrong, ensemble)
         _calibration(upper, ensemble, "nll", "NLL (nats)")
         _calibration(lower, ensemble, "ece", "calib. error (%)", 100)
-        upper.tick_params(labelbottom=False)
         lower.set_xlabel("runs averaged")
-        plots.caption(page, about(ensemble))
+        if axes is None:
+            upper.tick_params(labelbottom=False)
+            plots.caption(page, about(ensemble))
+        else:
+            upper.set_xlabel("runs averaged")
     return page
+
+
+def _panels() -> tuple[Figure, list[Axes]]:
+    page = plots.page(plots.PAGE_IN, 2.5)
+    grid = page.add_gridspec(2, 3, width_ratios=(1.15, 1.0, 1.0))
+    return page, [page.add_subplot(place) for place in (grid[:, 0], grid[:, 1], grid[0, 2], grid[1, 2])]
 
 
 def about(ensemble: Ensemble) -> str:

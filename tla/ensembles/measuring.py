@@ -19,17 +19,17 @@ from scipy.special import log_softmax, logsumexp
 
 from tla.console import progress
 from tla.errors import UserError
-from tla.manifest import write_table
+from tla.manifest import write_tables
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
-from tla.runs.scores import balanced_weights, macro_accuracy
+from tla.runs.scores import balanced_weights, macro_accuracy, unbiased_rule
 from tla.statistics import Estimate, Fold, mean, of_clips, share
 from tla.statistics import gain as gain_of
 
 How = Literal["softmax", "logits"]
 HOWS: tuple[How, ...] = get_args(How)
 
-BINS = 15
+MEMBERS, BINS = 5, 15  # the paper's members; bins of calibration
 MOST = 12  # members: all their subsets are 4095
 SIMULATIONS = 1000
 PARTS = ("subsets", "pairs", "missed", "runs")  # the tables beside the scores
@@ -64,36 +64,39 @@ class Members:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The tables of an ensemble. `scores` has a row per fold, and one for all of them, and way of averaging."""
+    """The tables of an ensemble, as `pd.read_csv` of the files beside a figure gives them too.
+
+    `scores` has a row per fold, and one for all of them, and way of averaging.
+    """
 
     scores: pd.DataFrame
     subsets: pd.DataFrame
     pairs: pd.DataFrame
     missed: pd.DataFrame
     runs: pd.DataFrame
-    rule: str
+
+    @property
+    def rule(self) -> str:
+        """The selection rule."""
+        return str(self.scores["rule"].iloc[0])
 
     def write(self, folder: Path, name: str) -> list[Path]:
         """The tables as CSV: `name.csv` holds the scores, the names of the others end with what they hold."""
-        tables = {"": self.scores.assign(rule=self.rule), **{f"_{part}": getattr(self, part) for part in PARTS}}
-        paths = {folder / f"{name}{part}.csv": table for part, table in tables.items()}
-        for path, table in paths.items():
-            write_table(path, table)
-        return list(paths)
+        return write_tables(folder, name, {"": self.scores, **{part: getattr(self, part) for part in PARTS}})
 
 
 def read(folder: Path, name: str) -> Ensemble:
     """What `write` wrote."""
-    scores = tables.read(folder / f"{name}.csv")
-    parts = {part: tables.read(folder / f"{name}_{part}.csv") for part in PARTS}
-    return Ensemble(scores, **parts, rule=scores["rule"].iloc[0])
+    return Ensemble(*(tables.read(folder / f"{name}{part}.csv") for part in ("", *(f"_{part}" for part in PARTS))))
 
 
-def measure(folders: Sequence[FinishedRun], rule: str, bins: int = BINS) -> Ensemble:
-    """The tables of an ensemble of the runs of one study."""
-    one = members(folders, rule)
+def measure(runs: Sequence[FinishedRun], rule: str | None = None, *, bins: int = BINS) -> Ensemble:
+    """The tables of an ensemble of the runs of one study; `rule` is by default the last epoch (nested: the chosen one)."""
+    rule = rule or unbiased_rule(runs[0].run.protocol)
+    one = members(runs, rule)
     check(len(one.seeds), bins)
-    return Ensemble(scores(one, bins), subsets(one, bins), pairs(one), missed(one), tables.runs_table(folders), rule)
+    together = scores(one, bins).assign(rule=rule)
+    return Ensemble(together, subsets(one, bins), pairs(one), missed(one), tables.runs_table(runs))
 
 
 def check(count: int, bins: int = BINS) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from tla.console import counted, say
 from tla.errors import UserError
-from tla.launch.plan import Plan
-from tla.launch.study import list_runs, prepare, train
+from tla.launch.plan import PlanFor
+from tla.launch.study import list_runs, of_runs, prepare
 from tla.options import RANDOM, Augment, Place, Study, Transfer
 from tla.runs import command, packaged
 from tla.runs.folder import FinishedRun, folders, intact
@@ -47,7 +47,7 @@ def finished(study: Study, place: Place, key: str | None = None) -> FinishedRun 
         return None
     best = pick(found)
     rule = f"the most accurate of {len(found)} runs" if len(found) > 1 else "the only run"
-    say(f"looking into {best.key}, {rule} on {dataset.name} with {study.backbone} in {place.runs} ({_scored(best)})")
+    say(f"looking into {best.key}, {rule} on {dataset.name} with {study.backbone} in {place.runs} ({scored(best)})")
     return best
 
 
@@ -62,18 +62,11 @@ def pick(found: Sequence[FinishedRun]) -> FinishedRun:
     )
 
 
-def plan(study: Study, place: Place) -> Plan:
+def plan(study: Study, place: Place) -> PlanFor[FinishedRun]:
     """The first run of the study."""
     material = prepare(study, place)
-    return Plan.of(list_runs(material)[:1], material, place)
-
-
-def trained(study: Study, place: Place) -> FinishedRun:
-    """The same, trained."""
-    say(f"there is no finished run on {study.data} with {study.backbone} in {place.runs}; training one")
-    (folder,) = train(plan(study, place), place).values()
-    say(f"looking into {folder.key} ({_scored(folder)})")
-    return folder
+    first = of_runs(list_runs(material)[:1], material, place)
+    return PlanFor(first.wanted, sorted_out=lambda trained: first.sorted_out(trained)[0])
 
 
 def usable(study: Study, place: Place) -> Dataset:
@@ -172,7 +165,7 @@ def newest_or_packaged(runs: Path) -> FinishedRun:
         say(f"there is no finished run in {runs}")
         return packaged.find(runs, packaged.NAME)
     best = pick(found)
-    rest = f"{best.run.backbone} on {best.run.data} ({_scored(best)})"
+    rest = f"{best.run.backbone} on {best.run.data} ({scored(best)})"
     say(f"with {best.key}, the best of the newest study in {runs} ({counted(len(found), 'run')}, whole networks first): {rest}")
     return best
 
@@ -263,5 +256,6 @@ def _fits(folder: FinishedRun, study: Study, dataset: Dataset) -> bool:
     return study.folds == "all" or folder.run.fold in study.folds
 
 
-def _scored(folder: FinishedRun) -> str:
+def scored(folder: FinishedRun) -> str:
+    """Which clips a run held out, and how many of them it is right about, in words."""
     return f"fold {folder.run.fold} held out, seed {folder.run.seed}, {100 * accuracy(folder):.1f} %"

@@ -1,9 +1,9 @@
 """A plan: the runs that a question needs. It can be added to others, counted and shown, and nothing is trained by making it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tla.console import counted, say
 from tla.launch.board import Batches
@@ -15,6 +15,8 @@ from tla.runs.run import Run
 
 if TYPE_CHECKING:
     from tla.launch.forecast import Forecast, Times
+
+Found = TypeVar("Found", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Wanted:
         return Batches(epoch, *schedule.steps(self.run.recipe, epoch), before=epoch * self.folder.count_epochs())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Runs, each of them once."""
 
@@ -62,11 +64,20 @@ class Plan:
     def __len__(self) -> int:
         return len(self.wanted)
 
+    @property
+    def data_digest(self) -> str:
+        """Of the clips that its runs learn from; of the first, where there are several data sets."""
+        return next(iter(self.wanted.values())).run.data_digest
+
     def missing(self) -> list[Wanted]:
         """Those that are not finished, or damaged."""
         return [wanted for wanted in self.wanted.values() if wanted.finished() is None]
 
-    def __str__(self) -> str:
+    def finished(self) -> list[FinishedRun]:
+        """Those that are finished and whole."""
+        return [run for wanted in self.wanted.values() if (run := wanted.finished())]
+
+    def __repr__(self) -> str:
         return tally(len(self), self.missing())
 
     def forecast(self, times: "Times | None" = None) -> "Forecast":
@@ -83,6 +94,14 @@ class Plan:
             print(self.forecast())
         else:
             print("nothing to train")
+
+
+@dataclass(frozen=True, repr=False)
+class PlanFor(Plan, Generic[Found]):
+    """The plan of a question, which knows what each of its runs is for; added to another plan, it is runs alone."""
+
+    sorted_out: Callable[[Mapping[str, FinishedRun]], Found] = field(kw_only=True, compare=False)
+    """What the question measures, made of the finished runs by the keys that they have in the plan."""
 
 
 def tally(runs: int, missing: Sequence[Wanted]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 from tla.console import counted, progress, say, table
 from tla.errors import Damaged, RunsFailed, UserError
@@ -13,7 +13,7 @@ from tla.launch.board import Board
 from tla.launch.dispatch import Executor, Queue
 from tla.launch.in_process import InProcess, Outcome
 from tla.launch.material import Material
-from tla.launch.plan import Plan, Wanted, tally
+from tla.launch.plan import Found, Plan, PlanFor, Wanted, tally
 from tla.launch.processes import Processes, deal
 from tla.options import RANDOM, Place, Study, Transfer
 from tla.runs import events, schedule
@@ -113,7 +113,19 @@ def list_runs(material: Material, *, plan: Transfer | None = None, start: str | 
     return [replace(first, fold=fold, seed=seed) for seed in range(study.seeds) for fold in folds]
 
 
-def _by_start(study: Study, place: Place, *, compare: bool) -> dict[str, Plan]:
+def plan(study: Study, place: Place) -> PlanFor[list[FinishedRun]]:
+    """The runs of a study: one per fold and seed, in the order of the seeds."""
+    material = prepare(study, place)
+    return of_runs(list_runs(material), material, place)
+
+
+def of_runs(runs: Sequence[Run], material: Material, place: Place) -> PlanFor[list[FinishedRun]]:
+    """The plan of some runs on one material."""
+    wanted = Plan.of(runs, material, place).wanted
+    return PlanFor(wanted, sorted_out=lambda trained: [trained[run.key] for run in runs])
+
+
+def plan_by_start(study: Study, place: Place, *, compare: bool) -> PlanFor[dict[str, list[FinishedRun]]]:
     """The runs of a study under the name of their start and, to compare, those of its twin from random weights."""
     if compare and study.weights == RANDOM:
         raise UserError(
@@ -121,20 +133,15 @@ def _by_start(study: Study, place: Place, *, compare: bool) -> dict[str, Plan]:
         )
     material = prepare(study, place)
     start = RANDOM if study.weights == RANDOM else "pretrained"
-    arms = {start: Plan.of(list_runs(material), material, place)}
-    return arms | ({RANDOM: Plan.of(list_runs(material, start=RANDOM), material, place)} if compare else {})
-
-
-def plan_by_start(study: Study, place: Place, *, compare: bool) -> Plan:
-    """The runs of a study and, to compare, those of its twin from random weights."""
-    return sum(_by_start(study, place, compare=compare).values(), Plan())
+    arms = {start: of_runs(list_runs(material), material, place)}
+    arms |= {RANDOM: of_runs(list_runs(material, start=RANDOM), material, place)} if compare else {}
+    both = sum(arms.values(), Plan()).wanted
+    return PlanFor(both, sorted_out=lambda trained: {name: arm.sorted_out(trained) for name, arm in arms.items()})
 
 
 def by_start(study: Study, place: Place, *, compare: bool) -> dict[str, list[FinishedRun]]:
-    """The same by the name of their start, trained where they are missing."""
-    arms = _by_start(study, place, compare=compare)
-    folders = train(sum(arms.values(), Plan()), place)
-    return {start: [folders[path.name] for path in arm.wanted] for start, arm in arms.items()}
+    """The same, trained where they are missing."""
+    return train_missing(plan_by_start(study, place, compare=compare), place)
 
 
 def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
@@ -151,6 +158,24 @@ def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
     if not folds:
         raise UserError(f"--folds names no fold; {dataset.name} has {', '.join(map(str, dataset.folds))}")
     return folds
+
+
+@overload
+def train_missing(plan: PlanFor[Found], place: Place) -> Found: ...  # type: ignore[overload-overlap]
+
+
+@overload
+def train_missing(plan: Plan, place: Place) -> dict[str, FinishedRun]: ...
+
+
+def train_missing(plan: Plan, place: Place) -> object:
+    """Have the runs of a plan trained where they are missing, and give what its question measures.
+
+    This is the one place of training. Runs that are finished are read, one that was stopped goes on, `place` says how many are
+    trained at a time and where (`workers`, `launch`). Plans that were added up give their runs by key.
+    """
+    trained = train(plan, place)
+    return plan.sorted_out(trained) if isinstance(plan, PlanFor) else trained
 
 
 def train(plan: Plan, place: Place) -> dict[str, FinishedRun]:

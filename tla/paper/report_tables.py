@@ -4,10 +4,13 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from tla import console, plots
+from tla.errors import UserError
 from tla.manifest import vouched, write_table, write_text
 from tla.options import RANDOM
 from tla.paper.claim_words import number, region_words, sentence
@@ -76,6 +79,15 @@ def draw(folder: Path, name: str) -> list[Path]:
     heads = [tuple(head) if isinstance(head, list) else head for head in kept["columns"]]
     columns = pd.MultiIndex.from_tuples(heads) if isinstance(heads[0], tuple) else heads
     return plots.save(plate(pd.DataFrame(kept["data"], columns=columns), kept["title"], kept["note"]), folder / name)
+
+
+def figure(report: Report, which: Literal["table1", "table2", "table3", "claims"] = "claims") -> Figure:
+    """A table of a report as it is printed: one of the paper's, or its claims with their verdicts."""
+    tables = typeset(report)
+    if which not in tables:
+        raise UserError(f"a report has no table {which!r}: possible are {', '.join(tables)}")
+    title, table, note = tables[which]
+    return plate(table.astype(str), title, note)
 
 
 def typeset(report: Report) -> dict[str, tuple[str, pd.DataFrame, str]]:

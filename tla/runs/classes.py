@@ -9,20 +9,16 @@ Clips of all folds count once each; where a fold has several runs, a clip's valu
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from tla.errors import UserError
-from tla.manifest import write_tables
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
 from tla.runs.scores import unbiased_rule
 from tla.statistics import Fold, share
 from tla.tables import unfinished
-
-PARTS = ("classes", "confusion")
 
 
 @dataclass(frozen=True)
@@ -35,15 +31,6 @@ class Confusion:
     """A row per class: clips, recordings, accuracy in percent with its interval, what it is most often taken for."""
     pairs: pd.DataFrame
     """A row per class and predicted class: how many predictions, over all runs, and their share in percent of the clips."""
-
-    def write(self, folder: Path, name: str) -> list[Path]:
-        """Write both tables on classes as CSV beside that of the runs, `name.csv`."""
-        return write_tables(folder, name, dict(zip(PARTS, (self.classes, self.pairs), strict=True)))
-
-
-def read(folder: Path, name: str) -> Confusion:
-    """What `write` wrote, and the table of the runs."""
-    return Confusion(tables.read(folder / f"{name}.csv"), *(tables.read(folder / f"{name}_{part}.csv") for part in PARTS))
 
 
 def measure(arms: Mapping[str, Sequence[FinishedRun]], rule: str | None = None) -> Confusion:

@@ -1,6 +1,5 @@
 """The confusion matrix and the accuracy of each class, drawn from their tables alone."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,30 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from tla import console, plots
+from tla import plots
 from tla.plots import basis
-from tla.runs.classes import Confusion, read
+from tla.runs.classes import Confusion
 from tla.statistics import bracketed
 from tla.tables import MACRO
 
-SUFFIX = "_confusion"  # ends the name of the figure
 NUMBERED = 20  # with more classes, a predicted class is named by its number
 WRITTEN = 12  # up to so many classes, the share stands in each cell
 ROW_IN, LOW_ROW_IN = 0.2, 0.115  # height of a row, and where there are many
 DARK = 55  # percent from which on a cell's number is white
 HARDEST = 3  # classes that are printed
-
-
-def publish(confusion: Confusion, folder: Path, name: str) -> None:
-    """Write the tables, draw the figure, and print the classes that are missed most."""
-    paths = confusion.write(folder, name) + draw(folder, name + SUFFIX)
-    print(f"\n{hardest(confusion)}")
-    console.written(paths)
-
-
-def draw(folder: Path, name: str) -> list[Path]:
-    """Draw the figure from the tables that lie in a folder."""
-    return plots.save(figure(read(folder, name.removesuffix(SUFFIX))), folder / name)
 
 
 def hardest(confusion: Confusion) -> str:
@@ -53,15 +39,18 @@ def _taken(name: Any) -> str:
     return f" (most often taken for {name})" if isinstance(name, str) else ""
 
 
-def figure(confusion: Confusion) -> Figure:
-    """For each arm, a row per class: what its clips were taken for, in percent, and its accuracy with the interval."""
+def figure(confusion: Confusion, axes: plots.Given = None) -> Figure:
+    """For each arm two panels, a row per class: what its clips were taken for, in percent, and its accuracy with the interval.
+
+    On given axes there is no caption: `about` has its words.
+    """
     arms = list(confusion.classes["arm"].unique())
     rows = confusion.classes.groupby("arm").size().max()
     names, many = list(confusion.pairs["predicted"].unique()), _many(confusion)
     height = rows * (LOW_ROW_IN if len(names) > WRITTEN else ROW_IN) + (0.45 if many else 1.1)
     with plots.look():
-        page = plots.page(plots.COLUMN_IN * len(arms), height)
-        grid = page.subplots(1, 2 * len(arms), width_ratios=[3.0 if many else 3.6, 1.0] * len(arms), squeeze=False)[0]
+        size, columns, widths = (plots.COLUMN_IN * len(arms), height), 2 * len(arms), [3.0 if many else 3.6, 1.0]
+        page, grid = plots.panels(axes, size, columns, 1, columns, width_ratios=widths * len(arms))
         for arm, matrix, dots in zip(arms, grid[::2], grid[1::2], strict=True):
             classes = confusion.classes[confusion.classes["arm"] == arm].reset_index(drop=True)
             pairs = confusion.pairs[confusion.pairs["arm"] == arm]
@@ -69,7 +58,8 @@ def figure(confusion: Confusion) -> Figure:
             _accuracies(dots, classes, many)
             if len(arms) > 1:
                 matrix.set_title(arm, loc="left")
-        plots.caption(page, about(confusion))
+        if axes is None:
+            plots.caption(page, about(confusion))
     return page
 
 

@@ -1,43 +1,107 @@
-"""The predictions of a finished run for new sounds."""
+"""The predictions of a finished run for new sounds.
+
+import tla
+
+network = tla.load_network("3f9a")  # the run whose key begins so; without a name, the network that comes with tla
+network("dog.wav"), network(samples, 44100)  # logits, a row per window of a long sound
+dict(zip(network.classes, network.probabilities("dog.wav")))
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from tla.console import progress
 from tla.errors import UserError
 from tla.nets import transfer, weights
 from tla.nets.arithmetic import computing
-from tla.nets.stages import StagedNet
+from tla.nets.stages import CUT_HEAD, StagedNet
 from tla.options import CONVERGED, State
-from tla.runs.device import cpu_threads
+from tla.runs import folder as on_disk
+from tla.runs import packaged
+from tla.runs.device import choose_device, cpu_threads
 from tla.runs.feed import EVALUATION_BATCH, network_input
 from tla.runs.folder import FinishedRun
 from tla.runs.run import Run
-from tla.sound import audio
+from tla.sound import audio, windowed
 from tla.sound.windowed import Pictures, pictures_of
+
+if TYPE_CHECKING:
+    from tla.runs.onnx_export import Exported
+
+File: TypeAlias = str | Path
+Sound: TypeAlias = File | np.ndarray | Tensor  # a sound file; samples, which come with a rate; or pictures, made before
 
 MANY_FILES = 40  # fewer are done before worker processes have started
 CPU_BATCH = 8  # the activations of more do not stay in the cache: EfficientNet-Lite0 takes twice as long for 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedNetwork:
-    """A network on its device, with what it takes to give it pictures as in training."""
+    """A trained network on its device, in inference mode, with what it takes to give it sounds as in training.
+
+    A sound is the path of a file in any format, or samples and their rate: floats, of which 1.0 is full scale, as array or
+    tensor, (samples,) or (channels, samples). What is longer than one and a half clips of training is cut into windows of
+    their length.
+    """
 
     run: Run
     classes: list[str]
+    """Their names, in the order of the logits."""
     net: StagedNet
+    """It runs by stages, and takes what `preprocess` gives."""
     device: torch.device
     standard: tuple[np.ndarray, np.ndarray] | None
     training: State = CONVERGED
     """Whether the run was trained to its end."""
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a word is a sequence, too, and one file
+        self, sound: Sound, rate: float | None = None
+    ) -> np.ndarray: ...
+    @overload
+    def __call__(self, sound: Sequence[File]) -> list[np.ndarray]: ...
+    def __call__(self, sound: Sound | Sequence[File], rate: float | None = None) -> np.ndarray | list[np.ndarray]:
+        """Logits (windows, classes) of a sound; of several files, a list of these."""
+        if (files := _several(sound, rate)) is not None:
+            return [self.logits(self.pictures(file)) for file in files]
+        return self.logits(self.pictures(sound, rate))
+
+    def probabilities(self, sound: Sound | Sequence[File], rate: float | None = None) -> np.ndarray:
+        """Softmax of the logits, averaged over windows, as `tla.predict` has it (classes,); of several files (files, classes).
+
+        The pictures of many files are made by processes of their own.
+        """
+        if (files := _several(sound, rate)) is not None:
+            return np.stack([_good(found) for _, found in predict(files, [self], threads=torch.get_num_threads())])
+        logits = torch.from_numpy(self.logits(self.pictures(sound, rate)))
+        return functional.softmax(logits, dim=1).mean(dim=0).numpy()
+
+    def preprocess(self, sound: Sound, rate: float | None = None) -> Tensor:
+        """What `net` takes for a sound: its pictures (windows, 3, mels, frames), standardised if the recipe asks for it."""
+        return self.batch(self.pictures(sound, rate))
+
+    def pictures(self, sound: Any, rate: float | None = None) -> np.ndarray:
+        """The pictures of a sound before they are standardised, float16 (windows, 3, mels, frames); pictures as they are."""
+        if isinstance(sound, str | Path):
+            if rate is not None:
+                raise UserError(f"{sound}: a file has a rate of its own; leave out the {rate}")
+            return windowed.pictures(Path(sound), self.run.picture)
+        if rate is not None:
+            return windowed.in_memory(sound, rate, self.run.picture)
+        if np.ndim(sound) != 4:
+            raise UserError(
+                f"got an array of shape {tuple(np.shape(sound))} and no rate: samples come with theirs, as in "
+                "network(samples, 44100), and pictures are (windows, 3, mels, frames)"
+            )
+        return sound.cpu().numpy() if isinstance(sound, Tensor) else sound
 
     def batch(self, pictures: np.ndarray) -> Tensor:
         """Pictures (pictures, 3, mels, frames) as the network takes them."""
@@ -52,14 +116,73 @@ class LoadedNetwork:
                 outputs.append(self.net(self.batch(pictures[start : start + size])).float().cpu().numpy())
         return np.concatenate(outputs)
 
-    def probabilities(self, pictures: np.ndarray) -> np.ndarray:
-        """Softmax of the logits, averaged over pictures: (classes,)."""
-        return functional.softmax(torch.from_numpy(self.logits(pictures)), dim=1).mean(dim=0).numpy()
+    @property
+    def plain(self) -> nn.Module:
+        """The network as torchvision or timm makes it, with its tensors under their original names."""
+        if self.net.layout.classifier == CUT_HEAD:
+            raise UserError(
+                f"run {self.run.key} is cut behind {self.run.transfer.kept_upto}, so there is no plain {self.run.backbone}: "
+                "`network.net` is what there is"
+            )
+        return self.net.net
+
+    def export(self, path: File, *, files: Sequence[File] = (), overwrite: bool = False) -> "Exported":
+        """Write the network as ONNX, and hold that against torch; what it does not compute alike is not kept.
+
+        Its input is what `tla.sound.picture` makes of a sound: pictures that are not standardised. It computes in float32.
+
+        Args:
+            path: The file to be written, as in net.onnx.
+            files: Sounds to hold it against torch on; by default synthetic ones.
+            overwrite: Replace a file that is there.
+        """
+        from tla.runs import onnx_export
+
+        found = [self.pictures(file) for file in files]
+        pictures = np.concatenate(found) if found else onnx_export.synthetic(self.run.picture)
+        return onnx_export.export(self.net, self.standard, self.run, self.classes, pictures, Path(path), overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        about = f"{self.run.backbone} trained on {self.run.data}, on {self.device}"
+        return f"LoadedNetwork({self.run.key}: {about}; classes {', '.join(self.classes)})"
+
+
+def _several(sound: Any, rate: float | None) -> list[Path] | None:
+    """The files, where several are given; None where it is one sound."""
+    if rate is not None or isinstance(sound, str | Path | Tensor) or np.ndim(sound) != 1:
+        return None
+    if not len(sound):
+        raise UserError("no sounds are given")
+    return [Path(each) for each in sound] if all(isinstance(each, str | Path) for each in sound) else None
+
+
+def _good(found: np.ndarray | audio.BadClip) -> np.ndarray:
+    if isinstance(found, audio.BadClip):
+        raise found
+    return found
 
 
 def batch_size(device: torch.device) -> int:
     """How many pictures pass through a network at once."""
     return CPU_BATCH if device.type == "cpu" else EVALUATION_BATCH
+
+
+def load_network(key: File = packaged.NAME, runs: File = "runs", *, device: str = "auto") -> LoadedNetwork:
+    """The network of a finished run, ready for sounds.
+
+        network = tla.load_network()  # the one that comes with tla
+        network.probabilities("dog.wav")
+
+    Args:
+        key: The run, by the beginning of its key, or by the path of its folder; packaged is the network that comes with tla.
+        runs: Folder for runs.
+        device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
+    """
+    if isinstance(key, Path) or len(Path(key).parts) > 1:
+        found = on_disk.load(Path(key).expanduser().resolve())
+    else:
+        found = packaged.load() if key == packaged.NAME else on_disk.find(Path(runs), key)
+    return load(found, choose_device(device))
 
 
 def load(folder: FinishedRun, device: torch.device) -> LoadedNetwork:

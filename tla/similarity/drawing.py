@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from tla import console, plots
 from tla.options import STAGES, UNTRAINED
 from tla.plots import basis
-from tla.runs import tables
 from tla.similarity.layer_axis import few, ticks
 from tla.similarity.tables import (
     EARLY_LATE,
@@ -26,6 +25,7 @@ from tla.similarity.tables import (
     WEIGHTS,
     WHOLE,
     Change,
+    read,
 )
 from tla.tables import covered, unfinished, warning
 
@@ -46,32 +46,34 @@ def publish(change: Change, folder: Path, name: str) -> None:
 
 def draw(folder: Path, name: str) -> list[Path]:
     """Draw the figure from the tables that lie in a folder."""
-    change = Change(*(tables.read(folder / f"{name}{part}.csv") for part in ("", "_points", "_contrasts")))
-    return plots.save(figure(change), folder / name)
+    return plots.save(figure(read(folder, name)), folder / name)
 
 
-def figure(change: Change) -> Figure:
-    """A panel per measure: similarity (or change) at each layer, a curve per kind of pair, floors dashed."""
+def figure(change: Change, axes: plots.Given = None) -> Figure:
+    """A panel per measure: similarity (or change) at each layer, a curve per kind of pair, floors dashed.
+
+    On given axes there is no caption: `about` has its words.
+    """
     measures = list(change.points["measure"].unique())
     columns = min(len(measures), 4)
     rows = -(-len(measures) // columns)
     with plots.look():
         size = (plots.PAGE_IN, 0.5 + 1.9 * rows) if columns > 1 else (plots.COLUMN_IN, 2.7)
-        page = plots.page(*size)
-        grid = page.subplots(rows, columns, squeeze=False)
-        for i, (axes, measure) in enumerate(zip(grid.flat, measures, strict=False)):
+        page, panels = plots.panels(axes, size, len(measures), rows, columns)
+        for i, (panel, measure) in enumerate(zip(panels, measures, strict=True)):
             mine = [table[table["measure"] == measure] for table in (change.points, change.runs)]
-            _panel(axes, *mine, narrow=columns > 1)
+            _panel(panel, *mine, narrow=columns > 1)
             if measure == WEIGHTS:
-                axes.set_ylim(0, 1.1 * mine[0][["score", "high"]].max().max() or 1.0)  # where nothing moved, all are 0
-            axes.set_ylabel(SCALES[measure].label)
-            bare = columns > 1 and i + columns < len(measures)  # another panel below has the same axis
-            axes.tick_params(labelbottom=not bare)
-        for axes in grid.flat[len(measures) :]:
-            axes.set_visible(False)
-        handles, labels = _legend(page.axes)
-        page.legend(handles, labels, loc="outside upper center", ncols=2 if columns == 1 else 4)
-        plots.caption(page, about(change))
+                panel.set_ylim(0, 1.1 * mine[0][["score", "high"]].max().max() or 1.0)  # where nothing moved, all are 0
+            panel.set_ylabel(SCALES[measure].label)
+            bare = axes is None and columns > 1 and i + columns < len(measures)  # another panel below has the same axis
+            panel.tick_params(labelbottom=not bare)
+        handles, labels = _legend(panels)
+        if axes is None:
+            page.legend(handles, labels, loc="outside upper center", ncols=2 if columns == 1 else 4)
+            plots.caption(page, about(change))
+        else:
+            panels[0].legend(handles, labels)
     return page
 
 

@@ -31,23 +31,23 @@ def draw(folder: Path, name: str) -> list[Path]:
     return plots.save(figure(tables.read(folder / f"{name}.csv")), folder / name)
 
 
-def figure(table: pd.DataFrame) -> Figure:
-    """A heat map per curve."""
+def figure(table: pd.DataFrame, axes: plots.Given = None) -> Figure:
+    """A heat map per curve. On given axes there is no caption: `about` has its words."""
     curves = list(table["curve"].unique())
     with plots.look():
         size = (plots.COLUMN_IN, 2.9) if len(curves) == 1 else (plots.PAGE_IN, 2.5)
-        page = plots.page(*size)
-        panels = page.subplots(1, len(curves), squeeze=False)[0]
-        for axes, curve in zip(panels, curves, strict=True):
-            drawn = _panel(axes, table[table["curve"] == curve])
+        page, panels = plots.panels(axes, size, len(curves), 1, len(curves))
+        for panel, curve in zip(panels, curves, strict=True):
+            drawn = _panel(panel, table[table["curve"] == curve])
             before, after = AXES.get(curve, ("before", "after"))
-            axes.set(xlabel=after, ylabel=before)
+            panel.set(xlabel=after, ylabel=before)
             if len(curves) > 1:
-                axes.set_title(NAMES.get(curve, curve))
+                panel.set_title(NAMES.get(curve, curve))
         bar = page.colorbar(drawn, ax=panels, shrink=0.8, aspect=22, pad=0.015)
         bar.set_label("debiased linear CKA")
         bar.outline.set_linewidth(0.5)
-        plots.caption(page, about(table))
+        if axes is None:
+            plots.caption(page, about(table))
     return page
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tla.console import Progress, counted, progress, say
 from tla.errors import UserError
-from tla.nets.activations import Layer, layers, tapped
+from tla.nets.activations import ALL_LAYERS, Layer, layers, tapped
 from tla.nets.arithmetic import computing
-from tla.similarity.pairs import Pair
+from tla.similarity.pairs import Compared, Pair
 from tla.sound.store import Store
 from tla.statistics import deal, reach
 
@@ -39,8 +39,9 @@ class _Mapped(NamedTuple):
     without: np.ndarray
 
 
-def layer_map(pairs: Sequence[Pair], store: Store, which: str, device: torch.device) -> pd.DataFrame:
+def layer_map(compared: Compared, which: str = ALL_LAYERS) -> pd.DataFrame:
     """A row per curve, layer before and layer after: CKA, mean over runs, with its interval."""
+    pairs, store, device = compared.pairs, compared.store, compared.device
     tables, rounds = [], len(pairs)
     for curve in dict.fromkeys(pair.curve for pair in pairs):
         mine = [pair for pair in pairs if pair.curve == curve]

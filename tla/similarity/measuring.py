@@ -8,7 +8,6 @@ Three tables: runs (a row per measure, pair and layer), points and contrasts (`c
   out by default, and what is left out is printed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ import pandas as pd
 from tla.console import progress, say
 from tla.errors import UserError
 from tla.similarity import controls, methods, stream
-from tla.similarity.pairs import Pair
+from tla.similarity.pairs import Compared, Pair
 from tla.similarity.resolved import Side, resolve, summary
 from tla.similarity.scoring import Asked, Scored, scored
 from tla.similarity.tables import FLOOR, SCALES, SCORE, WEIGHTS, Change
@@ -37,9 +36,10 @@ MEASURES = (*methods.MEASURES, WEIGHTS)
 _SIDES = ("before", "after")
 
 
-def measure(pairs: Sequence[Pair], store: Store, asked: Asked, device: "torch.device") -> Change:
-    """The tables for pairs of networks, on the clips that each pair's run held out."""
-    found = _Found()
+def measure(compared: Compared, asked: Asked | None = None) -> Change:
+    """The tables for pairs of networks, on the clips that each pair's run held out; by default SVCCA at every stage."""
+    asked = asked or Asked()
+    found, pairs, store, device = _Found(), compared.pairs, compared.store, compared.device
     for number, pair in enumerate(pairs):
         _compare(pair, store, asked, device, found, rounds=len(pairs) - number)
     for reason, where in found.left_out.items():

@@ -1,16 +1,16 @@
 """Two networks to be compared on the same clips: before and after training, trained twice, or any two that are named."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tla.console import say
 from tla.errors import UserError
 from tla.launch.find_run import origin
 from tla.launch.material import Material
-from tla.launch.plan import Plan
-from tla.launch.study import list_runs, prepare, train
+from tla.launch.plan import Plan, PlanFor
+from tla.launch.study import list_runs, prepare
+from tla.nets.activations import STAGE_LAYERS
 from tla.options import Place, Study, Transfer
 from tla.runs import command
 from tla.runs.device import choose_device
@@ -102,26 +102,32 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Compared:
     """Pairs of networks to be compared on clips of one data set."""
 
-    plan: Plan
-    """The runs that have to be there."""
-    study: Study
-    """Whose networks are compared."""
+    pairs: Sequence[Pair]
     store: Store
     device: "torch.device"
-    pairs: Callable[[], list[Pair]]
-    """Makes the pairs; trains what is missing."""
-    name: str = ""
-    """What files are called after, if the networks were named."""
+    study: Study = field(default_factory=Study)
+    """Whose networks are compared."""
 
 
-def comparison(study: Study, place: Place, layers: str, before: str | None = None, after: str | None = None) -> Comparison:
-    """What a command compares: a study's runs with their controls, or two networks that are named.
+def plan(
+    study: Study, place: Place, *, layers: str = STAGE_LAYERS, before: str | None = None, after: str | None = None
+) -> PlanFor[Compared]:
+    """The runs that are compared, for `measure` and `layer_map`: a study's with their controls, or two that are named.
 
-    Layers that the study's network does not have are refused here, before any training.
+        compared = tla.train_missing(similarity.plan(study, place), place)
+        tables = similarity.measure(compared)                                     # SVCCA at every stage
+        tables = similarity.measure(compared, similarity.Asked(measures=("cka",), layers="all"))
+        similarity.figure(tables)
+
+    Args:
+        layers: Those that the network has to have, or it is refused before any training.
+        before: A run, by the beginning of its key, imagenet or random; compared with the run `after`. Nothing is trained then.
     """
+    if (before is None) != (after is None):
+        raise UserError("--before and --after belong together: --before RUN, imagenet or random, and --after RUN")
     if before is not None and after is not None:
         return named(before, after, study, place)
     material = prepare(study, place)
@@ -131,31 +137,27 @@ def comparison(study: Study, place: Place, layers: str, before: str | None = Non
     return controlled(material, place)
 
 
-def controlled(material: Material, place: Place) -> Comparison:
+def controlled(material: Material, place: Place) -> PlanFor[Compared]:
     """A study's runs against their own starts, with the controls: the same from random weights, and two seeds of a fold.
 
     It takes the study's runs in two seeds at least and, where these are pretrained, from random weights.
     """
     tuned = list_runs(replace(material, study=replace(material.study, seeds=max(2, material.study.seeds))))
     scratch = [] if tuned[0].weights == RANDOM else list_runs(material, start=RANDOM)
-    plan = Plan.of(tuned + scratch, material, place)
 
-    def pairs() -> list[Pair]:
-        for run in (wanted.run for wanted in plan.missing()):
-            say(f"to train: {run.key} {_curve(run)}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})")
-        folders = train(plan, place)
+    def sorted_out(folders: Mapping[str, FinishedRun]) -> Compared:
         main = [run for run in tuned if run.seed < material.study.seeds]
         found = [_from_start(run, folders[run.key], material) for run in main + scratch]
         by_place = {(run.fold, run.seed): folders[run.key] for run in tuned}
         for (fold, seed), folder in by_place.items():
             if other := by_place.get((fold, seed + 1)):
                 found.append(Pair(SEEDS, Network(folder.key, folder), Network(other.key, other)))
-        return found
+        return Compared(found, material.store, material.device, material.study)
 
-    return Comparison(plan, material.study, material.store, material.device, pairs)
+    return PlanFor(Plan.of(tuned + scratch, material, place).wanted, sorted_out=sorted_out)
 
 
-def named(before: str, after: str, study: Study, place: Place) -> Comparison:
+def named(before: str, after: str, study: Study, place: Place) -> PlanFor[Compared]:
     """Any two networks: `after` the key of a run and `before` another, imagenet or random."""
     from tla.nets import weights
 
@@ -171,8 +173,16 @@ def named(before: str, after: str, study: Study, place: Place) -> Comparison:
         first = Network(other.key, other)
         _must_share_pictures(other, folder)
     pair = Pair(f"{first.label} > {folder.key}", first, Network(folder.key, folder))
-    name = f"{first.label}_{folder.key}"
-    return Comparison(Plan(), command.study([folder]), store, choose_device(place.device), lambda: [pair], name)
+    compared = Compared([pair], store, choose_device(place.device), command.study([folder]))
+    return PlanFor(sorted_out=lambda _: compared)
+
+
+def to_train(plan: Plan) -> list[str]:
+    """The runs of a plan that are missing, each in a line."""
+    runs = [wanted.run for wanted in plan.missing()]
+    return [
+        f"to train: {run.key} {_curve(run)}, fold {run.fold}, seed {run.seed} ({run.backbone} on {run.data})" for run in runs
+    ]
 
 
 def _curve(run: Run) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from tla.manifest import write_tables
+from tla.runs import tables
 
 PRETRAINED, RANDOM, SEEDS = "pretrained", "random", "two seeds"  # the curves of a study with its controls
 SCORE, FLOOR = "score", "floor"
@@ -38,7 +39,10 @@ SCALES = {  # of every measure
 
 @dataclass(frozen=True)
 class Change:
-    """The three tables and, if asked for, similarity resolved along time, frequency and class."""
+    """The three tables, as `pd.read_csv` of the files beside a figure gives them too.
+
+    And, if asked for, similarity resolved along time, frequency and class.
+    """
 
     runs: pd.DataFrame
     points: pd.DataFrame
@@ -48,3 +52,8 @@ class Change:
     def write(self, folder: Path, name: str) -> list[Path]:
         """The tables as CSV: `name.csv` holds the runs, the others are named after what they hold."""
         return write_tables(folder, name, {"": self.runs, "points": self.points, "contrasts": self.contrasts})
+
+
+def read(folder: Path, name: str) -> Change:
+    """What `write` wrote."""
+    return Change(*(tables.read(folder / f"{name}{part}.csv") for part in ("", "_points", "_contrasts")))

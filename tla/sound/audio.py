@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ MOST_SAMPLES = (
 )  # of a clip, 101 minutes at 44.1 kHz: a header may promise, and a packed file hold, more than fits in memory
 MOST_BYTES = 1 << 32  # of a file: more would be read for minutes only to be refused
 LOWEST_HZ = 100  # a slower file is no sound, and brought to the rate of one would be hundreds of times as long
+IN_MEMORY = Path("samples")  # stands where a file's path would, in what is said of a sound that is none
 _BLOCK = 1 << 22  # values decoded at a time
 
 
@@ -52,11 +53,35 @@ def read(path: Path, rate: int | None = None) -> tuple[np.ndarray, int]:
     _must_be_sound(path, len(samples), own_rate, rate or own_rate)
     if len(samples) < promised or _is_cut_off(path, kind, about):
         raise BadClip(path, f"is cut off after {len(samples) / own_rate:.2f} s")
+    return _at_rate(path, samples, own_rate, rate or own_rate), rate or own_rate
+
+
+def from_memory(samples: Any, own_rate: float, rate: int) -> np.ndarray:
+    """Mono samples at the asked rate: those that `read` gives of a file that holds `samples`; `BadClip` where it gives none.
+
+    samples: floats, of which 1.0 is full scale, as array or tensor: (samples,), or (channels, samples), or (samples, channels).
+    """
+    values = np.asarray(samples.detach().cpu() if hasattr(samples, "detach") else samples)
+    if values.dtype.kind != "f":
+        raise BadClip(IN_MEMORY, f"are {values.dtype}, and have to be floats of which 1.0 is full scale: int16 / 32768")
+    if values.ndim not in (1, 2):
+        raise BadClip(IN_MEMORY, f"are of shape {values.shape}, and have to be (samples,) or (channels, samples)")
+    if values.size == 0:
+        raise BadClip(IN_MEMORY, "holds no samples")
+    _must_be_sound(IN_MEMORY, max(values.shape), own_rate, rate)
+    with np.errstate(over="ignore", invalid="ignore"):  # a mean that is not finite is refused below
+        values = values.astype(np.float32)
+        if values.ndim == 2:
+            values = np.ascontiguousarray(values.T if values.shape[0] < values.shape[1] else values).mean(axis=1)
+    return _at_rate(IN_MEMORY, values, own_rate, rate)
+
+
+def _at_rate(path: Path, samples: np.ndarray, own_rate: float, rate: int) -> np.ndarray:
     if np.isfinite(samples).all():
-        samples = resample(samples, own_rate, rate or own_rate)
+        samples = resample(samples, own_rate, rate)
     if not np.isfinite(samples).all():  # numbers near the largest there are become infinite when they are resampled
         raise BadClip(path, "holds NaN or infinite samples")
-    return samples, rate or own_rate
+    return samples
 
 
 def header(path: Path) -> tuple[int, float]:
@@ -109,7 +134,7 @@ def _must_be_file(path: Path) -> None:
         raise BadClip(path, f"cannot be opened ({error.strerror})") from None
 
 
-def _must_be_sound(path: Path, length: int, own_rate: int, rate: int) -> None:
+def _must_be_sound(path: Path, length: int, own_rate: float, rate: int) -> None:
     """Refuse a rate or a length that no clip has."""
     if length == UNKNOWN:
         raise BadClip(path, "does not say how long it is, as a sent stream may; convert it to a file that does")
@@ -149,7 +174,7 @@ def _is_cut_off(path: Path, kind: str, about: str) -> bool:
     return page + 27 + tail[page + 26] + sum(segments) > len(tail)
 
 
-def resample(samples: np.ndarray, own_rate: int, rate: int) -> np.ndarray:
+def resample(samples: np.ndarray, own_rate: float, rate: int) -> np.ndarray:
     """The samples at another rate."""
     if own_rate == rate:
         return samples

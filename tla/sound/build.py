@@ -323,6 +323,6 @@ class Build:
 def stop(dataset: Dataset, row: int, wrong: str) -> UserError:
     """The refusal of a clip that cannot be used."""
     return UserError(
-        f"{dataset.clips[row].path}: {wrong}. Mend or remove it, or leave it out with --on-bad-clip skip; "
+        f"{dataset.clips[row].path}: {wrong}. Mend or remove it, or leave it out with --on-bad-clip skip (on_bad_clip='skip'); "
         f"`{console.command('data', f'--check {shlex.quote(str(dataset.root))}')}` lists every such clip"
     )

@@ -262,6 +262,11 @@ def _shape(paths: Sequence[Path]) -> tuple[int, float, int]:
             bad.append(error)
     if not headers:
         raise UserError(f"none of the {len(paths)} sound files can be opened; they need to be wav, flac, ogg or mp3. {bad[0]}")
+    return shape_of(headers)
+
+
+def shape_of(headers: Sequence[tuple[int, float]]) -> tuple[int, float, int]:
+    """Rate, length and picture width for sounds of these rates and lengths in seconds."""
     rates = [rate for rate, _ in headers]
     seconds = max(0.1, round(float(np.median([length for _, length in headers])), 2))
     frames = min(MOST_COLUMNS, max(FEWEST_COLUMNS, round(seconds * COLUMNS_PER_SECOND)))

@@ -73,7 +73,7 @@ def refuse(data: Dataset) -> None:
             raise UserError(
                 f"{data.root}: {what}: {named}{two}{more}. A network can be right about such clips without having learned "
                 "their classes. Delete copies, give all clips of a recording one fold and a sound one label "
-                f"(`{check}` lists them all), or go on with --allow-leaks: tables and captions then note it"
+                f"(`{check}` lists them all), or go on with --allow-leaks (allow_leaks=True): tables and captions then note it"
             )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,14 @@ def sound(path: Path, picture: Picture) -> Sound:
         return of_samples(samples, picture)
     except ValueError as error:
         raise audio.BadClip(path, str(error)) from None
+
+
+def in_memory(samples: Any, rate: float, picture: Picture) -> np.ndarray:
+    """The pictures (windows, 3, mels, frames) of samples of any rate, as of a file that holds them."""
+    try:
+        return of_samples(audio.from_memory(samples, rate, spectrograms.resolved(picture)[0]), picture).pictures
+    except ValueError as error:
+        raise audio.BadClip(audio.IN_MEMORY, str(error)) from None
 
 
 def of_samples(samples: np.ndarray, picture: Picture) -> Sound:

@@ -1,57 +1,45 @@
-"""What the commands over stages share: plan the runs of a sweep, train what is missing, measure, draw."""
+"""What the commands over stages share: redraw, or plan the runs of a sweep, train what is missing, measure, draw."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tla.options import Place, Study
+from tla.options import Place, Study, Transfer
+from tla.stages.tables import FIGURES, SweepName
 
 if TYPE_CHECKING:
     from tla.launch.plan import Plan
-    from tla.stages.sweep import Plans
 
 
 def sweep(
-    name: str,
+    which: SweepName,
     study: Study,
     place: Place,
-    plans: "Plans",
-    option: str,
+    transfer: Transfer,
     points: Sequence[str],
     *,
     rule: str | None,
     controls: bool,
-    others: Mapping[str, "Plans"] = {},
-    own: Mapping[str, "Plans"] = {},
 ) -> "Plan | None":
-    """The sweep that a command asks for at some of its points, all if it names none; its plan alone in a dry run.
-
-    controls: the same with twice the training too; before it, curves under `others` plans, and curves under plans that start
-    from networks trained on the study's `own` sounds.
-    """
+    """The sweep that a command asks for, from a transfer plan, at some of its points; its plan alone in a dry run."""
     from tla import outputs
     from tla.stages import drawing
 
+    name = FIGURES[which]
     if place.redraw:
         outputs.redraw(place, outputs.folders(Path(place.figures), study), outputs.stems(name, "_steps.csv"), drawing.draw)
         return None
-    from tla.launch.study import prepare
+    from tla.launch.study import train_missing
     from tla.runs.scores import scored
     from tla.stages.measuring import measure
-    from tla.stages.sweep import asked, curve, finished, longer, plan, selffer, start
-    from tla.stages.tables import LONGER
+    from tla.stages.planning import plan
 
-    wanted = asked(points, list(plans), option)
     chosen = scored(study, rule)
-    material = prepare(study, place)
-    curves = {start(material): curve(material, plans, wanted, place)}
-    if controls:
-        curves |= {label: curve(material, mine, wanted, place) for label, mine in others.items()}
-        curves |= {label: selffer(material, mine, wanted, place) for label, mine in own.items()}
-        curves[LONGER] = longer(material, plans, wanted, place)
+    needed = plan(replace(study, transfer=transfer), place, which, points=points, controls=controls)
     if place.dry_run:
-        return plan(curves)
-    result = measure(finished(curves, material, place), chosen)
+        return needed
+    result = measure(train_missing(needed, place), chosen)
     variant = "_controls" * controls + f"_{chosen}" * (chosen != scored(study, None))
-    drawing.publish(result, outputs.folder(study, place, material.dataset.digest), name + variant)
+    drawing.publish(result, outputs.folder(study, place, needed.data_digest), name + variant)
     return None

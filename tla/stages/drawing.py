@@ -14,8 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from tla import console, plots
 from tla.options import STAGES, UNTRAINED
 from tla.reference import REPLICATION, TEXT
-from tla.runs import tables
-from tla.stages.tables import ENDS, LONGER, Sweep
+from tla.stages.tables import ENDS, LONGER, Sweep, SweepName, read
 from tla.statistics import CLIPS, between, bracketed
 from tla.tables import MACRO, covered, hint, same_macro, warning
 
@@ -33,111 +32,114 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Kind:
-    """What a sweep's figure is called on its axis, and where the paper's numbers for it stand."""
+    """What a sweep is called on the axis of its figure, and in words."""
 
     axis: str
-    reference: str
     verdict: str  # on a step that counts
 
 
-KINDS = {  # how the name of a figure begins
-    "fig2b_fusion": Kind("pretrained up to", "fusion", "pretraining {stages} matters"),
-    "fig2c_freeze": Kind("frozen up to", "freeze", "freezing {stages} changes the result"),
-    "cutoff": Kind("multiply-adds (billions)", "cutoff", "{stages} changes the result"),
+KINDS: dict[SweepName, Kind] = {
+    "fusion": Kind("pretrained up to", "pretraining {stages} matters"),
+    "freeze": Kind("frozen up to", "freezing {stages} changes the result"),
+    "cutoff": Kind("multiply-adds (billions)", "{stages} changes the result"),
 }
-
-
-def kind_of(name: str) -> Kind:
-    """What is drawn under a name."""
-    return next(kind for begin, kind in KINDS.items() if name.startswith(begin))
 
 
 def publish(sweep: Sweep, folder: Path, name: str) -> None:
     """Write a sweep's tables, draw its figures, and print what it found."""
     paths = sweep.write(folder, name) + draw(folder, name)
-    show(sweep, kind_of(name))
+    show(sweep)
     console.written(paths)
 
 
 def draw(folder: Path, name: str) -> list[Path]:
     """Draw a sweep's figures from the tables that lie in a folder."""
-    kind = kind_of(name)
-    runs, points, epochs = (tables.read(folder / f"{name}{part}.csv") for part in ("", "_points", "_epochs"))
-    main = cut_figure if kind.reference == "cutoff" else points_figure
-    paths = plots.save(main(runs, points, kind, points["rule"].iloc[0]), folder / name)
-    return paths + plots.save(epochs_figure(runs, epochs, kind), folder / f"{name}_curves")
+    sweep = read(folder, name)
+    return plots.save(figure(sweep), folder / name) + plots.save(epochs_figure(sweep), folder / f"{name}_curves")
 
 
-def points_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
-    """Accuracy at each stage: every run a dot, mean and 95 % interval, the two ends as lines, the paper's numbers faint."""
-    curves = [curve for curve in points["curve"].unique() if curve != ENDS]
+def figure(sweep: Sweep, axes: plots.Given = None) -> Figure:
+    """Accuracy at each point: every run a dot, mean and 95 % interval, the two ends as lines, the paper's numbers faint.
+
+    Points are stages; for cut networks, what these cost. On given axes there is no caption: `about` has its words.
+    """
+    wide = len(_curves(sweep.points)) > 1 and sweep.sweep != "cutoff"
     with plots.look():
-        figure = plots.page(plots.PAGE_IN if len(curves) > 1 else plots.COLUMN_IN, 2.6)
-        axes = figure.subplots()
-        _paper(axes, runs, kind)
-        _ends(axes, points)
-        for i, curve in enumerate(curves):
-            offset = SPREAD * (i / (len(curves) - 1) - 0.5) if len(curves) > 1 else 0.0
-            place = {point: POINTS.index(point) + offset for point in POINTS}
-            _curve(axes, runs[runs["curve"] == curve], points[points["curve"] == curve], place, rule, i, curve)
-        axes.set_xticks(range(len(POINTS)), POINTS)
-        axes.set_xlim(-0.5, len(POINTS) - 0.5)
-        axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
-        _legend(axes, outside=len(curves) > 1)
-        plots.caption(figure, about(runs, rule, points))
-    return figure
+        page, (panel,) = plots.panels(axes, (plots.PAGE_IN if wide else plots.COLUMN_IN, 2.6))
+        (_cut if sweep.sweep == "cutoff" else _stages)(panel, sweep)
+        panel.set(xlabel=KINDS[sweep.sweep].axis, ylabel="accuracy (%)")
+        _legend(panel, outside=wide and axes is None)
+        if axes is None:
+            plots.caption(page, about(sweep))
+    return page
 
 
-def cut_figure(runs: pd.DataFrame, points: pd.DataFrame, kind: Kind, rule: str) -> Figure:
+def _stages(axes: Axes, sweep: Sweep) -> None:
+    """Accuracy at each stage."""
+    runs, points = sweep.runs, sweep.points
+    curves = _curves(points)
+    _paper(axes, sweep)
+    _ends(axes, points)
+    for i, curve in enumerate(curves):
+        offset = SPREAD * (i / (len(curves) - 1) - 0.5) if len(curves) > 1 else 0.0
+        place = {point: POINTS.index(point) + offset for point in POINTS}
+        _curve(axes, runs[runs["curve"] == curve], points[points["curve"] == curve], place, i, curve)
+    axes.set_xticks(range(len(POINTS)), POINTS)
+    axes.set_xlim(-0.5, len(POINTS) - 0.5)
+
+
+def _cut(axes: Axes, sweep: Sweep) -> None:
     """Accuracy of cut networks against what they cost."""
-    with plots.look():
-        figure = plots.page(plots.COLUMN_IN, 2.6)
-        axes = figure.subplots()
-        _ends(axes, points)
-        for i, curve in enumerate(curve for curve in points["curve"].unique() if curve != ENDS):
-            mine = points[points["curve"] == curve]
-            place = dict(zip(mine["point"], mine["multiply_adds"] / 1e9, strict=True))
-            _curve(axes, runs[runs["curve"] == curve], mine, place, rule, i, curve)
-            _paper(axes, runs, kind, place)
-            for row in mine.itertuples():
-                at = (place[row.point], row.accuracy if np.isnan(row.high) else row.high)
-                axes.annotate(f"up to {row.point}", at, (0, 4), textcoords="offset points", ha="center", fontsize=7)
-        axes.margins(x=0.15, y=0.15)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set(xlabel=kind.axis, ylabel="accuracy (%)")
-        _legend(axes)
-        plots.caption(figure, about(runs, rule, points))
-    return figure
+    runs, points = sweep.runs, sweep.points
+    _ends(axes, points)
+    for i, curve in enumerate(_curves(points)):
+        mine = points[points["curve"] == curve]
+        place = dict(zip(mine["point"], mine["multiply_adds"] / 1e9, strict=True))
+        _curve(axes, runs[runs["curve"] == curve], mine, place, i, curve)
+        _paper(axes, sweep, place)
+        for row in mine.itertuples():
+            at = (place[row.point], row.accuracy if np.isnan(row.high) else row.high)
+            axes.annotate(f"up to {row.point}", at, (0, 4), textcoords="offset points", ha="center", fontsize=7)
+    axes.margins(x=0.15, y=0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def epochs_figure(runs: pd.DataFrame, epochs: pd.DataFrame, kind: Kind) -> Figure:
+def epochs_figure(sweep: Sweep, axes: plots.Given = None) -> Figure:
     """Accuracy by epoch at each point, a panel per curve: how fast is part of what transfers."""
-    curves = [curve for curve in epochs["curve"].unique() if curve != ENDS]
+    epochs = sweep.epochs
+    curves = _curves(epochs)
     columns = min(len(curves), 3)
     rows = -(-len(curves) // columns)
+    size = plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.6 + 2.0 * rows
     with plots.look():
-        figure = plots.page(plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.6 + 2.0 * rows)
-        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        page, panels = plots.panels(axes, size, len(curves), rows, columns, sharey=True)
         shades = dict(zip(POINTS, plots.shades(len(POINTS)), strict=True))
-        for axes, curve in zip(panels, curves, strict=False):
+        for panel, curve in zip(panels, curves, strict=True):
             mine = epochs[epochs["curve"] == curve]
             for point in [point for point in POINTS if point in set(mine["point"])]:
                 mean = mine[mine["point"] == point].groupby("epoch")["accuracy"].mean()
-                (line,) = axes.plot(mean.index, mean, color=shades[point], marker=".", markersize=3, label=point)
+                (line,) = panel.plot(mean.index, mean, color=shades[point], marker=".", markersize=3, label=point)
                 plots.hover(line, [f"{point}, epoch {epoch}: {score:.1f} %" for epoch, score in mean.items()])
-            axes.set_title(curve if len(curves) > 1 else "")
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        for axes in panels[len(curves) :]:
-            axes.set_visible(False)
-        figure.supxlabel("epoch", fontsize=8)
-        figure.supylabel("held-out accuracy (%)", fontsize=8)
-        _legend(figure.axes[0], title=kind.axis if kind.reference != "cutoff" else "kept up to", outside=True)
-        plots.caption(figure, f"{about(runs, None)} Mean over the runs that were still trained at an epoch.")
-    return figure
+            panel.set_title(curve if len(curves) > 1 else "")
+            panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        title = KINDS[sweep.sweep].axis if sweep.sweep != "cutoff" else "kept up to"
+        _legend(panels[0], title=title, outside=axes is None)
+        if axes is None:
+            page.supxlabel("epoch", fontsize=8)
+            page.supylabel("held-out accuracy (%)", fontsize=8)
+            plots.caption(page, f"{about(sweep, points=False)} Mean over the runs that were still trained at an epoch.")
+        for panel in panels if axes is not None else ():
+            panel.set(xlabel="epoch", ylabel="held-out accuracy (%)")
+    return page
 
 
-def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = None) -> str:
+def _curves(table: pd.DataFrame) -> list[str]:
+    return [curve for curve in table["curve"].unique() if curve != ENDS]
+
+
+def about(sweep: Sweep, *, points: bool = True) -> str:
     """What the numbers of a sweep stand on."""
+    runs, rule = sweep.runs, sweep.points["rule"].iloc[0]
     norms = "inference statistics" if runs["frozen_norm"].iloc[0] == "inference" else "statistics of each batch"
     epoch = {
         "last": "last epoch",
@@ -146,14 +148,14 @@ def about(runs: pd.DataFrame, rule: str | None, points: pd.DataFrame | None = No
     }
     parts = [
         plots.basis(runs),
-        f"{epoch[rule].capitalize()}; dots: runs." if rule else "",
-        f"Bars: mean and 95 % interval for {covered(points)}." if points is not None else "",
+        f"{epoch[rule].capitalize()}; dots: runs." if points else "",
+        f"Bars: mean and 95 % interval for {covered(sweep.points)}." if points else "",
         f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
     ]
     return " ".join(filter(None, parts))
 
 
-def show(sweep: Sweep, kind: Kind) -> None:
+def show(sweep: Sweep) -> None:
     """Print the points, the steps between them, and a verdict that claims no more than the intervals."""
     points = sweep.points.assign(interval=_interval(sweep.points, ".1f"))
     names = {"curve": "", "point": "point", "runs": "runs", "accuracy": "accuracy %", "interval": "95 % interval"}
@@ -163,7 +165,7 @@ def show(sweep: Sweep, kind: Kind) -> None:
     if same_macro(points):
         print(f"{MACRO}, is the same number here")
     if not sweep.steps.empty:
-        _show_steps(sweep.steps, kind)
+        _show_steps(sweep.steps, KINDS[sweep.sweep])
     if line := warning(sweep.runs):
         console.say(line)
 
@@ -222,9 +224,8 @@ def _interval(table: pd.DataFrame, form: str) -> list[str]:
     return [between(low, high, form) for low, high in zip(table["low"], table["high"], strict=True)]
 
 
-def _curve(
-    axes: Axes, runs: pd.DataFrame, points: pd.DataFrame, place: Mapping[str, float], rule: str, number: int, label: str
-) -> None:
+def _curve(axes: Axes, runs: pd.DataFrame, points: pd.DataFrame, place: Mapping[str, float], number: int, label: str) -> None:
+    rule = points["rule"].iloc[0]
     colour, marker = plots.COLOURS[number % 7], plots.MARKERS[number % 7]
     x, mean = np.array([place[p] for p in points["point"]]), points["accuracy"].to_numpy()
     ends = np.stack([mean - points["low"], points["high"] - mean])
@@ -252,12 +253,12 @@ def _ends(axes: Axes, points: pd.DataFrame) -> None:
         axes.axhline(accuracy, color="#444444", linewidth=0.8, linestyle=dashes, zorder=1, label=f"all {end}")
 
 
-def _paper(axes: Axes, runs: pd.DataFrame, kind: Kind, place: Mapping[str, float] | None = None) -> None:
-    if set(runs["data"]) != {"esc50"} or set(runs["backbone"]) != {"densenet201"}:
+def _paper(axes: Axes, sweep: Sweep, place: Mapping[str, float] | None = None) -> None:
+    if set(sweep.runs["data"]) != {"esc50"} or set(sweep.runs["backbone"]) != {"densenet201"}:
         return
     where = place or {point: POINTS.index(point) for point in POINTS}
     for numbers, dashes, label in ((TEXT, "-", "paper (text)"), (REPLICATION, "-.", "replication, fold 1")):
-        mine = {point: value for point, value in numbers[kind.reference].items() if point in where}
+        mine = {point: value for point, value in numbers[sweep.sweep].items() if point in where}
         axes.plot(
             [where[p] for p in mine], list(mine.values()), dashes, color=plots.FAINT, linewidth=0.8, label=label, zorder=0
         )

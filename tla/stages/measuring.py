@@ -11,26 +11,35 @@ estimated from all points of the curve, since two or three seeds of one point ar
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
-from tla.stages.tables import ENDS, Sweep
+from tla.runs.scores import unbiased_rule
+from tla.stages.tables import ENDS, Sweep, SweepName
 from tla.statistics import TRAININGS, Estimate, difference, holm
 from tla.tables import unfinished
 
 LEVEL = 0.05  # what a corrected p-value has to be below
 STEP = ["curve", "before", "after", "clips", "unfinished", "accuracy", "low", "high", "covers", "p"]  # a step's columns
 
-Curves = Mapping[str, Mapping[str, Sequence[FinishedRun]]]  # curve -> point -> runs
+
+@dataclass(frozen=True)
+class Curves:
+    """The finished runs of a sweep: curve -> point -> runs. Points are in the order of the network."""
+
+    sweep: SweepName
+    runs: Mapping[str, Mapping[str, Sequence[FinishedRun]]]
 
 
-def measure(curves: Curves, rule: str) -> Sweep:
-    """The tables of a sweep, its accuracy under one selection rule."""
+def measure(curves: Curves, rule: str | None = None) -> Sweep:
+    """The tables of a sweep, its accuracy under one selection rule: by default the last epoch (nested: the chosen one)."""
+    rule = rule or _rule(curves)
     runs, points, steps, epochs = [], [], [], []
-    for curve, stops in curves.items():
+    for curve, stops in curves.runs.items():
         for order, (point, folders) in enumerate(stops.items()):
             head = {"curve": curve, "point": point}
             runs.append(tables.runs_table(folders).assign(**head))
@@ -43,7 +52,13 @@ def measure(curves: Curves, rule: str) -> Sweep:
             steps.append(_steps(curve, stops, rule))
     tidy = pd.concat(runs, ignore_index=True)
     tidy = tidy[["curve", "point", *(name for name in tidy if name not in ("curve", "point"))]]
-    return Sweep(tidy, pd.DataFrame(points), pd.concat(steps, ignore_index=True), pd.concat(epochs, ignore_index=True))
+    parts = tidy, pd.DataFrame(points), pd.concat(steps, ignore_index=True), pd.concat(epochs, ignore_index=True)
+    return Sweep(curves.sweep, *parts)
+
+
+def _rule(curves: Curves) -> str:
+    first = next(run for stops in curves.runs.values() for runs in stops.values() for run in runs)
+    return unbiased_rule(first.run.protocol)
 
 
 def _epochs(folders: Sequence[FinishedRun]) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from tla.launch.plan import Plan, Wanted
 from tla.launch.study import list_runs, train
 from tla.options import RANDOM, Place, Transfer
 from tla.runs.folder import FinishedRun, intact
-from tla.stages.tables import ENDS
 
 Points = dict[str, list[FinishedRun]]
 Plans = Mapping[str, Transfer]  # transfer plans, by point
@@ -84,17 +83,6 @@ def identity(donor: Wanted) -> str:
     if (run := donor.finished()) is None:
         return f"run:{donor.run.key}"
     return weights.identity(str(run.trained_weights()), donor.run.backbone)
-
-
-def plan(curves: Mapping[str, Curve]) -> Plan:
-    """The runs that the curves need."""
-    return sum((curve.plan for curve in curves.values()), Plan())
-
-
-def finished(curves: Mapping[str, Curve], material: Material, place: Place) -> dict[str, Points]:
-    """The finished runs of each curve, trained where they are missing, and under `ENDS` those at its ends."""
-    trained = train(plan(curves), place)
-    return {**{name: curve.finished(trained) for name, curve in curves.items()}, ENDS: ends(material, place)}
 
 
 def start(material: Material) -> str:

@@ -2,19 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import pandas as pd
 
 from tla.manifest import write_tables
+from tla.runs import tables
 
 ENDS = "ends"  # the curve under which the two ends of a sweep stand
 LONGER = "twice the training"  # the curve of that control
 
+SweepName = Literal["fusion", "freeze", "cutoff"]
+SWEEPS: tuple[SweepName, ...] = get_args(SweepName)
+OPTIONS: dict[SweepName, str] = {"fusion": "--upto", "freeze": "--upto", "cutoff": "--keep"}  # that name points
+FIGURES: dict[SweepName, str] = {"fusion": "fig2b_fusion", "freeze": "fig2c_freeze", "cutoff": "cutoff"}  # begin their names
+
 
 @dataclass(frozen=True)
 class Sweep:
-    """The four tables of a sweep."""
+    """The four tables of a sweep, as `pd.read_csv` of the files beside a figure gives them too."""
 
+    sweep: SweepName
     runs: pd.DataFrame
     points: pd.DataFrame
     steps: pd.DataFrame
@@ -24,3 +32,9 @@ class Sweep:
         """The tables as CSV: `name.csv` holds the runs, the others are named after what they hold."""
         parts = {"": self.runs, "points": self.points, "steps": self.steps, "epochs": self.epochs}
         return write_tables(folder, name, parts)
+
+
+def read(folder: Path, name: str) -> Sweep:
+    """What `write` wrote; which sweep it is, the name says."""
+    sweep = next(sweep for sweep, begin in FIGURES.items() if name.startswith(begin))
+    return Sweep(sweep, *(tables.read(folder / f"{name}{part}.csv") for part in ("", "_points", "_steps", "_epochs")))

@@ -1,0 +1,5 @@
+"""Which of two studies predicts these sounds better, and which classes?"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
