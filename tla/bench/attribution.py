@@ -110,7 +110,7 @@ def untrained(material: Material) -> tuple[LoadedNetwork, Feed]:
     run = list_runs(material)[0]
     feed = Feed(material.store, run, material.dataset.split(run.fold, run.protocol).train, material.device)
     pretrained = material.pretrained if run.weights != RANDOM else None
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0).to(material.device)
+    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0, shape=run.shape).to(material.device)
     with torch.no_grad():
         net.train()(feed.pictures(feed.train[: run.recipe.batch]))
     return LoadedNetwork(run, list(material.dataset.classes), net.eval(), material.device, feed.standard), feed

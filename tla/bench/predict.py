@@ -26,7 +26,7 @@ from tla.sound.spectrograms import resolved
 def bench_predict(material: Material, *, batches: int) -> list[Row]:
     """Seconds per clip of a prediction, from files to probabilities."""
     run, device, size = list_runs(material)[0], material.device, batch_size(material.device)
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, material.pretrained, seed=run.seed)
+    net = transfer.assemble(run.backbone, run.classes, run.transfer, material.pretrained, seed=run.seed, shape=run.shape)
     net = net.to(device).to(memory_format=torch.channels_last).eval()
     network = LoadedNetwork(run, list(material.dataset.classes), net, device, None)
     files = [clip.path for clip in material.dataset.clips][: size * (batches + 1)]

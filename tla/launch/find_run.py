@@ -233,6 +233,7 @@ def siblings(folder: FinishedRun) -> list[FinishedRun]:
 def beginning(folder: FinishedRun) -> "StagedNet | None":
     """The network that a run's training began with; None, with a message, if its weights are not at hand."""
     from tla.nets import transfer, weights
+    from tla.runs.feed import silence_of
 
     run, pretrained = folder.run, None
     if run.weights != RANDOM:
@@ -241,8 +242,10 @@ def beginning(folder: FinishedRun) -> "StagedNet | None":
                 f"run {folder.key} began with the weights {run.weights}, which are not at hand: no map from before its training"
             )
             return None
-        pretrained = weights.load("imagenet", run.backbone)
-    return transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
+        pretrained = weights.load("imagenet", run.backbone, run.shape)
+    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed, shape=run.shape)
+    net.silence = silence_of(folder.standard, run.picture.mels)
+    return net
 
 
 def _whole(plan: Transfer) -> bool:

@@ -85,7 +85,7 @@ def _kind(run: Run, material: Material) -> tuple[object, ...]:
 def _measured(run: Run, material: Material) -> tuple[float, int]:
     """Seconds per training batch of a run, and the numbers in its network."""
     pretrained = material.pretrained if run.weights != RANDOM else None
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
+    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed, shape=run.shape)
     net = net.to(material.device).to(memory_format=torch.channels_last).train()
     shape = run.recipe.batch, 3, run.picture.mels, run.picture.frames or 0
     pictures = torch.zeros(shape, device=material.device).contiguous(memory_format=torch.channels_last)

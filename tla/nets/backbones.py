@@ -14,11 +14,12 @@ from tla.options import STAGES
 
 NAMES = ("densenet201", "resnet50", "inception_v3", "efficientnet_lite0", "densenet_tiny")
 TIMM = timm_networks.PREFIX
-SHAPE = (3, 128, 250)  # of pictures, where nothing else is known of them
+Shape = timm_networks.Shape
+SHAPE: Shape = (3, 128, 250)  # of pictures, where nothing else is known of them
 MOMENTUM = 0.1
 
 
-def build(name: str, classes: int, *, seed: int, shape: tuple[int, int, int] = SHAPE) -> StagedNet:
+def build(name: str, classes: int, *, seed: int, shape: Shape = SHAPE) -> StagedNet:
     """The backbone for pictures of a shape, with random weights that depend on the seed alone."""
     if name in _LAYOUTS:
         with seeded(seed):

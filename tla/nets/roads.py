@@ -6,9 +6,8 @@ is what comes before the first block, with its tokens and positions, and block1 
 belongs to block4.
 """
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
@@ -20,7 +19,7 @@ from tla.options import STAGES
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d)
-SKEW = 0.3  # logarithm of how far the sides of a map may be from those of the picture
+EDGES = 2  # columns that the sides of a map may be off from those of the picture, for what happens at the edges
 LEVELS = 4  # containers inside containers that are looked into
 
 
@@ -67,7 +66,7 @@ def _cuts(
     """The places among the blocks at which block1 to block4 begin; None if there are too few."""
     if not blocks:
         return None
-    grids = grids_of(calls, shape)
+    grids = grids_of((call.output for call in calls), shape)
     strides = [_stride(block.output, grids, shape) for block in blocks]
     whole = blocks[0].inputs[0] is not None and tuple(blocks[0].inputs[0][1:]) == shape  # the first one takes the picture
     if {4, 8, 16, 32} <= set(strides):
@@ -120,17 +119,17 @@ def modules_of(calls: Sequence[Call], begins: Mapping[str, str]) -> dict[str, tu
 
 def readings(carried: Mapping[str, Tensor], calls: Sequence[Call], shape: tuple[int, int, int]) -> dict[str, Reading]:
     """How each stage's output is read."""
-    grids = grids_of(calls, shape)
+    grids = grids_of((call.output for call in calls), shape)
     return {stage: reading_of(tuple(output.shape), grids) for stage, output in carried.items()}
 
 
-def grids_of(calls: Sequence[Call], shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+def grids_of(outputs: Iterable[object], shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     """Heights and widths of the maps that a network makes of a picture, the largest first."""
     found = set()
-    for call in calls:
-        if isinstance(call.output, Tensor) and call.output.ndim == 4:
-            for height, width in (call.output.shape[2:], call.output.shape[1:3]):
-                if width and height and abs(math.log(height / width * shape[2] / shape[1])) < SKEW:
+    for output in outputs:
+        if isinstance(output, Tensor) and output.ndim == 4:
+            for height, width in (output.shape[2:], output.shape[1:3]):
+                if height and abs(height * shape[2] / shape[1] - width) <= EDGES:
                     found.add((height, width))
     halves = {(-(-height // part), -(-width // part)) for height, width in found for part in (2, 4, 8)}  # of maps kept as tokens
     return [*sorted(found, reverse=True), *sorted(halves - found, reverse=True)]

@@ -10,7 +10,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -47,12 +47,19 @@ class StagedNet(nn.Module):
         super().__init__()
         self.name, self.net, self.layout = name, net, layout
         self.inference_upto: Stage = "none"
+        self.silence: Tensor | None
+        self.register_buffer("silence", None, persistent=False)  # (3, mels, 1): what smaller pictures are filled up with
         self._fixed = {path for path, parameter in net.named_parameters() if not parameter.requires_grad}  # in the original
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages that exist, from the input to the output, without the head."""
         return tuple(self.layout.stages)
+
+    @property
+    def takes(self) -> tuple[int, int, int] | None:
+        """The shape of the pictures that it is made for; None if it takes any that are large enough."""
+        return self.layout.road.shape if self.layout.road else None
 
     def forward(self, x: Tensor, after: Stage = "none") -> Tensor:
         """Logits of pictures, or of the outputs of stage `after`."""
@@ -75,12 +82,29 @@ class StagedNet(nn.Module):
         """The output of the last of neighbouring stages, on the input of the first."""
         road = self.layout.road
         if road and stages:
+            x = self._filled(x) if stages[0] == STAGES[0] else x
             begin, behind = (None if stages[0] == STAGES[0] else stages[0]), STAGES[STAGES.index(stages[-1]) + 1 :]
             return replay.run(self.net, road, x, begin, behind[0] if behind else None)
         for stage in stages:
             for path in self.layout.stages[stage]:
                 x = self.net.get_submodule(path)(x)
         return x
+
+    def _filled(self, pictures: Tensor) -> Tensor:
+        """Pictures with silence below and behind them, up to the size that the network is made for."""
+        clips, _, mels, frames = pictures.shape
+        takes = self.takes or pictures.shape[1:]
+        if (mels, frames) == takes[1:]:
+            return pictures
+        if self.silence is None or mels > takes[1] or frames > takes[2]:
+            raise UserError(
+                f"{self.name} is made for pictures of {takes[1]} x {takes[2]}, and these have {mels} x {frames}; fill them up"
+            )
+        silence = self.silence.to(pictures.dtype)
+        below = silence[:, -1:].expand(clips, -1, takes[1] - mels, frames)
+        taller = torch.cat([pictures, below], dim=2)
+        behind = torch.cat([silence, silence[:, -1:].expand(-1, takes[1] - mels, -1)], dim=1)
+        return torch.cat([taller, behind.expand(clips, -1, -1, takes[2] - frames)], dim=3)
 
     def stage_tensors(self, stage: str) -> dict[str, Tensor]:
         """Parameters and buffers of a stage, or of the head, by their original names."""
@@ -170,6 +194,20 @@ def seeded(seed: int, purpose: str = "") -> Iterator[None]:
         yield
 
 
+class TokenHead(nn.Module):
+    """The head of a network with tokens that is cut: layer norm, as each of its blocks begins with, and the mean over places."""
+
+    def __init__(self, channels: int, classes: int, reading: Reading) -> None:
+        super().__init__()
+        self.reading = reading
+        self.norm = nn.LayerNorm(channels)
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = self.reading(x).flatten(2).transpose(1, 2)
+        return self.linear(self.norm(places).mean(1))
+
+
 class CutHead(nn.Module):
     """The head of a cut network: the earlier stages end without norm and ReLU, so it brings its own."""
 
@@ -187,11 +225,27 @@ def cut(net: StagedNet, upto: Stage, classes: int, *, seed: int) -> StagedNet:
     if upto == net.stages[-1]:
         return net
     kept = {stage: net.layout.stages[stage] for stage in net.upto(upto)}
-    channels = _channels(net, upto)
-    _prune(net.net, "", [path for paths in kept.values() for path in paths])
+    channels, reading = _channels(net, upto), net.layout.readings.get(upto)
+    if net.layout.road:
+        _cut_road(net, net.layout.road.begins[STAGES[STAGES.index(upto) + 1]], kept)
+    else:
+        _prune(net.net, "", [path for paths in kept.values() for path in paths])
     with seeded(seed, "the head of a cut network"):
-        net.net.add_module(CUT_HEAD, CutHead(channels, classes))
-    return StagedNet(net.name, net.net, Layout(kept, (CUT_HEAD,), _cut_head)).train(net.training)
+        head = TokenHead(channels, classes, reading) if reading and reading.channels != 1 else CutHead(channels, classes)
+        net.net.add_module(CUT_HEAD, head)
+    owners = {name: stage for name, stage in net.layout.owners.items() if stage in kept}
+    layout = replace(net.layout, stages=kept, classifier=(CUT_HEAD,), head=_cut_head, owners=owners)
+    return StagedNet(net.name, net.net, layout).train(net.training)
+
+
+def _cut_road(net: StagedNet, begin: str, kept: Mapping[str, tuple[str, ...]]) -> None:
+    """Put an end where the next stage begins, and delete what comes behind it."""
+    for name in [name for name, _ in net.net.named_parameters(recurse=False) if net.stage_of(name) not in kept]:
+        net.net.register_parameter(name, None)
+    later = [path for stage, paths in net.layout.stages.items() if stage not in kept for path in paths]
+    for path in [*later, *net.layout.classifier]:
+        holder, _, name = path.rpartition(".")
+        setattr(net.net.get_submodule(holder), name, replay.End()) if path == begin else delattr(net.net.get_submodule(holder), name)
 
 
 def _cut_head(net: nn.Module, x: Tensor) -> Tensor:
@@ -228,7 +282,7 @@ def describe(net: StagedNet, shape: tuple[int, int, int]) -> list[Row]:
     Multiply-adds are those of convolutions and matrix products, as they are usually counted.
     """
     ghost = copy.deepcopy(net).to("meta").eval()
-    rows, x = [], torch.empty(1, *shape, device="meta")
+    rows, x = [], torch.empty(1, *(net.takes or shape), device="meta")
     for stage in (*ghost.stages, HEAD):
         try:
             x, flops = _counted(ghost, stage, x)
@@ -236,7 +290,7 @@ def describe(net: StagedNet, shape: tuple[int, int, int]) -> list[Row]:
             size, least = " x ".join(map(str, shape[1:])), _smallest(ghost, shape[0])
             raise UserError(f"{net.name} cannot take pictures of {size} (mels x frames): it needs {least}") from None
         parameters = sum(p.numel() for p in ghost.stage_parameters(stage))
-        rows.append(Row(stage, tuple(x.shape[1:]), parameters, flops // 2))
+        rows.append(Row(stage, tuple(net.as_map(stage, x).shape[1:]), parameters, flops // 2))
     return rows
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tla.errors import UserError
-from tla.nets.backbones import build
+from tla.nets.backbones import SHAPE, Shape, build
 from tla.nets.stages import StagedNet, cut, norm_tensors, seeded
 from tla.nets.weights import IMAGENET, Pretrained, load
 from tla.options import RANDOM, Stage
@@ -37,6 +37,7 @@ def staged(
     *,
     transfer: Transfer | None = None,
     weights: str | Path = IMAGENET,
+    picture: tuple[int, int] = SHAPE[1:],
     seed: int = 0,
 ) -> StagedNet:
     """A network of named stages under a transfer plan, to be trained in a loop of one's own.
@@ -51,6 +52,8 @@ def staged(
         transfer: Which stages start pretrained, are frozen, are there; by default all are pretrained, none is frozen.
         weights: Where pretrained stages start: imagenet, or a file of tensors (as a run's weights.safetensors). With random, no
             stage is pretrained, whatever the plan says.
+        picture: Mels and frames of the pictures. A network that is made for one size (a vision transformer) is made for this one,
+            or for the next larger one that it can take: `net.takes` says which.
         seed: Of all that starts at random.
 
     >>> from tla.nets import Transfer, staged
@@ -63,16 +66,20 @@ def staged(
     plan, source = canonical(transfer or Transfer(), str(weights))
     if source not in (IMAGENET, RANDOM) and not Path(source).is_file():
         raise UserError(f"the weights are {source!r}; they can be imagenet, random, or a file, and there is no such file")
-    return assemble(backbone, classes, plan, None if source == RANDOM else load(source, backbone), seed=seed)
+    shape = (3, *picture)
+    pretrained = None if source == RANDOM else load(source, backbone, shape)
+    return assemble(backbone, classes, plan, pretrained, seed=seed, shape=shape)
 
 
-def assemble(backbone: str, classes: int, plan: Transfer, pretrained: Pretrained | None, *, seed: int) -> StagedNet:
+def assemble(
+    backbone: str, classes: int, plan: Transfer, pretrained: Pretrained | None, *, seed: int, shape: Shape = SHAPE
+) -> StagedNet:
     """The network that training starts from."""
     _check(plan)
     if pretrained is None and (plan.pretrained_upto != "none" or plan.rest != "random"):
         what = f"pretrained up to {plan.pretrained_upto}" if plan.pretrained_upto != "none" else f"rest {plan.rest}"
         raise UserError(f"the transfer plan is {what}, but the weights are random: give weights, or pretrain up to none")
-    net = build(backbone, classes, seed=seed)
+    net = build(backbone, classes, seed=seed, shape=shape)
     if pretrained is not None:
         own = net.net.state_dict()
         for name, tensor in _chosen(net, plan, pretrained.tensors, seed).items():

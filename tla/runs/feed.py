@@ -15,6 +15,7 @@ from torch import Tensor
 from tla.options import Stage
 from tla.runs.run import Run
 from tla.runs.scores import balanced_weights
+from tla.sound.spectrograms import SILENCE
 from tla.sound.store import Store
 
 EVALUATION_BATCH = 64
@@ -108,11 +109,9 @@ class Feed:
 
     def _finish(self, values: Tensor) -> Tensor:
         values = values.to(self.device, non_blocking=True)
-        return (
-            network_input(values, self._standard)
-            if self.after == "none"
-            else values.contiguous(memory_format=torch.channels_last)
-        )
+        if self.after == "none":
+            return network_input(values, self._standard)
+        return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
     def _on_gpu(self) -> Tensor | None:
         """All that is fed on the GPU, where it fits."""
@@ -130,6 +129,12 @@ def network_input(pictures: Tensor, standard: Sequence[Tensor] | None) -> Tensor
     if standard is not None:
         values = (values - standard[0]) / standard[1]
     return values.contiguous(memory_format=torch.channels_last)
+
+
+def silence_of(standard: Sequence[np.ndarray] | None, mels: int) -> Tensor:
+    """Silence (3, mels, 1) as a network takes it."""
+    silent = np.full((3, mels, 1), SILENCE, dtype=np.float32)
+    return torch.from_numpy(silent if standard is None else (silent - standard[0]) / standard[1])
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -28,7 +28,7 @@ from tla.nets.stages import HEAD, StagedNet, describe
 from tla.nets.weights import Pretrained
 from tla.options import Arithmetic, Stage
 from tla.runs import events, prefix
-from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
+from tla.runs.feed import EVALUATION_BATCH, Feed, augmented, silence_of
 from tla.runs.folder import Predictions, Result, RunFolder, Score
 from tla.runs.run import Run
 from tla.runs.schedule import judge, next_rate
@@ -67,7 +67,8 @@ def fit(
     split = store.dataset.split(run.fold, run.protocol)
     choosing = split.validation if run.protocol == "nested" else split.test
     feed = Feed(store, run, split.train, device)
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
+    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed, shape=run.shape)
+    net.silence = silence_of(feed.standard, run.picture.mels)
     net = net.to(device).to(memory_format=torch.channels_last)
     after = transfer.frozen_prefix(net)
     if after != "none" and run.augment.kind != "live":

@@ -27,7 +27,7 @@ from tla.options import CONVERGED, State
 from tla.runs import folder as on_disk
 from tla.runs import packaged
 from tla.runs.device import choose_device, cpu_threads
-from tla.runs.feed import EVALUATION_BATCH, network_input
+from tla.runs.feed import EVALUATION_BATCH, network_input, silence_of
 from tla.runs.folder import FinishedRun
 from tla.runs.run import Run
 from tla.sound import audio, windowed
@@ -189,8 +189,9 @@ def load(folder: FinishedRun, device: torch.device) -> LoadedNetwork:
     """The network of a finished run."""
     run = folder.run
     shape_only = replace(run.transfer, pretrained_upto="none", rest="random", parts="all")  # its weights come from the run
-    net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0)
+    net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0, shape=run.shape)
     weights.into(net.net, folder.trained_weights())
+    net.silence = silence_of(folder.standard, run.picture.mels)
     net = net.to(device).to(memory_format=torch.channels_last).eval()
     return LoadedNetwork(run, folder.classes, net, device, folder.standard, folder.result.training.state)
 

@@ -46,11 +46,13 @@ class Network:
 
         from tla.nets.transfer import assemble
         from tla.runs import infer
+        from tla.runs.feed import silence_of
 
         if self.start is None:
             return infer.load(self.folder, device)
         run = self.folder.run
-        net = assemble(run.backbone, run.classes, self.start, self.pretrained, seed=run.seed)
+        net = assemble(run.backbone, run.classes, self.start, self.pretrained, seed=run.seed, shape=run.shape)
+        net.silence = silence_of(self.folder.standard, run.picture.mels)
         net = net.to(device).to(memory_format=torch.channels_last).eval()
         return infer.LoadedNetwork(run, self.folder.classes, net, device, self.folder.standard)
 
@@ -133,7 +135,8 @@ def plan(
     material = prepare(study, place)
     from tla.nets import activations, backbones
 
-    activations.layers(backbones.build(study.backbone, 2, seed=0), layers, material.store.clean.shape[1:])
+    shape = material.store.clean.shape[1:]
+    activations.layers(backbones.build(study.backbone, 2, seed=0, shape=shape), layers, shape)
     return controlled(material, place)
 
 
@@ -166,7 +169,7 @@ def named(before: str, after: str, study: Study, place: Place) -> PlanFor[Compar
     if before in (IMAGENET, RANDOM):
         upto = run.transfer.kept_upto
         transfer = Transfer(pretrained_upto=upto if before == IMAGENET else "none", kept_upto=upto)
-        pretrained = weights.load(IMAGENET, run.backbone) if before == IMAGENET else None
+        pretrained = weights.load(IMAGENET, run.backbone, run.shape) if before == IMAGENET else None
         first = Network(before, folder, transfer, pretrained)
     else:
         other = find(Path(place.runs), before)
