@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from tla import cli, ig, plots
-from tla.attribution import audit
+from tla.attribution import audit, explainer
 from tla.attribution import measuring as explained
 from tla.errors import UserError
 from tla.launch import find_run
@@ -127,6 +127,21 @@ def test_a_silent_clip_has_nothing_to_attribute(
     assert row["error"] == 0
     assert not explained.read(file(place).parent, file(place).stem).shown[0].attribution.any()
     assert set(table(place, "_listen")["energy"]) == {0.0}
+
+
+def test_a_sum_that_does_not_come_right_is_said(
+    noise: Callable[..., str],
+    study: Study,
+    place: Place,
+    folder: FinishedRun,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    attribute = explainer.Explainer.attribute
+    monkeypatch.setattr(attribute, "__kwdefaults__", {**attribute.__kwdefaults__, "cap": 64})
+    ig.main(study, place, clip=(noise("loud.wav", 2.0),), run=folder.key, tolerance=1e-9)
+    assert "loud: the attribution's sum is" in (said := capsys.readouterr().err)
+    assert "% off after 64 steps, not 1e-07 % as asked" in said
 
 
 def test_a_contrast_of_two_classes(folder: FinishedRun, study: Study, place: Place) -> None:

@@ -26,7 +26,15 @@ from tla.stages.tables import FIGURES
 
 PACKAGE = Path(tla.__file__).parent
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.pyi"))
-QUESTIONS = {"attribution", "ensembles", "paper", "similarity", "stages", "starts"}  # that have runs of their own to plan
+QUESTIONS = {
+    "attribution",
+    "ensembles",
+    "paper",
+    "readout",
+    "similarity",
+    "stages",
+    "starts",
+}  # that have runs of their own to plan
 
 
 def arm(written: Callable[..., FinishedRun], run: Run, folder: Path, hits: list[int], **changes: Any) -> list[FinishedRun]:

@@ -21,6 +21,7 @@ from tla.stages.sweep import selffer
 NEITHER_TRAIN_NOR_DRAW = {"demo", "reproduce", "predict", "runs", "data", "bench", "versus"}  # or have others do it
 TRAIN = [command for command in listing.COMMANDS if command not in NEITHER_TRAIN_NOR_DRAW]
 MORE = {  # options of a command beside the study's, so that it trains all kinds of runs that it has
+    "probe": ["--tuned"],
     "train": ["--compare", "random"],
     "fusion": ["--upto", "none,block2", "--controls"],
     "freeze": ["--upto", "block2", "--controls"],
@@ -28,6 +29,7 @@ MORE = {  # options of a command beside the study's, so that it trains all kinds
     "svcca": ["--resolve"],
     "ig": ["--tolerance", "0.5"],
     "ensemble": ["--members", "2"],
+    "labels": ["--clips", "1,all"],
     "report": ["--complete", "--page", "false"],
     "tune": ["--grid.lr", "1e-3,1e-4"],
 }

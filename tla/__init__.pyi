@@ -1,6 +1,7 @@
 from . import attribution as attribution
 from . import differences as differences
 from . import ensembles as ensembles
+from . import few_labels as few_labels
 from . import paper as paper
 from . import similarity as similarity
 from . import stages as stages

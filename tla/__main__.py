@@ -9,6 +9,7 @@ from pathlib import Path
 ROOM = Path(__file__).parent
 COMMANDS = (
     "demo",
+    "probe",
     "train",
     "fusion",
     "freeze",
@@ -17,6 +18,7 @@ COMMANDS = (
     "ig",
     "ensemble",
     "versus",
+    "labels",
     "report",
     "tune",
     "reproduce",

@@ -118,6 +118,9 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: a clip's loss is multiplied by N / (classes x clips of its class), N the training clips, so that each class
     weighs the same however few clips it has."""
+    short_epochs: bool = False
+    """Under --per-class: an epoch is one pass over the clips that were drawn. Otherwise it passes over them again until it has
+    as many pictures as an epoch over all training clips, and so as many steps, however few clips there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +153,8 @@ class Grid:
     """As in false,true."""
     class_weights: tuple[Literal["none", "balanced"], ...] = ()
     """As in none,balanced."""
+    short_epochs: tuple[bool, ...] = ()
+    """As in false,true."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +181,11 @@ class Study:
     folds: tuple[int, ...] | Literal["all"] = "all"
     """Folds to hold out, one run each: a list such as 1,2, or all."""
     seeds: int = 1
-    """Runs per fold, with seeds 0, 1, ...; a seed sets head, random stages and batch order. With one, intervals are for other
-    clips on these runs, and nothing has a verdict; 3 are a number to begin with (docs/statistics.md)."""
+    """Runs per fold, with seeds 0, 1, ...; a seed sets head, random stages, batch order and what --per-class draws. With one,
+    intervals are for other clips on these runs, and nothing has a verdict; 3 are one to begin with (docs/statistics.md)."""
+    per_class: int | None = None
+    """Learn from so many clips of each class, drawn anew for each seed and fold; by default from all. `python -m tla.labels`
+    asks how many it takes."""
     protocol: Protocol = "paper"
     """paper: hold one fold out, report its best and last epoch; nested: a validation fold chooses the epoch, the
     test fold is scored once."""

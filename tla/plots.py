@@ -141,12 +141,24 @@ def caption(figure: Figure, text: str) -> None:
     figure.text(0.02, -0.02, textwrap.fill(text, width), gid=_CAPTION + json.dumps(text), **small)
 
 
+def lines(axes: Axes, known: pd.DataFrame | None) -> None:
+    """Lines across for what is read out without training (`tla.tables.lines`), if that is known."""
+    for row, dashes in zip([] if known is None else known.to_dict("records"), ("-.", (0, (1, 1))), strict=False):
+        axes.axhline(row["value"], color=COLOURS[2], linewidth=1, linestyle=dashes, label=f"{row['line']}, read out", zorder=1)
+
+
 def basis(runs: pd.DataFrame) -> str:
     """What runs of one study have in common, in a sentence."""
     first, folds, seeds = runs.iloc[0], sorted(runs["fold"].unique()), runs["seed"].nunique()
     held_out = f"held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, {counted(seeds, 'seed')}"
+    held_out += f", {runs['per_class'].iloc[0]:.0f} clips of each class to learn from" * _all_few(runs)
     recipe = f"{trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}"
     return f"{cautions(runs)} {first['data']}, {first['backbone']}, {held_out}, {recipe}.".lstrip()
+
+
+def _all_few(runs: pd.DataFrame) -> bool:
+    """Whether all runs learned from the same few clips of each class."""
+    return "per_class" in runs and runs["per_class"].nunique(dropna=False) == 1 and bool(runs["per_class"].notna().all())
 
 
 def _finish(path: Path, name: str) -> None:

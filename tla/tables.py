@@ -1,18 +1,24 @@
 """Tables that people read, in the terminal."""
 
+import io
 import math
 from dataclasses import asdict
+from pathlib import Path
 
 import pandas as pd
 
 from tla import console
+from tla.manifest import vouched
 from tla.options import CONVERGED, LEAKS, RANDOM, UNTRAINED, Augment, Picture, Recipe, Transfer
 from tla.statistics import CLIPS, between, bracketed
 
 RULES = ("best", "last", "test")
 BARE = ("data", "backbone", "start")  # options whose value needs no name in front of it
+LINES = "probe"  # begins the names of tables beside a study's figures: what is read out without training, and of which clips
+READ_OUT = "Read out: ridge regression on the mel bands, or on the best stage's output, without training."
 LEAST = ("s/epoch", "loss", "macro accuracy %", "epochs")  # columns that make room in a narrow terminal, in this order
 OPTIONS = {  # options that are shown where runs differ in them or all have another value than this, the usual one
+    "short_epochs": Recipe().short_epochs,
     "batch": Recipe().batch,
     "weight_decay": Recipe().weight_decay,
     "drop_factor": Recipe().drop_factor,
@@ -26,7 +32,8 @@ OPTIONS = {  # options that are shown where runs differ in them or all have anot
     **{f"picture_{name}": value for name, value in asdict(Picture()).items()},
     "precision": None,
 }
-ABOUT = ("data", "backbone", "start", "protocol", "fold", "seed", "length", "lr", "optimizer", *OPTIONS, "training")
+ABOUT: tuple[str, ...] = ("data", "backbone", "start", "protocol", "fold", "seed", "per_class", "length", "lr", "optimizer")
+ABOUT += (*OPTIONS, "training")
 SAME = 1e-9  # of percent: up to this two numbers are one
 MACRO = "macro accuracy, the mean of the classes' own accuracies"
 
@@ -90,6 +97,22 @@ def trained(runs: pd.DataFrame, mark: str = "") -> str:
     return f"{words} ({UNTRAINED}{mark}: {count} of {console.counted(runs['key'].nunique(), 'run')})" if count else words
 
 
+def lines(folder: Path) -> pd.DataFrame | None:
+    """What is read out without training, if `tla.probe` left it in a study's folder: a row per line, in percent."""
+    path = folder / f"{LINES}_lines.csv"
+    return pd.read_csv(io.BytesIO(vouched(path)), keep_default_na=False) if path.is_file() else None
+
+
+def read_out(lines: pd.DataFrame) -> str:
+    """The same in a sentence."""
+    rows = lines.assign(low=pd.to_numeric(lines["low"]), high=pd.to_numeric(lines["high"])).to_dict("records")
+    words = []
+    for row in rows:
+        name = f"{row['line']} ({row['stages']})" if row["stages"] else row["line"]
+        words.append(f"{name} {row['value']:.1f} % {bracketed(row['low'], row['high'], '.1f')}")
+    return f"read out without training, on the same clips: {'; '.join(words)}"
+
+
 def cautions(runs: pd.DataFrame) -> str:
     """What a reader of any number has to know first: the sounds are synthetic, or training and held-out clips share some."""
     return " ".join((["SYNTHETIC SOUNDS."] if runs["data"].iloc[0] == "toy" else []) + shared(runs))
@@ -148,7 +171,9 @@ def _run_cells(runs: pd.DataFrame) -> dict[str, list[str]]:
     """The cells of the runs by heading; of the options that have no heading of their own those that differ, or are unusual."""
     rules = [rule for rule in RULES if rule in runs]
     rows = runs.to_dict("records")
-    cells = {heading: [str(row[heading]) for row in rows] for heading in ("key", *ABOUT[: ABOUT.index("length")])}
+    cells = {heading: [str(row[heading]) for row in rows] for heading in ("key", *ABOUT[: ABOUT.index("per_class")])}
+    if runs["per_class"].notna().any():
+        cells["per_class"] = [labels(row["per_class"]) for row in rows]
     cells["length"] = [_length(row) for row in rows]
     cells |= {"lr": [f"{row['lr']:g}" for row in rows], "optimizer": [row["optimizer"] for row in rows]}
     for name, usual in OPTIONS.items():
@@ -164,6 +189,11 @@ def _run_cells(runs: pd.DataFrame) -> dict[str, list[str]]:
     cells["loss"] = [f"{row['training_loss']:.2g}" for row in rows]
     cells["s/epoch"] = [f"{row['seconds_per_epoch']:.1f}" for row in rows]
     return cells
+
+
+def labels(per_class: float | None) -> str:
+    """From how many clips of each class a run learned; `all` where that was not limited."""
+    return "all" if per_class is None or math.isnan(per_class) else f"{per_class:.0f}"
 
 
 def _percent(share: float) -> str:

@@ -4,11 +4,13 @@
     python -m tla.versus table1_quick my.yaml                           an experiment, and a file of options
     python -m tla.versus figures/STUDY figures/OTHER --rule best        the studies whose figures lie there
 
-A study is named by an experiment, a file of options, its folder below --figures, or the beginning of a run's key: then it is all finished runs that differ from that one in fold and seed alone. Both have to be on the same clips, and a clip counts
-where both held it out in the same fold. Nothing is trained: how many runs of a study are missing is said (--dry-run: forecast).
+A study is named by an experiment, a file of options, its folder below --figures, or the beginning of a run's key: then it is
+all finished runs that differ from that one in fold and seed alone. Both have to be on the same clips, and a clip counts where
+both held it out in the same fold. Nothing is trained: how many runs of a study are missing is said (--dry-run: forecast).
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,11 +26,18 @@ NAME = "versus"
 KEY = re.compile(r"[0-9a-f]{1,12}")
 
 
-def main(studies: list[str], place: Place, *, rule: Literal["best", "last", "test"] | None = None) -> cli.Planned | None:
+def main(
+    studies: list[str],
+    place: Place,
+    *,
+    data: str | None = None,
+    rule: Literal["best", "last", "test"] | None = None,
+) -> cli.Planned | None:
     """This command.
 
     Args:
         studies: The two that are compared: the first less the second.
+        data: The clips of studies that are named by options, where they lie elsewhere than those say.
         rule: The epoch that is scored; by default the last one (nested protocol: the chosen one).
     """
     from tla import outputs
@@ -44,19 +53,19 @@ def main(studies: list[str], place: Place, *, rule: Literal["best", "last", "tes
     from tla.runs import command
 
     if place.dry_run:
-        return sum((_plan(name, place) or Plan() for name in studies), Plan())
-    first, second = (_runs(name, place) for name in studies)
+        return sum((_plan(name, place, data) or Plan() for name in studies), Plan())
+    first, second = (_runs(name, place, data) for name in studies)
     made = measure(first, second, rule)
     folder = outputs.folder(command.study(first), place, first[0].run.data_digest)
     drawing.publish(made, folder, f"{NAME}_{first[0].key}_{second[0].key}" + (f"_{rule}" if rule else ""))
     return None
 
 
-def _runs(name: str, place: Place) -> "list[FinishedRun]":
+def _runs(name: str, place: Place, data: str | None) -> "list[FinishedRun]":
     """The finished runs of a study that is named."""
     from tla.runs.arms import find_arm
 
-    plan = _plan(name, place)
+    plan = _plan(name, place, data)
     if plan is None and not KEY.fullmatch(name):
         raise UserError(f"{name} names no study: it is no experiment, file of options, folder of figures, or key of a run")
     if plan is None:
@@ -69,14 +78,14 @@ def _runs(name: str, place: Place) -> "list[FinishedRun]":
     return found
 
 
-def _plan(name: str, place: Place) -> "PlanFor[list[FinishedRun]] | None":
+def _plan(name: str, place: Place, data: str | None) -> "PlanFor[list[FinishedRun]] | None":
     """The runs of a study that a file of options or a folder names; None for what may be a key."""
     study = _study(name, place)
     if study is None:
         return None
     from tla.launch.study import plan
 
-    return plan(study, place)
+    return plan(replace(study, data=data or study.data), place)
 
 
 def _study(name: str, place: Place) -> Study | None:

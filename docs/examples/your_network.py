@@ -17,7 +17,6 @@
 # %%
 import copy
 import os
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -25,11 +24,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 from torchvision.models import resnet18
 
-from tla.options import Augment, Picture
 from tla.similarity import compare, compare_figure, svcca
-from tla.sound import clips
-from tla.sound.spectrograms import resolve
-from tla.sound.store import open_store
+from tla.sound import Picture, pictures
 
 WEIGHTS = os.environ.get("TLA_WEIGHTS")
 
@@ -38,18 +34,17 @@ WEIGHTS = os.environ.get("TLA_WEIGHTS")
 #
 # Any clips will do that your network takes. Here they are synthetic: 400 clips in ten classes, each with three
 # spectrograms. One fold of five is held out: what a network makes of the clips that it was trained on is another
-# question. (For sounds of your own, replace this cell.)
+# question. For sounds of your own, put their folder in the place of "toy".
 
 # %%
-dataset = clips.load("toy", Path("data"))
-options = resolve(Picture(mels=96, frames=96), rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
-store = open_store(dataset, options, Augment(kind="none"), Path("data/pictures"), workers=1)
-split = dataset.split(1, "paper")
-pictures, labels = torch.from_numpy(store.clean.astype("float32")), torch.from_numpy(dataset.labels)
-pictures = (pictures - pictures[split.train].mean()) / pictures[split.train].std()
-train, held_out = (TensorDataset(pictures[rows], labels[rows]) for rows in (split.train, split.test))
-recordings = [dataset.sources[row] for row in split.test]
-print(f"{len(train)} clips to train on, {len(held_out)} held out, each {tuple(pictures.shape[1:])}")
+sounds = pictures("toy", Picture(mels=96, frames=96), workers=1)
+learned, held_out = sounds.split(1)
+mean, std = (float(number) for number in (learned.pictures.mean(dtype="float64"), learned.pictures.std(dtype="float64")))
+train, test = (
+    TensorDataset(torch.from_numpy((part.pictures.astype("float32") - mean) / std), torch.from_numpy(part.labels))
+    for part in (learned, held_out)
+)
+print(f"{len(train)} clips to train on, {len(test)} held out, each {tuple(test.tensors[0].shape[1:])}")
 
 # %% [markdown]
 # ## Before and after
@@ -59,7 +54,7 @@ print(f"{len(train)} clips to train on, {len(held_out)} held out, each {tuple(pi
 # %%
 torch.manual_seed(0)
 net = resnet18(weights=WEIGHTS)
-net.fc = torch.nn.Linear(net.fc.in_features, len(dataset.classes))
+net.fc = torch.nn.Linear(net.fc.in_features, len(sounds.classes))
 before = copy.deepcopy(net)
 
 optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
@@ -76,7 +71,7 @@ for epoch in range(3):
 
 net.eval()
 with torch.no_grad():
-    right = torch.cat([net(x).argmax(1) == y for x, y in DataLoader(held_out, batch_size=32)])
+    right = torch.cat([net(x).argmax(1) == y for x, y in DataLoader(test, batch_size=32)])
 print(f"{100 * right.float().mean():.0f} % of the held-out clips are right")
 
 # %% [markdown]
@@ -87,7 +82,7 @@ print(f"{100 * right.float().mean():.0f} % of the held-out clips are right")
 
 # %%
 layers = "conv1,layer?"
-table = compare(before, net, DataLoader(held_out, batch_size=8), layers, groups=recordings)
+table = compare(before, net, DataLoader(test, batch_size=8), layers, groups=held_out.sources)
 shown = ["layer", "score", "low", "high", "floor", "points", "kept_a", "kept_b", "left_out"]
 print(table[shown].round(2).to_string(index=False))
 
@@ -116,7 +111,7 @@ print(table[shown].round(2).to_string(index=False))
 # %%
 torch.manual_seed(1)
 stranger = resnet18()
-control = compare(before, stranger, DataLoader(held_out, batch_size=8), layers, groups=recordings)
+control = compare(before, stranger, DataLoader(test, batch_size=8), layers, groups=held_out.sources)
 
 page, (left, right) = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
 compare_figure(table, left)
@@ -140,7 +135,7 @@ found: dict[str, torch.Tensor] = {}
 for name, each in (("before", before), ("after", net)):
     each.layer2.register_forward_hook(lambda module, inputs, output, name=name: found.update({name: output}))
     with torch.no_grad():
-        each.eval()(held_out.tensors[0])
+        each.eval()(test.tensors[0])
 alike = svcca(found["before"], found["after"])  # (clips, channels, height, width)
 print(f"layer2: {alike.score:.2f}, floor {alike.floor:.2f}, {alike.points} points at {alike.positions} positions of each clip")
 

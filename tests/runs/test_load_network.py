@@ -1,5 +1,7 @@
 """A trained network in a notebook: sounds in, logits out, whatever form they come in."""
 
+import inspect
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +110,15 @@ def test_a_run_is_found_by_its_key_or_its_folder(trained: FinishedRun, monkeypat
             tla.load_network(key)
     with pytest.raises(UserError, match="tpu9"):
         tla.load_network(device="tpu9")
+
+
+def test_the_examples_run(trained: FinishedRun, clips: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dog.wav").write_bytes(clips[0].read_bytes())
+    in_module = inspect.cleandoc("\n".join(re.findall(r"^    .*|^$", infer.__doc__, re.MULTILINE))).replace("3f9a", trained.key)
+    exec(in_module.replace('network.export("net.onnx")', ""), {"samples": np.ones(44100) * 0.1})
+    assert "network.export" in in_module
+    exec(inspect.cleandoc(inspect.getdoc(tla.load_network).split("\n\n")[1]), {"tla": tla})
 
 
 def test_what_is_no_sound_is_refused(network: tla.LoadedNetwork, clips: list[Path], tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_network_that_comes_out_differently_is_refused_and_not_kept(
 
     def other(module: torch.nn.Module, pictures: np.ndarray, backbone: str) -> object:
         program = real(module, pictures, backbone)
-        module.mean += 0.01
+        module.mean = module.mean + 0.01  # another tensor: the program has the old one
         return program
 
     monkeypatch.setattr(onnx_export, "_program", other)
@@ -124,6 +124,8 @@ def test_a_file_that_is_there_is_not_replaced(stem: LoadedNetwork, tmp_path: Pat
     with pytest.raises(UserError, match="is there: --overwrite"):
         stem.export(tmp_path / "net.onnx")
     assert (tmp_path / "net.onnx").read_text() == "mine"
+    with pytest.raises(UserError, match="is a folder: name a file"):
+        stem.export(tmp_path, overwrite=True)
     stem.export(tmp_path / "net.onnx", overwrite=True)
     assert (tmp_path / "net.onnx").stat().st_size > 1000
 

@@ -55,12 +55,13 @@ def test_an_option_that_is_new_and_at_its_default_leaves_the_key_as_it_is() -> N
     assert replace(RUN, recipe=replace(grown, novelty=0.6)).key != RUN.key
 
 
-def test_runs_made_before_classes_could_be_weighted_stay_valid() -> None:
+def test_runs_made_before_classes_could_be_weighted_and_clips_be_drawn_stay_valid() -> None:
     content = asdict(RUN)
-    del content["recipe"]["class_weights"]
+    del content["recipe"]["class_weights"], content["recipe"]["short_epochs"], content["per_class"]
     old = msgspec.json.decode(json.dumps(content), type=Run)
     assert (old, old.key) == (RUN, RUN.key)
     assert replace(RUN, recipe=replace(RUN.recipe, class_weights="balanced")).key != RUN.key
+    assert replace(RUN, per_class=5).key != RUN.key
 
 
 def test_a_folder_by_another_name_gives_the_same_run() -> None:

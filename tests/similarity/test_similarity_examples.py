@@ -19,7 +19,10 @@ def test_importing_the_room_loads_no_torch_and_drawing_neither() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", [name for name in similarity.__all__ if name != "Similarity"])
+EXAMPLES = ["Moments", "channel", "cka", "compare", "compare_figure", "procrustes", "pwcca", "svcca"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_print_what_they_say(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (block,) = re.findall(r"```python\n(.*?)```", inspect.getdoc(getattr(similarity, name)) or "", re.DOTALL)

@@ -1,7 +1,9 @@
 """Pictures and labels in a notebook: the commands' own, in arrays that fit together; no script starts itself again."""
 
+import inspect
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from tla.errors import UserError
 from tla.options import Augment
-from tla.sound import LabelledPictures, Picture, clips, picture, pictures
+from tla.sound import LabelledPictures, Picture, clips, labelled, picture, pictures
 from tla.sound.store import open_store
 
 SMALL = Picture(mels=24, frames=30)
@@ -151,6 +153,18 @@ def test_what_cannot_be_used_is_named_and_can_be_passed_over(own: Path, tmp_path
             pictures(own, SMALL, data_root=tmp_path, **wrong)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no folder or file"):
         pictures(tmp_path / "absent", data_root=tmp_path)
+
+
+@pytest.mark.parametrize("where", [labelled, pictures, picture], ids=["module", "pictures", "picture"])
+def test_the_examples_run(where: object, few_sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLA_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "sounds").symlink_to(few_sounds)
+    example = "\n".join(re.findall(r"^    .*|^$", (inspect.getdoc(where) or "").partition("Args:")[0], re.MULTILINE))
+    assert "picture" in example
+    given = {"pictures": pictures, "picture": picture, "Picture": Picture, "samples": np.ones(44100) * 0.1}
+    exec(inspect.cleandoc(example), given)
 
 
 SCRIPT = """

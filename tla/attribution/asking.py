@@ -102,4 +102,4 @@ def _starts(baseline: str, run: FinishedRun, study: Study, place: Place) -> np.n
         store = find_run.origin(run, study, place).pictures()
     except UserError as error:
         raise UserError(f"--baseline {baseline} {_NEEDS}: {error}") from None
-    return baselines(baseline, shape, pictures=store.clean, rows=store.dataset.split(run.run.fold, run.run.protocol).train)
+    return baselines(baseline, shape, pictures=store.clean, rows=run.run.split(store.dataset).train)

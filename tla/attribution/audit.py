@@ -151,7 +151,7 @@ def audit(
 
     others: runs that held out the same clips. before: the network that the run's training began with.
     """
-    network, split = infer.load(folder, device), store.dataset.split(folder.run.fold, folder.run.protocol)
+    network, split = infer.load(folder, device), folder.run.split(store.dataset)
     shape, kinds = store.clean.shape[1:], (*OTHER_BASELINES, f"clips:{min(DRAWN, len(split.train))}")
     rivals = _rivals(folder, network, others, before, store.clean[evenly(split.train, CALIBRATION)], kinds)
     starts = {kind: baselines(kind, shape, pictures=store.clean, rows=split.train) for kind in (BASELINE, *kinds)}

@@ -108,7 +108,7 @@ def bench_attribution(material: Material, *, turns: int, memory: float = 1.0) ->
 def untrained(material: Material) -> tuple[LoadedNetwork, Feed]:
     """The network that a run of the study starts from."""
     run = list_runs(material)[0]
-    feed = Feed(material.store, run, material.dataset.split(run.fold, run.protocol).train, material.device)
+    feed = Feed(material.store, run, run.split(material.dataset).train, material.device)
     pretrained = material.pretrained if run.weights != RANDOM else None
     net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0, shape=run.shape).to(material.device)
     with torch.no_grad():

@@ -87,7 +87,7 @@ def bench_freeze(material: Material, *, batches: int) -> list[Row]:
 
 def ready(material: Material, run: Run) -> tuple[State, Feed]:
     """A run at its beginning."""
-    feed = Feed(material.store, run, material.dataset.split(run.fold, run.protocol).train, material.device)
+    feed = Feed(material.store, run, run.split(material.dataset).train, material.device)
     pretrained = material.pretrained if run.weights != RANDOM else None
     net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed, shape=run.shape)
     net = net.to(material.device).to(memory_format=torch.channels_last)
@@ -194,8 +194,8 @@ def _obvious(material: Material, run: Run, batches: int) -> float:
 
 def _epoch(run: Run, state: State, feed: Feed) -> tuple[float, float]:
     """Seconds per training clip of an epoch as it is in a run, and of the held-out clips' bare forward passes."""
-    split = feed.store.dataset.split(run.fold, run.protocol)
-    items = len(split.train) * (1 + augmented(run))
+    split = run.split(feed.store.dataset)
+    items = feed.epoch_clips * (1 + augmented(run))
     batch = feed.pictures(split.test[:EVALUATION_BATCH])
 
     def forward() -> None:

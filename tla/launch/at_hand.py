@@ -55,7 +55,8 @@ def _is_same(given: Study, resolved: Study) -> bool:
     if given.folds != "all" and resolved.folds != "all" and not set(given.folds) & set(resolved.folds):
         return False  # of none of these runs, but of the network that comes with tla for instance, which holds no fold out
     pictures = all(mine in (None, getattr(resolved.picture, name)) for name, mine in _fields(given.picture))
-    asked = given.protocol == resolved.protocol and given.augment == resolved.augment and given.transfer == resolved.transfer
+    same = ("protocol", "augment", "transfer", "per_class")
+    asked = all(getattr(given, name) == getattr(resolved, name) for name in same)
     return asked and pictures and _trained(given.recipe, resolved) == _trained(resolved.recipe, resolved)
 
 

@@ -1,6 +1,7 @@
 """The run to look into where none is named, and the clips that a run learned from and held out."""
 
 import itertools
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -54,11 +55,12 @@ def finished(study: Study, place: Place, key: str | None = None) -> FinishedRun 
 def pick(found: Sequence[FinishedRun]) -> FinishedRun:
     """The most accurate; of equals the one of the first fold, then seed, then key.
 
-    A network of which no stage is cut off, frozen or left at random comes before one that is an answer to another question.
+    A network of which no stage is cut off, frozen or left at random, and which learned from all clips, comes before one that is
+    an answer to another question.
     """
     return min(
         found,
-        key=lambda folder: (not _whole(folder.run.transfer), -accuracy(folder), folder.run.fold, folder.run.seed, folder.key),
+        key=lambda folder: (not _whole(folder.run), -accuracy(folder), folder.run.fold, folder.run.seed, folder.key),
     )
 
 
@@ -188,22 +190,24 @@ def _newest_runs(runs: Path) -> list[FinishedRun]:
     """The runs of the study that was finished last, the newest first.
 
     Runs of one study differ in fold, seed and transfer plan, and in the weights where some start at random; a control with
-    twice the training counts with the study that it controls.
+    twice the training counts with the study that it controls, and so do runs that learned from a few clips of each class.
     """
     found = [run for folder in folders(runs) if (run := intact(folder.path))]
     found.sort(key=lambda folder: (folder.result.finished, folder.key), reverse=True)
     same = [folder for folder in found if _shared(folder) & _shared(found[0])]
     shortest = min((folder.run.recipe.times for folder in same), default=1.0)
-    return [folder for folder in same if folder.run.recipe.times == shortest]
+    same = [folder for folder in same if folder.run.recipe.times == shortest]
+    most = max((folder.run.per_class or math.inf for folder in same), default=math.inf)
+    return [folder for folder in same if (folder.run.per_class or math.inf) == most]
 
 
 def _shared(folder: FinishedRun) -> set[Run]:
     """What a run shares with the others of its study: its options resolved, and as they were given."""
-    run = replace(folder.run, data="", weights="", transfer=Transfer(), fold=0, seed=0)
-    recipe = replace(run.recipe, times=1.0)
+    run = replace(folder.run, data="", weights="", transfer=Transfer(), fold=0, seed=0, per_class=None)
+    recipe = replace(run.recipe, times=1.0, short_epochs=False)
     paper = of_paper(folder.run.data, run.protocol)
     given = command.open_recipe(folder.run.recipe, scratch=folder.run.weights == RANDOM, paper=paper)
-    return {replace(run, recipe=recipe), replace(run, recipe=replace(given, times=1.0))}
+    return {replace(run, recipe=recipe), replace(run, recipe=replace(given, times=1.0, short_epochs=False))}
 
 
 def _seeds(runs: Sequence[FinishedRun], folds: Sequence[int]) -> int:
@@ -248,9 +252,9 @@ def beginning(folder: FinishedRun) -> "StagedNet | None":
     return net
 
 
-def _whole(plan: Transfer) -> bool:
-    """Whether every stage is there, free to move, and pretrained in full if any is."""
-    return plan in (Transfer(), replace(Transfer(), pretrained_upto="none"))
+def _whole(run: Run) -> bool:
+    """Whether every stage is there, free to move, and pretrained in full if any is, and no clip was left out."""
+    return run.per_class is None and run.transfer in (Transfer(), replace(Transfer(), pretrained_upto="none"))
 
 
 def _fits(folder: FinishedRun, study: Study, dataset: Dataset) -> bool:

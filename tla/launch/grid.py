@@ -189,7 +189,7 @@ def validation_clips(trials: Iterable[Trial], material: Material) -> Outcomes:
     dataset = material.dataset
     found: dict[int, Held] = {}
     for trial in trials:
-        rows = dataset.split(trial.run.fold, "nested").validation
+        rows = trial.run.split(dataset).validation
         assert trial.folder, "it is finished"
         logits = load(trial.folder, material.device).logits(material.store.clean[rows])
         clips = [dataset.clips[row] for row in rows]

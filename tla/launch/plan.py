@@ -41,7 +41,7 @@ class Wanted:
         """How long the run is."""
         from tla.runs.feed import count_batches
 
-        epoch = count_batches(self.run, len(self.material.dataset.split(self.run.fold, self.run.protocol).train))
+        epoch = count_batches(self.run, self.run.epoch_clips(self.material.dataset))
         return Batches(epoch, *schedule.steps(self.run.recipe, epoch), before=epoch * self.folder.count_epochs())
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
+import numpy as np
+
 from tla.console import counted, progress, say, table
 from tla.errors import Damaged, RunsFailed, UserError
 from tla.launch.board import Board
@@ -95,6 +97,7 @@ def list_runs(material: Material, *, plan: Transfer | None = None, start: str | 
     study, dataset = material.study, material.dataset
     start = start or (RANDOM if material.pretrained is None else material.pretrained.identity)
     transfer, weights = canonical(plan or study.transfer, start)
+    recipe = schedule.resolve(study.recipe, scratch=start == RANDOM, paper=schedule.of_paper(dataset.name, study.protocol))
     first = Run(
         data=dataset.name,
         data_digest=dataset.digest,
@@ -104,7 +107,8 @@ def list_runs(material: Material, *, plan: Transfer | None = None, start: str | 
         backbone=study.backbone,
         weights=weights,
         transfer=transfer,
-        recipe=schedule.resolve(study.recipe, scratch=start == RANDOM, paper=schedule.of_paper(dataset.name, study.protocol)),
+        recipe=recipe if study.per_class else replace(recipe, short_epochs=False),  # which without it says nothing
+        per_class=study.per_class,
         protocol=study.protocol,
         fold=0,
         seed=0,
@@ -156,9 +160,22 @@ def held_out(study: Study, dataset: clips.Dataset) -> tuple[int, ...]:
         if unknown:
             names = ", ".join(dataset.classes[label] for label in sorted(unknown))
             raise UserError(f"fold {fold} of {dataset.name} holds out all clips of {names}: nothing is left to learn them from")
+        if study.per_class is not None:
+            _check_draw(study.per_class, dataset.labels[split.train], fold, dataset)
     if not folds:
         raise UserError(f"--folds names no fold; {dataset.name} has {', '.join(map(str, dataset.folds))}")
     return folds
+
+
+def _check_draw(per_class: int, labels: np.ndarray, fold: int, dataset: clips.Dataset) -> None:
+    """Refuse to draw more clips of a class than there are to learn from."""
+    if per_class < 1:
+        raise UserError(f"--per-class is {per_class}; at least 1 clip of each class is learned from")
+    counts = np.bincount(labels, minlength=len(dataset.classes))
+    scarce = int(np.where(counts, counts, len(labels) + 1).argmin())  # a class that only choosing or no clips have is no matter
+    if counts[scarce] < per_class:
+        has = f"{dataset.classes[scarce]} has {counted(int(counts[scarce]), 'clip')} to learn from with fold {fold} held out"
+        raise UserError(f"--per-class {per_class}: {has}; give {counts[scarce]} at most, or leave that class out")
 
 
 @overload

@@ -13,7 +13,7 @@ from tla.console import counted, say
 from tla.errors import Damaged
 from tla.manifest import vouched
 from tla.options import UNTRAINED
-from tla.paper import claim_words
+from tla.paper import claim_words, readouts
 from tla.paper.claims import Finding
 from tla.paper.measured import FAILS, HOLDS, OPEN
 from tla.paper.measured import Measured as MeasuredPart
@@ -26,6 +26,7 @@ from tla.tables import shared
 
 TITLE = "What a network trained on photographs brings to sound"
 FIGURES = {  # how a figure's file begins -> its title, in the order of the page
+    "probe": "What does each stage already know, before any training?",
     "fig2a_svcca": "How much did each layer change? (Fig. 2a)",
     "fig2a": "How much did each layer change?",
     "fig2b_fusion": "Which stages need pretrained weights? (Fig. 2b)",
@@ -90,7 +91,7 @@ def _about(report: Report) -> str:
 
 
 def _found(report: Report) -> str:
-    """The headline: how many claims fare how, and what pretraining brings."""
+    """The headline: what needs no training at all, how many claims fare how, and what pretraining brings."""
     count = Counter(str(finding.verdict) for finding in report.findings)
     holding, failing, left, short = (count[verdict] for verdict in (HOLDS, FAILS, OPEN, UNTRAINED))
     counts = [f"{WORDS[holding]} hold{'s' * (holding == 1)} "] if holding else []
@@ -102,7 +103,7 @@ def _found(report: Report) -> str:
         f"Of the seven claims of “Rethinking CNN Models for Audio Classification” (Palanisamy, Singhania, Yao, 2020), {listed}."
     )
     gains = [_gain(part, part.number) for part in report.findings[0].parts if part.number]
-    return " ".join([headline, *gains[:1]])
+    return " ".join([*readouts.sentences(report.readouts), headline, *gains[:1]])
 
 
 def _gain(part: MeasuredPart, number: Estimate) -> str:

@@ -12,7 +12,7 @@ from tla.console import counted
 from tla.ensembles import measuring as ensembles
 from tla.errors import UserError
 from tla.options import LEAKS, RANDOM
-from tla.paper import claims, evidence_from_runs, measured, studies
+from tla.paper import claims, evidence_from_runs, measured, readouts, studies
 from tla.paper.claims import Finding
 from tla.paper.evidence_from_runs import Arm, Clips
 from tla.paper.evidence_from_tables import from_tables
@@ -65,6 +65,8 @@ class Report:
     """One row per run of those: its options, scores, versions, commit, machine."""
     data: pd.DataFrame
     """One row per data set: its held-out clips."""
+    readouts: pd.DataFrame
+    """One row per line that `tla.probe` left beside a study: the readout less what fine-tuned runs have on the same clips."""
     figures: tuple[Path, ...]
     """The figures (PDF) of the studies on the same clips with the same backbone, and those that lie beside their folders."""
 
@@ -100,6 +102,7 @@ def gather(
         studies=studies.table(cases, used),
         runs=_runs(used),
         data=_data(used),
+        readouts=readouts.measured(taken, rooms),
         figures=tuple(path for folder in rooms for path in sorted(folder.glob("*.pdf")) if path.stem not in OWN),
     )
 

@@ -13,6 +13,7 @@ from tla import console, plots
 from tla.errors import UserError
 from tla.manifest import vouched, write_table, write_text
 from tla.options import RANDOM
+from tla.paper import readouts
 from tla.paper.claim_words import number, region_words, sentence
 from tla.paper.claims import Finding
 from tla.paper.measured import FAILS, HOLDS, Measured, Verdict, joined
@@ -55,6 +56,7 @@ def publish(report: Report, folder: Path) -> list[Path]:
         "report_studies": report.studies,
         "report_runs": report.runs,
         "report_data": report.data,
+        "report_readouts": report.readouts,
     }
     paths = []
     for name, table in tidy.items():
@@ -262,7 +264,9 @@ def _thin(table: pd.DataFrame, columns: int = 2) -> pd.DataFrame:
 
 
 def show(report: Report) -> None:
-    """Print the verdicts, what they stand on, and what is missing."""
+    """Print what needs no training at all, the verdicts, what they stand on, and what is missing."""
+    for line in readouts.sentences(report.readouts):
+        print(f"{line}\n")
     rows = [[f.claim.number, f.claim.title, f.verdict, size(f.size)] for f in report.findings]
     console.table(["", "claim", "verdict", "the paper's size"], rows)
     for finding in report.findings:

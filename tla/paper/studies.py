@@ -46,6 +46,7 @@ class Setting:
     recipe: Recipe
     protocol: Protocol
     precision: Arithmetic
+    per_class: int | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def choose(candidates: Sequence[Case], needed: Sequence[str]) -> Case:
     def merit(case: Case) -> tuple[bool, bool, int, int, str]:
         there = [{(folder.run.fold, folder.run.seed) for folder in case.arm(name)} for name in needed if case.arm(name)]
         in_common = set.intersection(*there) if there else set()
-        usual = case.setting.recipe.times == 1  # not the control of twice the training
+        usual = case.setting.recipe.times == 1 and not case.setting.per_class  # no control, and no study of fewer labels
         return usual, case.weights.startswith("imagenet"), len(there), len(in_common), case.newest
 
     return max(candidates, key=merit)
@@ -157,6 +158,7 @@ def departures(case: Case, claim: Claim) -> list[str]:
         f"optimizer {recipe.optimizer}": recipe.optimizer == Recipe().optimizer,
         "standardised pictures": not recipe.standardise,
         "classes weighted in the loss": recipe.class_weights == "none",
+        f"{setting.per_class} clips of each class to learn from": setting.per_class is None,
         f"protocol {setting.protocol}": setting.protocol == "paper",
         **{f"picture {name} {mine} instead of {usual}": mine == usual for name, mine, usual in _pictures(setting)},
         f"rate multiplied by {recipe.drop_factor:g} instead of {Recipe().drop_factor:g} at a drop": (

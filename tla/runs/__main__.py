@@ -113,6 +113,7 @@ def show_unfinished(finished: "list[FinishedRun]", begun: "list[tuple[RunFolder,
 
     for folder, run in begun:
         what = f"{run.data}, {run.backbone}, {start(run.weights, run.transfer)}, fold {run.fold}, seed {run.seed}"
+        what += f", {run.per_class} per class" * (run.per_class is not None)
         done = folder.count_epochs()
         epochs = (
             f"{done} of {console.counted(run.recipe.epochs, 'epoch')}" if run.recipe.epochs else console.counted(done, "epoch")

@@ -35,6 +35,7 @@ def study(runs: Sequence[FinishedRun]) -> Study:
         weights=_weights(runs),
         folds=tuple(sorted({folder.run.fold for folder in runs})),
         seeds=1 + max(folder.run.seed for folder in runs),
+        per_class=run.per_class,
         protocol=run.protocol,
         precision=run.precision,
         allow_leaks=str(given(runs, LEAKS)).startswith(LEAKS.upper()),

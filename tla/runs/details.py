@@ -43,6 +43,7 @@ def _options(folder: FinishedRun) -> list[tuple[str, str]]:
     """The options by group, and how the run was made."""
     run = folder.run
     rows = [("weights", run.weights), ("protocol", run.protocol), ("precision", run.precision)]
+    rows += [("per_class", str(run.per_class))] * (run.per_class is not None)
     for name in ("picture", "augment", "transfer", "recipe"):
         rows.append((name, _listed(asdict(getattr(run, name)))))
     made = {name: folder.made[name] for name in MADE if name in folder.made}

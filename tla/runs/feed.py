@@ -31,6 +31,8 @@ class Feed:
 
     def __init__(self, store: Store, run: Run, train: np.ndarray, device: torch.device) -> None:
         self.store, self.run, self.train, self.device = store, run, train, device
+        self.epoch_clips = run.epoch_clips(store.dataset)
+        self.rows = _fed(store, run)
         self.after: Stage = "none"
         self.banks = [store.clean, *(store.variant(k) for k in range(store.variants))]  # clean, then each variant
         self.labels = torch.from_numpy(np.asarray(store.dataset.labels)).to(device)
@@ -38,12 +40,13 @@ class Feed:
         self.class_weights = None if weights is None else weights.to(device)
         self.standard = standard_of(store.clean, train) if run.recipe.standardise else None
         self._standard = None if self.standard is None else tuple(torch.from_numpy(x).to(device) for x in self.standard)
+        self._place = np.arange(len(store.clean))
         self._resident = self._on_gpu()
 
-    def behind(self, banks: list[np.ndarray], after: Stage) -> "Feed":
-        """The same feed of a stage's outputs in place of pictures."""
+    def behind(self, banks: list[np.ndarray], after: Stage, rows: np.ndarray) -> "Feed":
+        """The same feed of a stage's outputs in place of pictures, of these rows of the store."""
         other = copy.copy(self)
-        other.banks, other.after = banks, after
+        other.banks, other.after, other._place = banks, after, _places(rows, len(self.store.clean))
         other._resident = other._on_gpu()
         return other
 
@@ -65,7 +68,7 @@ class Feed:
     @property
     def batches(self) -> int:
         """Batches in an epoch."""
-        return count_batches(self.run, len(self.train))
+        return count_batches(self.run, self.epoch_clips)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches (pictures, labels) of a training epoch."""
@@ -85,20 +88,27 @@ class Feed:
         """Pictures of clips (rows of the store), clean or of the given variants."""
         which = np.zeros(len(rows), dtype=np.int64) if variants is None else variants
         if self._resident is not None:
-            index = torch.from_numpy(which * len(self.banks[0]) + rows).to(self.device, non_blocking=True)
-            return self._finish(self._resident[index])
-        return self._finish(_tensor(np.stack([self.banks[k][row] for row, k in zip(rows, which, strict=True)])))
+            index = torch.from_numpy(which * len(self.rows) + np.searchsorted(self.rows, rows))
+            return self._finish(self._resident[index.to(self.device, non_blocking=True)])
+        places = self._place[rows]
+        return self._finish(_tensor(np.stack([self.banks[k][place] for place, k in zip(places, which, strict=True)])))
 
     def broken(self, rows: np.ndarray) -> str | None:
         """The first of these clips of which something that is fed holds NaN or infinity, by its name."""
         for row in rows:
-            if not all(bool(torch.isfinite(_tensor(np.array(bank[row]))).all()) for bank in self.banks):
+            if not all(bool(torch.isfinite(_tensor(np.array(bank[self._place[row]]))).all()) for bank in self.banks):
                 return self.store.dataset.clips[row].name
         return None
 
     def _order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Clips and variants (0: clean) of an epoch, in order."""
+        """Clips and variants (0: clean) of an epoch, in order: one pass over the clips, or several."""
         rng = np.random.default_rng([self.run.seed, epoch])
+        passes = [self._pass(rng) for _ in range(math.ceil(self.epoch_clips / len(self.train)))]
+        length = self.epoch_clips * (1 + augmented(self.run))
+        clips, variants = (np.concatenate(part)[:length] for part in zip(*passes, strict=True))
+        return clips, variants
+
+    def _pass(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         n = len(self.train)
         clips, variants = self.train, np.zeros(n, dtype=np.int64)
         if augmented(self.run):
@@ -114,13 +124,29 @@ class Feed:
         return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
     def _on_gpu(self) -> Tensor | None:
-        """All that is fed on the GPU, where it fits."""
+        """All that is fed on the GPU, where it fits: each bank's rows in the order of `rows`."""
         if self.device.type != "cuda":
             return None
         free, _ = torch.cuda.mem_get_info(self.device)
-        if sum(bank.nbytes for bank in self.banks) > RESIDENT_SHARE * free:
+        if sum(bank[:1].nbytes * len(self.rows) for bank in self.banks) > RESIDENT_SHARE * free:
             return None
-        return torch.cat([_tensor(np.array(bank)).to(self.device) for bank in self.banks])
+        places = self._place[self.rows]
+        return torch.cat([_tensor(np.array(bank[places])).to(self.device) for bank in self.banks])
+
+
+def _fed(store: Store, run: Run) -> np.ndarray:
+    """The rows of the store that a run is fed at all, sorted: those of all clips, but where it learns from a few of them."""
+    if run.per_class is None:
+        return np.arange(len(store.clean))
+    split = run.split(store.dataset)
+    return np.sort(np.concatenate([split.train, split.validation, split.test]))
+
+
+def _places(rows: np.ndarray, size: int) -> np.ndarray:
+    """Where each row of the store stands among some of them; -1: nowhere."""
+    places = np.full(size, -1)
+    places[rows] = np.arange(len(rows))
+    return places
 
 
 def network_input(pictures: Tensor, standard: Sequence[Tensor] | None) -> Tensor:

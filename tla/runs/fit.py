@@ -64,7 +64,7 @@ def fit(
     tensorboard: bool = False,
 ) -> None:
     """Train a run to its end, from its last checkpoint if there is one, and write its folder."""
-    split = store.dataset.split(run.fold, run.protocol)
+    split = run.split(store.dataset)
     choosing = split.validation if run.protocol == "nested" else split.test
     feed = Feed(store, run, split.train, device)
     net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed, shape=run.shape)
@@ -274,7 +274,7 @@ def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.nd
     scores = {rule: Score(accuracy(values, labels), macro_accuracy(values, labels)) for rule, values in logits.items()}
     trainable, parameters = transfer.counts(state.net)
     trained = sum(row["train_seconds"] for row in state.history)
-    items = len(feed.train) * (1 + augmented(run)) * len(state.history)
+    items = run.epoch_clips(feed.store.dataset) * (1 + augmented(run)) * len(state.history)
     folder.finish(
         Result(
             scores=scores,

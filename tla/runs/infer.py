@@ -1,10 +1,13 @@
-"""The predictions of a finished run for new sounds.
+"""The predictions of a finished run for new sounds: of a file, of samples in memory, of many files.
 
-import tla
+    import tla
 
-network = tla.load_network("3f9a")  # the run whose key begins so; without a name, the network that comes with tla
-network("dog.wav"), network(samples, 44100)  # logits, a row per window of a long sound
-dict(zip(network.classes, network.probabilities("dog.wav")))
+    network = tla.load_network("3f9a")  # the run whose key begins so; without a name, the network that comes with tla
+    network("dog.wav"), network(samples, 44100)  # logits, a row per window of a long sound
+    dict(zip(network.classes, network.probabilities("dog.wav")))
+    network.export("net.onnx")
+
+Where a sound is longer than the clips of training, its probabilities are the means over its windows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

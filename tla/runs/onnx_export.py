@@ -104,6 +104,8 @@ def _check(path: Path, overwrite: bool) -> None:
     if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
         raise UserError(f"ONNX takes torch {oldest} or newer, and this is {torch.__version__}: pip install 'tla[onnx]'")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: name a file, as in {path / 'net.onnx'}")
     if path.exists() and not overwrite:
         raise UserError(f"{path} is there: --overwrite (overwrite=True) replaces it, or name another file")
 

@@ -4,9 +4,12 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from tla.options import Arithmetic, Augment, Picture, Protocol, Recipe, Transfer
+
+if TYPE_CHECKING:
+    from tla.sound.clips import Dataset, Split
 
 FORMAT = 2  # raised when a change to the code alters what a run of the same options gives, a changed default for instance
 
@@ -28,6 +31,8 @@ class Run:
     fold: int
     seed: int
     precision: Arithmetic
+    per_class: int | None = None
+    """How many clips of each class are learned from; None: all."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -43,6 +48,15 @@ class Run:
         content = {"format": FORMAT, **_not_default(self)}
         del content["data"]  # the digest stands for the clips; what the folder is called changes nothing
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def split(self, dataset: "Dataset") -> "Split":
+        """The clips of its data set that it learns from, chooses its epoch on, and is scored on."""
+        return dataset.split(self.fold, self.protocol, self.per_class, self.seed)
+
+    def epoch_clips(self, dataset: "Dataset") -> int:
+        """How many clips an epoch has, where a clip counts each time that it is taken."""
+        per_class = self.per_class if self.recipe.short_epochs else None
+        return len(dataset.split(self.fold, self.protocol, per_class, self.seed).train)
 
 
 def _not_default(group: Any) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def _row(folder: FinishedRun) -> dict[str, object]:
         "weights": run.weights,
         "start": start(run.weights, run.transfer),
         **asdict(run.transfer),
+        "per_class": np.nan if run.per_class is None else run.per_class,
         "protocol": run.protocol,
         "fold": run.fold,
         "seed": run.seed,
@@ -278,6 +279,6 @@ def _paper(folders: Sequence[FinishedRun], rule: str) -> dict[str, float]:
     run = folders[0].run
     known = TABLE1.get((run.backbone, run.data))
     ends = {"block4": 0, "none": 1}
-    if known is None or rule != "best" or run.transfer.pretrained_upto not in ends:
+    if known is None or rule != "best" or run.transfer.pretrained_upto not in ends or run.per_class is not None:
         return {}
     return {"paper": known[ends[run.transfer.pretrained_upto]]}

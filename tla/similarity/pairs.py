@@ -72,14 +72,14 @@ class Pair:
 
     def clips(self, store: Store) -> list[int]:
         """The rows of the store that hold the clips."""
-        return store.dataset.split(self.run.fold, self.run.protocol).test.tolist()
+        return self.run.split(store.dataset).test.tolist()
 
     def known(self, store: Store) -> int:
         """How many of these clips the first network was trained on."""
         if self.before.start is not None:
             return 0
         run = self.before.folder.run
-        return len(set(self.clips(store)) & set(store.dataset.split(run.fold, run.protocol).train.tolist()))
+        return len(set(self.clips(store)) & set(run.split(store.dataset).train.tolist()))
 
     def about(self, store: Store) -> dict[str, Any]:
         """The columns of tables that hold what was compared."""

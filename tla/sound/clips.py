@@ -23,6 +23,7 @@ from tla.options import Protocol
 from tla.sound import audio, layouts
 from tla.sound import folds as make
 from tla.sound.digests import digests
+from tla.sound.draws import draw
 from tla.sound.sets.listing import Listing, Row
 
 NAMES = tuple(layouts.SHAPES)
@@ -94,8 +95,12 @@ class Dataset:
     def sources(self) -> tuple[str, ...]:
         return tuple(clip.source for clip in self.clips)
 
-    def split(self, fold: int, protocol: Protocol = "paper") -> Split:
-        """Hold out a fold. A fixed split is the same under both protocols, but `paper` leaves its validation clips unused."""
+    def split(self, fold: int, protocol: Protocol = "paper", per_class: int | None = None, seed: int = 0) -> Split:
+        """Hold out a fold. A fixed split is the same under both protocols, but `paper` leaves its validation clips unused.
+
+        per_class: so many clips of each class to learn from, drawn from a seed, and to choose the epoch on as many again, or
+        all where a class has fewer; those to test on are never fewer.
+        """
         if fold not in self.folds:
             raise UserError(f"{self.name} has no fold {fold}; it has {', '.join(map(str, self.folds))}")
         kept, every = np.array([clip.fold for clip in self.clips]), self._all_folds
@@ -106,11 +111,14 @@ class Dataset:
                 f"{self.name} has {len(every)} folds; the nested protocol needs 3: one to test, one to choose, one to train"
             )
         left_out = {fold, after} if protocol == "nested" or self.folds_are == "fixed" else {fold}
-        return Split(
-            train=np.flatnonzero(~np.isin(kept, list(left_out))),
-            validation=np.flatnonzero(kept == chosen_on) if chosen_on is not None else np.array([], dtype=np.int64),
-            test=np.flatnonzero(kept == fold),
-        )
+        train = np.flatnonzero(~np.isin(kept, list(left_out)))
+        validation = np.flatnonzero(kept == chosen_on) if chosen_on is not None else np.array([], dtype=np.int64)
+        if per_class is not None:
+            names, labels = [clip.name for clip in self.clips], self.labels.tolist()
+            train, validation = (
+                draw(labels, self.sources, names, rows.tolist(), per_class, f"{seed}/{fold}") for rows in (train, validation)
+            )
+        return Split(train=train, validation=validation, test=np.flatnonzero(kept == fold))
 
     @cached_property
     def contents(self) -> tuple[str, ...]:

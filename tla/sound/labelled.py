@@ -1,12 +1,15 @@
 """A data set in a notebook or a script: pictures and labels as arrays, and as a torch data set; and the picture of one sound.
 
-from torch.utils.data import DataLoader
-from tla.sound import pictures
+    from torch.utils.data import DataLoader
+    from tla.sound import pictures
 
-sounds = pictures("my/sounds")  # as the commands make them: once, on disk, shared with them
-train, held_out = sounds.split(1)
-sounds.pictures.shape, sounds.labels, sounds.classes  # (clips, 3, mels, frames), (clips,), names
-for batch, labels in DataLoader(train, batch_size=32, shuffle=True): ...
+    sounds = pictures("my/sounds")
+    train, held_out = sounds.split(1)
+    sounds.pictures.shape, sounds.labels, sounds.classes  # (clips, 3, mels, frames), (clips,), names
+    for batch, labels in DataLoader(train, batch_size=32, shuffle=True):
+        ...
+
+Pictures are made once, as the commands make them, and lie where these look for them.
 """
 
 import operator
@@ -143,7 +146,7 @@ def pictures(
 ) -> LabelledPictures:
     """The pictures and labels of a data set: computed once, by all cores, kept below `data_root` and shared with the commands.
 
-        sounds = pictures("toy", Picture(mels=64))
+        sounds = pictures("my/sounds", Picture(mels=64))
 
     Args:
         data: A folder with a sub-folder of sounds per class, a CSV (path,label[,fold][,source]), or esc50, esc10, urbansound8k,
@@ -170,7 +173,7 @@ def pictures(
 def picture(samples: "np.ndarray | Tensor", rate: int, options: Picture | None = None) -> np.ndarray:
     """The picture of a sound in memory, float32 (3, mels, frames): what `pictures` makes of a file with these samples.
 
-        picture(samples, 44100, sounds.picture)
+        picture(samples, 44100, Picture(mels=64))
 
     Args:
         samples: Floats, of which 1.0 is full scale: (samples,), or (channels, samples), or (samples, channels).

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -86,11 +87,14 @@ class Store:
     def live(self, indices: Iterable[int], *, seed: int, epoch: int) -> Iterator[np.ndarray]:
         """New augmented float16 pictures (3, mels, frames), in order, computed ahead of use by worker processes.
 
-        They depend on the seed, the epoch and the clip alone.
+        They depend on the seed, the epoch, the clip, and how often it came before in the epoch alone.
         """
         jobs: list[Job] = []
+        before: Counter[int] = Counter()
         for index in indices:
-            rng = generator("live", int(seed), int(epoch), self.dataset.contents[index])
+            again = [before[index]] * (index in before)  # a clip that comes once has the pictures that it always had
+            rng = generator("live", int(seed), int(epoch), self.dataset.contents[index], *again)
+            before[index] += 1
             jobs.append((self.dataset.clips[index].path, (draw(rng),)))
         work = partial(pictures, options=self.picture, length=self.augment.length)
         ahead = max(_LIVE_AHEAD, AHEAD * self.workers)

@@ -1,7 +1,7 @@
 """Sweeps over stages: accuracy at each point (Fig. 2b, 2c, section IV-B) and by epoch, drawn from their tables alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from tla.options import STAGES, UNTRAINED
 from tla.reference import REPLICATION, TEXT
 from tla.stages.tables import ENDS, LONGER, Sweep, SweepName, read
 from tla.statistics import CLIPS, between, bracketed
-from tla.tables import MACRO, covered, hint, same_macro, warning
+from tla.tables import MACRO, READ_OUT, covered, hint, lines, read_out, same_macro, warning
 
 POINTS: tuple[str, ...] = ("none", *STAGES)
 SPREAD = 0.5  # of the distance between two points, over which several curves are spread
@@ -48,7 +48,7 @@ KINDS: dict[SweepName, Kind] = {
 def publish(sweep: Sweep, folder: Path, name: str) -> None:
     """Write a sweep's tables, draw its figures, and print what it found."""
     paths = sweep.write(folder, name) + draw(folder, name)
-    show(sweep)
+    show(replace(sweep, lines=lines(folder)))
     console.written(paths)
 
 
@@ -66,6 +66,7 @@ def figure(sweep: Sweep, axes: plots.Given = None) -> Figure:
     wide = len(_curves(sweep.points)) > 1 and sweep.sweep != "cutoff"
     with plots.look():
         page, (panel,) = plots.panels(axes, (plots.PAGE_IN if wide else plots.COLUMN_IN, 2.6))
+        plots.lines(panel, sweep.lines)
         (_cut if sweep.sweep == "cutoff" else _stages)(panel, sweep)
         panel.set(xlabel=KINDS[sweep.sweep].axis, ylabel="accuracy (%)")
         _legend(panel, outside=wide and axes is None)
@@ -151,6 +152,7 @@ def about(sweep: Sweep, *, points: bool = True) -> str:
         f"{epoch[rule].capitalize()}; dots: runs." if points else "",
         f"Bars: mean and 95 % interval for {covered(sweep.points)}." if points else "",
         f"Batch norm: fresh in parts not pretrained, {norms} in frozen parts.",
+        READ_OUT if points and sweep.lines is not None else "",
     ]
     return " ".join(filter(None, parts))
 
@@ -164,6 +166,8 @@ def show(sweep: Sweep) -> None:
     console.table(list(names.values()), shown.itertuples(index=False))
     if same_macro(points):
         print(f"{MACRO}, is the same number here")
+    if sweep.lines is not None:
+        print(read_out(sweep.lines))
     if not sweep.steps.empty:
         _show_steps(sweep.steps, KINDS[sweep.sweep])
     if line := warning(sweep.runs):

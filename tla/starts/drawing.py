@@ -16,6 +16,8 @@ def publish(starts: Starts, folder: Path, name: str) -> None:
     """Write the tables, draw the figure, and print the runs, the numbers made of them, and the classes missed most."""
     paths = starts.write(folder, name) + draw(folder, name + SUFFIX)
     words.show_study(starts.runs, starts.summary)
+    if (known := words.lines(folder)) is not None:
+        print(words.read_out(known))
     print(f"\n{classes_figure.hardest(starts.by_class)}")
     console.written(paths)
 
