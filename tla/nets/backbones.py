@@ -1,7 +1,8 @@
 """A backbone's name becomes a staged network with random weights.
 
-torchvision's DenseNet, ResNet and Inception are cut by their modules' names, timm's as `timm_networks` tells. Batch-norm momentum is 0.1 in every backbone: with the
-0.01 of some EfficientNets, the statistics of a network trained from scratch on a small set stay near their start.
+torchvision's DenseNet, ResNet and Inception are cut by their modules' names, timm's as `timm_networks` tells. Batch-norm
+momentum is 0.1 in every backbone: with the 0.01 of some EfficientNets, the statistics of a network trained from scratch on a
+small set stay near their start.
 """
 
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ def build(name: str, classes: int, *, seed: int, shape: Shape = SHAPE) -> Staged
     if name in _LAYOUTS:
         with seeded(seed):
             staged = StagedNet(name, _original(name, classes), _LAYOUTS[name])
-    elif timm_networks.inner_name(name):
+    elif timm_networks.inner_name(name) is not None:
         staged = timm_networks.make(name, classes, shape, seed=seed)
     else:
         raise UserError(f"there is no backbone {name!r}{_near(name)}; there are {', '.join(NAMES)} and {TIMM}NAME")

@@ -11,7 +11,7 @@ APART = 8  # class and register tokens that a network may have
 
 @dataclass(frozen=True)
 class Reading:
-    """Of outputs (clips, channels, height, width), (clips, height, width, channels), or with tokens in place of height and width."""
+    """Of outputs with channels first or last, and with height and width or tokens."""
 
     channels: int
     """Their axis."""

@@ -1,11 +1,11 @@
 """A network that is no chain of modules runs stage by stage: part of its own `forward_features` is run.
 
-The network's code stays as it is; for the time of a call three things change. Modules that are done before the stage begins give
-zeros of the right shape, without computing. The module with which the stage begins gets the output of the stage before as its input.
+The network's code stays as it is; for the time of a call three things change. Modules that are done before the stage begins
+give zeros of the right shape, without computing. The module with which the stage begins gets the output of the stage before.
 And where the next stage begins, the call ends with what that would get. What stands between modules (class tokens, positions,
 permutations) so is computed as it was written.
 
-It takes one tensor that carries all between two stages. `StagedNet`s are checked for it: they compute what the original does, bit
+It takes one tensor that carries all between two stages. Networks are checked for it: they compute what the original does, bit
 for bit, or are refused.
 """
 
@@ -76,7 +76,7 @@ def trace(net: nn.Module, pictures: Tensor) -> list[Call]:
 
 
 def done_before(calls: list[Call], begin: str) -> tuple[Call, ...]:
-    """The outermost calls that end before a module is called; those that take no tensor (a table of positions) are not among them."""
+    """The outermost calls that end before a module is called; not those that take no tensor, as a table of positions does."""
     start = next(call.opened for call in calls if call.path == begin)
     ended = [call for call in calls if call.closed < start and any(call.inputs)]
     return tuple(

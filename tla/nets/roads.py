@@ -1,9 +1,9 @@
 """Where the stages lie in a network of timm that is no chain of modules.
 
-Its blocks are looked for from the outside to the inside, until they can be told apart into stages. In a network that works at the
-strides 4, 8, 16 and 32 a stage ends with the last block at its stride. In one that keeps its resolution, or has others, the stem
-is what comes before the first block, with its tokens and positions, and block1 to block4 are quarters of the blocks; the final norm
-belongs to block4.
+Its blocks are looked for from the outside to the inside, until they can be told apart into stages. In a network that works at
+the strides 4, 8, 16 and 32 a stage ends with the last block at its stride. In one that keeps its resolution, or has others, the
+stem is what comes before the first block, with its tokens and positions, and block1 to block4 are quarters of the blocks; the
+final norm belongs to block4.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ def candidates(net: nn.Module, calls: Sequence[Call], shape: tuple[int, int, int
 
 
 def _blocks(net: nn.Module, calls: Sequence[Call], level: int) -> list[Call]:
-    """The outermost calls of modules with two layers of weights or more; so many levels of containers inside them are opened."""
+    """The outermost modules with two layers of weights or more; so many levels of containers inside them are opened."""
     modules = dict(net.named_modules())
     heavy = [call for call in calls if sum(isinstance(part, WEIGHTS) for part in modules[call.path].modules()) > 1]
     closed = [c for c in heavy if _in_container(c.path, modules) or not isinstance(modules[c.path], CONTAINERS)]
@@ -60,9 +60,7 @@ def _in_container(path: str, modules: Mapping[str, nn.Module]) -> bool:
     return isinstance(modules[path.rpartition(".")[0]], CONTAINERS)
 
 
-def _cuts(
-    net: nn.Module, calls: Sequence[Call], blocks: Sequence[Call], shape: tuple[int, int, int]
-) -> list[int] | None:
+def _cuts(net: nn.Module, calls: Sequence[Call], blocks: Sequence[Call], shape: tuple[int, int, int]) -> list[int] | None:
     """The places among the blocks at which block1 to block4 begin; None if there are too few."""
     if not blocks:
         return None
@@ -100,8 +98,9 @@ def _stride(output: object, grids: Sequence[tuple[int, int]], shape: tuple[int, 
     if not isinstance(output, Tensor) or output.ndim not in (3, 4):
         return None
     height, width = reading_of(tuple(output.shape), grids).grid
-    fits = [stride for stride in (1, 2, 4, 8, 16, 32, 64) if abs(shape[1] / stride - height) <= 1 and abs(shape[2] / stride - width) <= 1]
-    return min(fits, key=lambda stride: abs(shape[1] / stride - height), default=None)
+    off = {stride: max(abs(shape[1] / stride - height), abs(shape[2] / stride - width)) for stride in (1, 2, 4, 8, 16, 32, 64)}
+    nearest = min(off, key=lambda stride: off[stride])
+    return nearest if off[nearest] <= 1 else None
 
 
 def road_of(calls: list[Call], begins: Mapping[str, str], shape: tuple[int, int, int]) -> Road:
@@ -131,7 +130,8 @@ def grids_of(outputs: Iterable[object], shape: tuple[int, int, int]) -> list[tup
             for height, width in (output.shape[2:], output.shape[1:3]):
                 if height and abs(height * shape[2] / shape[1] - width) <= EDGES:
                     found.add((height, width))
-    halves = {(-(-height // part), -(-width // part)) for height, width in found for part in (2, 4, 8)}  # of maps kept as tokens
+    # Maps that are kept as tokens do not show; they are smaller by halves.
+    halves = {(-(-height // part), -(-width // part)) for height, width in found for part in (2, 4, 8)}
     return [*sorted(found, reverse=True), *sorted(halves - found, reverse=True)]
 
 

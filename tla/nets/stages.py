@@ -2,8 +2,8 @@
 
 A `StagedNet` holds the original network as `.net` and runs its own modules stage by stage, so it computes exactly what
 the original does and `.net.state_dict()` has the original names. Pictures are (clips, 3, mels, frames); a stage's
-output is (clips, channels, height, width), the head's (clips, classes). A network that keeps channels last or has tokens goes on
-with its own kind of output; `as_map` reads it as (clips, channels, height, width).
+output is (clips, channels, height, width), the head's (clips, classes). Where a network keeps channels last or has tokens, so
+do its stages' outputs; `as_map` reads them as (clips, channels, height, width).
 """
 
 import copy
@@ -195,7 +195,7 @@ def seeded(seed: int, purpose: str = "") -> Iterator[None]:
 
 
 class TokenHead(nn.Module):
-    """The head of a network with tokens that is cut: layer norm, as each of its blocks begins with, and the mean over places."""
+    """The head of a cut network with channels last: layer norm, as its blocks begin with, and the mean over places."""
 
     def __init__(self, channels: int, classes: int, reading: Reading) -> None:
         super().__init__()
@@ -245,7 +245,9 @@ def _cut_road(net: StagedNet, begin: str, kept: Mapping[str, tuple[str, ...]]) -
     later = [path for stage, paths in net.layout.stages.items() if stage not in kept for path in paths]
     for path in [*later, *net.layout.classifier]:
         holder, _, name = path.rpartition(".")
-        setattr(net.net.get_submodule(holder), name, replay.End()) if path == begin else delattr(net.net.get_submodule(holder), name)
+        delattr(net.net.get_submodule(holder), name)
+        if path == begin:
+            net.net.get_submodule(holder).add_module(name, replay.End())
 
 
 def _cut_head(net: nn.Module, x: Tensor) -> Tensor:

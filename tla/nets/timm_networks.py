@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,8 @@ def _create(name: str, classes: int, size: tuple[int, int] | None = None) -> nn.
         near = meant(inner or name, timm.list_models(), PREFIX)
         raise UserError(f"timm knows no network {inner!r}{near}; python -c 'import timm; print(timm.list_models())' lists them")
     try:
-        return timm.create_model(inner, num_classes=classes, **({} if size is None else {"img_size": size}))
+        options: dict[str, Any] = {} if size is None else {"img_size": size}
+        return timm.create_model(inner, num_classes=classes, **options)
     except _FAILS as error:
         raise UserError(f"timm cannot make {inner!r}: {_first_line(error)}") from None
 
@@ -126,7 +128,9 @@ def _chain(name: str, net: nn.Module) -> Layout:
     bounds = [0, chain.index(marks[2]) + 1 if 2 in marks else ends[0] - 1, *ends, len(chain)]
     if any(end <= start for start, end in pairwise(bounds)):
         raise _Not("a stage would be empty")
-    stages = {stage: tuple(chain[start:end]) for stage, (start, end) in zip(STAGES, pairwise(bounds), strict=True)}
+    stages: dict[str, tuple[str, ...]] = {
+        stage: tuple(chain[start:end]) for stage, (start, end) in zip(STAGES, pairwise(bounds), strict=True)
+    }
     layout = Layout(stages, _classifier(net), head)
     _check_chain(StagedNet(name, net, layout))
     return layout
@@ -261,5 +265,5 @@ def _on_road(name: str, net: nn.Module, calls: list[replay.Call], begins: dict[s
         changed[edge] += 1
         if torch.equal(staged.prefix(changed, "stem"), staged.prefix(x, "stem")):
             raise _TooOdd("it leaves the edge of such pictures out")
-    owners = roads.first_to_need(net, {stage: staged.prefix(x, stage) for stage in staged.stages})
+    owners = roads.first_to_need(net, {stage: staged.prefix(x, stage) for stage in STAGES})
     return replace(staged.layout, readings=roads.readings(carried, calls, shape), owners=owners)

@@ -52,8 +52,8 @@ def staged(
         transfer: Which stages start pretrained, are frozen, are there; by default all are pretrained, none is frozen.
         weights: Where pretrained stages start: imagenet, or a file of tensors (as a run's weights.safetensors). With random, no
             stage is pretrained, whatever the plan says.
-        picture: Mels and frames of the pictures. A network that is made for one size (a vision transformer) is made for this one,
-            or for the next larger one that it can take: `net.takes` says which.
+        picture: Mels and frames of the pictures. A network that is made for one size, as a vision transformer is, is made for
+            this one, or for the next larger one that it can take: `net.takes` says which.
         seed: Of all that starts at random.
 
     >>> from tla.nets import Transfer, staged

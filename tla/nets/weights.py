@@ -22,8 +22,8 @@ from tla.errors import UserError
 from tla.files import replacing
 from tla.manifest import digest_of
 from tla.nets.backbones import SHAPE, Shape, build
-from tla.nets.timm_networks import inner_name
 from tla.nets.stages import CUT_HEAD, HEAD
+from tla.nets.timm_networks import inner_name
 
 IMAGENET = "imagenet"  # a source of weights
 COUNTER = "num_batches_tracked"  # a batch norm's integer buffer, which old files lack
@@ -110,7 +110,7 @@ def _expected(backbone: str, shape: Shape) -> tuple[dict[str, torch.Size], tuple
 
 
 def _resized(tensors: dict[str, Tensor], own: dict[str, torch.Size], backbone: str, shape: Shape) -> dict[str, Tensor]:
-    """The tensors with their positions interpolated, as timm does it, where the network is made for pictures of another size."""
+    """The tensors with their positions interpolated, as timm does it, for pictures of another size."""
     if all(tensor.shape == own.get(name, tensor.shape) for name, tensor in tensors.items()):
         return tensors
     net = build(backbone, 2, seed=0, shape=shape)
