@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-BATCH = 2  # pictures on which a network is traced
+BATCH = 3  # pictures on which a network is traced; a number of which few other sizes are multiples
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Road:
 
 
 def trace(net: nn.Module, pictures: Tensor) -> list[Call]:
-    """Every call of a module while `forward_features` runs on pictures (2, 3, mels, frames), in the order in which they end."""
+    """Every call of a module while `forward_features` runs on pictures (BATCH, 3, mels, frames), in the order of their ends."""
     open_calls: list[tuple[str, int, tuple[torch.Size | None, ...]]] = []
     calls: list[Call] = []
     clock = iter(range(10**9))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tla.nets.reading import Reading, reading_of
 from tla.nets.replay import Call, Road, done_before
+from tla.nets.stages import StagedNet
 from tla.options import STAGES
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
@@ -135,13 +136,14 @@ def grids_of(outputs: Iterable[object], shape: tuple[int, int, int]) -> list[tup
     return [*sorted(found, reverse=True), *sorted(halves - found, reverse=True)]
 
 
-def first_to_need(net: nn.Module, outputs: Mapping[str, Tensor]) -> dict[str, str]:
+def first_to_need(staged: StagedNet, pictures: Tensor) -> dict[str, str]:
     """Whose each parameter is: the first stage's whose output hangs on it. Those that no stage needs are left out."""
     owners: dict[str, str] = {}
-    for stage, output in outputs.items():
-        left = {name: parameter for name, parameter in net.named_parameters() if name not in owners and parameter.requires_grad}
-        if not left:
-            break
-        found = torch.autograd.grad(output.float().sum(), list(left.values()), allow_unused=True, retain_graph=True)
-        owners |= {name: stage for name, gradient in zip(left, found, strict=True) if gradient is not None}
+    left, x = dict(staged.net.named_parameters()), pictures
+    for stage in staged.stages:
+        x = staged.run(stage, x.detach())
+        found = torch.autograd.grad(x.float().sum(), list(left.values()), allow_unused=True)
+        mine = [name for name, gradient in zip(left, found, strict=True) if gradient is not None]
+        owners |= dict.fromkeys(mine, stage)
+        left = {name: parameter for name, parameter in left.items() if name not in owners}
     return owners

@@ -239,15 +239,24 @@ def cut(net: StagedNet, upto: Stage, classes: int, *, seed: int) -> StagedNet:
 
 
 def _cut_road(net: StagedNet, begin: str, kept: Mapping[str, tuple[str, ...]]) -> None:
-    """Put an end where the next stage begins, and delete what comes behind it."""
-    for name in [name for name, _ in net.net.named_parameters(recurse=False) if net.stage_of(name) not in kept]:
-        net.net.register_parameter(name, None)
-    later = [path for stage, paths in net.layout.stages.items() if stage not in kept for path in paths]
-    for path in [*later, *net.layout.classifier]:
-        holder, _, name = path.rpartition(".")
-        delattr(net.net.get_submodule(holder), name)
-        if path == begin:
-            net.net.get_submodule(holder).add_module(name, replay.End())
+    """Put an end where the next stage begins, and delete the modules and parameters of what comes behind it."""
+    gone = {name for name, _ in net.net.named_parameters() if net.stage_of(name) not in kept}
+    holder, _, name = begin.rpartition(".")
+    setattr(net.net.get_submodule(holder), name, replay.End())
+    _delete(net.net, "", gone, begin)
+
+
+def _delete(module: nn.Module, path: str, gone: set[str], end: str) -> None:
+    """Delete parameters, and modules that have no others; what has none may be asked for its shape or its name."""
+    for name, _ in list(module.named_parameters(recurse=False)):
+        if path + name in gone:
+            module.register_parameter(name, None)
+    for name, child in list(module.named_children()):
+        inside = {f"{path}{name}.{parameter}" for parameter, _ in child.named_parameters()}
+        if inside and inside <= gone and not end.startswith(f"{path}{name}."):
+            delattr(module, name)
+        else:
+            _delete(child, f"{path}{name}.", gone, end)
 
 
 def _cut_head(net: nn.Module, x: Tensor) -> Tensor:
@@ -283,7 +292,7 @@ def describe(net: StagedNet, shape: tuple[int, int, int]) -> list[Row]:
 
     Multiply-adds are those of convolutions and matrix products, as they are usually counted.
     """
-    ghost = copy.deepcopy(net).to("meta").eval()
+    ghost = copy.deepcopy(net).to("meta").eval().requires_grad_(False)
     rows, x = [], torch.empty(1, *(net.takes or shape), device="meta")
     for stage in (*ghost.stages, HEAD):
         try:

@@ -6,7 +6,7 @@ A network whose features are modules in a row is a chain: a stage ends with the 
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -24,7 +24,8 @@ PREFIX = "timm:"
 Shape = tuple[int, int, int]
 
 _FAILS = (RuntimeError, ValueError, AssertionError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError)
-_PROBE = (1, 3, 128, 160)  # a picture on which chains are traced and checked
+_PROBE = (3, 128, 160)  # a picture on which chains are traced and checked
+_CHECKED = 2  # pictures on which roads are checked: other than they are traced on
 _EDGE = 2  # rows or columns of a picture that no network may leave out; convolutions without padding leave out fewer
 _MULTIPLES = (1, 2, 4, 8, 14, 16, 28, 32, 48, 56, 64, 96, 128)  # of which a picture's sides may have to be
 
@@ -88,10 +89,11 @@ def _cut(name: str, shape: Shape) -> _Cut:
         return _Cut(_chain(name, net))
     except _Not as error:
         why = str(error)
+    net.eval().requires_grad_()  # of fixed tensors too it is asked whose they are
     for size in _sizes(shape):
         for img_size in (size, None):  # not all networks can be told a size, nor have all to be told
             try:
-                return _Cut(_road(name, (3, *size), img_size), img_size)
+                return _Cut(_road(name, _made_for(name, img_size) if img_size else net, (3, *size)), img_size)
             except _TooOdd:
                 continue
             except _Not as error:
@@ -149,9 +151,9 @@ def _calls(net: nn.Module) -> list[str]:
     """The outermost modules that `forward_features` calls, in order."""
     net.eval()
     try:
-        calls = replay.trace(net, torch.zeros(_PROBE))
+        calls = replay.trace(net, torch.zeros(1, *_PROBE))
     except _FAILS as error:
-        raise _Not(f"it cannot take a picture of {_PROBE[2]} x {_PROBE[3]} ({_first_line(error)})") from None
+        raise _Not(f"it cannot take a picture of {_PROBE[1]} x {_PROBE[2]} ({_first_line(error)})") from None
     finally:
         net.train()
     return [call.path for call in sorted(roads.outermost(calls), key=lambda call: call.opened)]
@@ -174,19 +176,18 @@ def _check_chain(staged: StagedNet) -> None:
             raise _Not(f"its {stage} does not give (clips, channels, height, width)")
         fits = wanted in (None, x.shape[1])
         if fits and stage == "stem":  # width and height differ, so that (clips, height, width, channels) shows here
-            fits = any(0.8 * _PROBE[2] < x.shape[2] * stride < 1.1 * _PROBE[2] for stride in (2, 4))
+            fits = any(0.8 * _PROBE[1] < x.shape[2] * stride < 1.1 * _PROBE[1] for stride in (2, 4))
         if not fits:
             raise _Not(f"its {stage} gives {tuple(x.shape)}, not (clips, channels, height, width)")
 
     try:
-        _check(staged, _PROBE, check)
+        _check(staged, _random(1, _PROBE), check)
     except _FAILS as error:
         raise _Not(_first_line(error)) from None
 
 
-def _check(staged: StagedNet, shape: tuple[int, ...], check) -> None:  # type: ignore[no-untyped-def]
+def _check(staged: StagedNet, pictures: Tensor, check: Callable[[str, object], None]) -> None:
     """A network that computes anything else by stages than as a whole is refused, not silently changed."""
-    pictures = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     staged.eval()
     try:
         with torch.no_grad():
@@ -219,11 +220,19 @@ def _sizes(shape: Shape) -> Iterator[tuple[int, int]]:
     yield from sorted(wide | square, key=math.prod)  # type: ignore[misc]
 
 
-def _road(name: str, shape: Shape, img_size: tuple[int, int] | None) -> Layout:
-    """The first way to cut the network under which it computes what it did."""
-    net = _made_for(name, shape, img_size)
+def _made_for(name: str, img_size: tuple[int, int]) -> nn.Module:
+    """The network in inference mode; `_TooOdd` if it cannot be made for such pictures, or cannot be told."""
     try:
-        calls = replay.trace(net, torch.randn(replay.BATCH, *shape, generator=torch.Generator().manual_seed(0)))
+        with seeded(0):
+            return _create(name, 2, img_size).eval().requires_grad_()
+    except UserError as error:
+        raise _TooOdd(str(error)) from None
+
+
+def _road(name: str, net: nn.Module, shape: Shape) -> Layout:
+    """The first way to cut the network under which it computes what it did."""
+    try:
+        calls = replay.trace(net, _random(replay.BATCH, shape))
     except _FAILS as error:
         raise _TooOdd(_first_line(error)) from None
     why = "its blocks cannot be told apart"
@@ -237,33 +246,36 @@ def _road(name: str, shape: Shape, img_size: tuple[int, int] | None) -> Layout:
     raise _Not(why)
 
 
-def _made_for(name: str, shape: Shape, img_size: tuple[int, int] | None) -> nn.Module:
-    """The network in inference mode; `_TooOdd` if it cannot be made for such pictures."""
-    try:
-        with seeded(0):
-            return _create(name, 2, img_size).eval()
-    except UserError as error:
-        raise _TooOdd(str(error)) from None
-
-
 def _on_road(name: str, net: nn.Module, calls: list[replay.Call], begins: dict[str, str], shape: Shape) -> Layout:
     """The layout of a network whose stages begin with these modules; `_Not` if they cannot."""
     road = roads.road_of(calls, begins, shape)
-    staged = StagedNet(name, net, Layout(roads.modules_of(calls, begins), _classifier(net), head, road))
-    staged.eval()
-    x = torch.randn(replay.BATCH, *shape, generator=torch.Generator().manual_seed(0))
+    staged = StagedNet(name, net, Layout(roads.modules_of(calls, begins), _classifier(net), head, road)).eval()
+    pictures = _random(_CHECKED, shape)
+    _must_see_all(staged, pictures)
     carried: dict[str, Tensor] = {}
 
     def check(stage: str, output: object) -> None:
-        if not isinstance(output, Tensor) or len(output) != replay.BATCH or output.ndim not in (3, 4):
+        if not isinstance(output, Tensor) or len(output) != _CHECKED or output.ndim not in (3, 4):
             raise _Not(f"more than one tensor of one row per clip leads out of its {stage}")
         carried[stage] = output
 
-    _check(staged, tuple(x.shape), check)
-    for edge in ((..., slice(-_EDGE, None), slice(None)), (..., slice(-_EDGE, None))):
-        changed = x.clone()
-        changed[edge] += 1
-        if torch.equal(staged.prefix(changed, "stem"), staged.prefix(x, "stem")):
-            raise _TooOdd("it leaves the edge of such pictures out")
-    owners = roads.first_to_need(net, {stage: staged.prefix(x, stage) for stage in STAGES})
+    _check(staged, pictures, check)
+    owners = roads.first_to_need(staged, pictures)
     return replace(staged.layout, readings=roads.readings(carried, calls, shape), owners=owners)
+
+
+def _must_see_all(staged: StagedNet, pictures: Tensor) -> None:
+    """`_TooOdd` if the network leaves out the last rows or columns of a picture, as it may where they fill no whole patch."""
+    with torch.no_grad():
+        seen = staged.prefix(pictures, "stem")
+        if torch.equal(staged.prefix(pictures + 1, "stem"), seen):
+            raise _Not("its stem does not hang on the picture")
+        for edge in ((..., slice(-_EDGE, None), slice(None)), (..., slice(-_EDGE, None))):
+            changed = pictures.clone()
+            changed[edge] += 1
+            if torch.equal(staged.prefix(changed, "stem"), seen):
+                raise _TooOdd("it leaves the edge of such pictures out")
+
+
+def _random(clips: int, shape: Shape) -> Tensor:
+    return torch.randn(clips, *shape, generator=torch.Generator().manual_seed(0))
