@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 OLDEST_PYTHON ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2> /dev/null || echo $(PYTHON))
 OLDEST := .venv-oldest
 
-.PHONY: demo quick test test-slow test-oldest test-faults check format clean
+.PHONY: demo quick test test-slow test-oldest test-faults docs check format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m tla.demo
@@ -28,10 +28,15 @@ test-oldest: $(OLDEST)/.installed
 test-faults: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'faults or not slow' tests/faults
 
+# In build/docs; needs no network
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(MAKE) docs
 	$(MAKE) test
 
 format: $(INSTALLED)

@@ -53,7 +53,9 @@ def make(root: Path, kind: str, text: str) -> None:
 
 
 def commands(blocks: list[tuple[str, str]]) -> list[str]:
-    return [line.removeprefix("python -m ") for kind, text in blocks if kind == "sh" for line in text.splitlines()]
+    """The modules that the shell blocks run, with their options."""
+    lines = [line for kind, text in blocks if kind == "sh" for line in text.splitlines()]
+    return [re.sub("^tla ", "tla.", line.removeprefix("python -m ")) for line in lines]
 
 
 def copied(folder: Path, *names: str) -> Path:

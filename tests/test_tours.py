@@ -1,4 +1,4 @@
-"""The commands that run others, and the commands that README names."""
+"""The commands that run others."""
 
 import importlib
 import re
@@ -10,28 +10,6 @@ import pytest
 from tla import cli, demo, reproduce
 from tla.errors import UserError
 from tla.options import Place
-
-ROOT = Path(__file__).resolve().parents[1]
-POSITIONAL = {
-    "predict": "files",
-    "data": "names",
-    "bench": "names",
-    "runs": "keys",
-    "reproduce": "options",
-    "versus": "studies",
-}
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TEXTS.remove(ROOT / "docs" / "extending.md")  # whose commands are first made, in a test of their own
-COMMAND = r"(?:python -m tla\.|^    tla |[`$] ?tla )(\w+.*)"
-NAMED = [line for path in TEXTS for line in re.findall(COMMAND, path.read_text(encoding="utf-8"), re.MULTILINE)]
-
-
-@pytest.mark.parametrize("line", dict.fromkeys(line.partition("  ")[0].strip("`. ") for line in NAMED))
-def test_commands_in_the_texts_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    command, *words = shlex.split(line.partition("`")[0].replace(" ... ", " "), comments=True)
-    monkeypatch.chdir(ROOT)
-    module = f"tla.{command}" if (ROOT / "tla" / f"{command}.py").is_file() else f"tla.{command}.__main__"
-    assert cli.parse(importlib.import_module(module).main, words, POSITIONAL.get(command))
 
 
 @pytest.mark.parametrize("step", demo.STEPS, ids=lambda step: step.command)

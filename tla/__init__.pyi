@@ -4,6 +4,7 @@ from . import ensembles as ensembles
 from . import few_labels as few_labels
 from . import paper as paper
 from . import similarity as similarity
+from . import sound as sound
 from . import stages as stages
 from . import starts as starts
 from .launch.plan import Plan as Plan

@@ -214,7 +214,7 @@ class Place:
     figures: str = "figures"
     """Folder for tables and figures; each study has a folder in it, named after its options."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU."""
+    """cpu, cuda, cuda:1; auto takes the first CUDA device, else the CPU."""
     tensorboard: bool = False
     """Write TensorBoard event files beside the log of each run, also of those that are finished already; `tensorboard --logdir`
     and the folder of --runs shows them (needs the extra `tensorboard`)."""

@@ -151,7 +151,8 @@ def basis(runs: pd.DataFrame) -> str:
     """What runs of one study have in common, in a sentence."""
     first, folds, seeds = runs.iloc[0], sorted(runs["fold"].unique()), runs["seed"].nunique()
     held_out = f"held-out fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}, {counted(seeds, 'seed')}"
-    held_out += f", {runs['per_class'].iloc[0]:.0f} clips of each class to learn from" * _all_few(runs)
+    if _all_few(runs):
+        held_out += f", {runs['per_class'].iloc[0]:.0f} clips of each class to learn from"
     recipe = f"{trained(runs, ', hollow')}, lr {first['lr']:g}, augmentation {first['augment']}"
     return f"{cautions(runs)} {first['data']}, {first['backbone']}, {held_out}, {recipe}.".lstrip()
 

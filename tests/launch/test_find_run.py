@@ -51,6 +51,20 @@ def test_the_study_at_hand_has_the_keys_of_its_runs(
     assert keys(found, place) == keys(replace(asked, data=found.data), place) == {path.name for path in Path().iterdir()}
 
 
+@pytest.mark.parametrize("picture", [Picture(mels=32, frames=40), Picture(mels=32)])
+def test_the_study_at_hand_of_ones_own_clips_has_their_pictures(
+    study: Study, place: Place, written: Write, picture: Picture, tmp_path: Path
+) -> None:
+    mine = shutil.copytree(Path(study.data) / "audio", tmp_path / "mine")
+    asked = replace(study, data=str(mine), picture=picture)
+    material = prepare(asked, place)
+    (run,) = list_runs(material)
+    written(Path(place.runs), run, TEN, made=material.given)
+    found = newest_study(Path(place.runs))
+    assert found is not None
+    assert keys(found, place) == {run.key}
+
+
 def test_the_study_at_hand_is_the_newest_with_its_starts_and_plans(written: Write, run: Run, tmp_path: Path) -> None:
     assert newest_study(tmp_path) is None
     paper = replace(run, recipe=Recipe(until="epochs", epochs=70, drops=(30, 60)))

@@ -10,7 +10,7 @@ from tla.options import Transfer
 from tla.runs import tables
 from tla.runs.run import Run
 from tla.runs.scores import accuracy, macro_accuracy
-from tla.tables import same_macro, study
+from tla.tables import same_macro, show_study
 
 
 def scratch(run: Run) -> Run:
@@ -80,7 +80,7 @@ def test_the_printed_tables_leave_macro_accuracy_out_where_it_is_the_same(
 ) -> None:
     for right, shown in (([1, 0, 1, 1] * 5, False), ([1, 0, 1] * 5, True)):
         arms = {"pretrained": [written(tmp_path / str(shown), run, right)]}
-        study(tables.runs_table(arms["pretrained"]), tables.summary(arms), tmp_path / "train.csv")
+        show_study(tables.runs_table(arms["pretrained"]), tables.summary(arms))
         printed = capsys.readouterr().out
         assert ("macro accuracy %" in printed) is shown
         assert ("is the same number here" in printed) is not shown

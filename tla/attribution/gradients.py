@@ -52,12 +52,13 @@ def integrated_gradients(
         memory: Gigabytes that the gradients may take.
         arithmetic: fp32 also where bf16 would be exact enough.
 
-    >>> import torch
-    >>> from tla.attribution import integrated_gradients
-    >>> net = torch.nn.Linear(3, 2)
-    >>> (found,) = integrated_gradients(net, torch.tensor([[1.0, 2.0, 0.0]]), target=1)
-    >>> torch.allclose(torch.from_numpy(found.map), net.weight[1].detach() * torch.tensor([1.0, 2.0, 0.0]))
-    True
+    Examples:
+        >>> import torch
+        >>> from tla.attribution import integrated_gradients
+        >>> net = torch.nn.Linear(3, 2)
+        >>> (found,) = integrated_gradients(net, torch.tensor([[1.0, 2.0, 0.0]]), target=1)
+        >>> torch.allclose(torch.from_numpy(found.map), net.weight[1].detach() * torch.tensor([1.0, 2.0, 0.0]))
+        True
     """
     if not isinstance(module, nn.Module):
         raise UserError(f"what is to be explained is a {type(module).__name__}; give a torch module")

@@ -56,10 +56,11 @@ def staged(
             this one, or for the next larger one that it can take: `net.takes` says which.
         seed: Of all that starts at random.
 
-    >>> from tla.nets import Transfer, staged
-    >>> net = staged("densenet_tiny", 10, weights="random", transfer=Transfer(frozen_upto="block2"))
-    >>> [stage for stage in net.stages if any(p.requires_grad for p in net.stage_parameters(stage))]
-    ['block3', 'block4']
+    Examples:
+        >>> from tla.nets import Transfer, staged
+        >>> net = staged("densenet_tiny", 10, weights="random", transfer=Transfer(frozen_upto="block2"))
+        >>> [stage for stage in net.stages if any(p.requires_grad for p in net.stage_parameters(stage))]
+        ['block3', 'block4']
     """
     if classes < 1:
         raise UserError(f"{classes} classes; a network has one at least")

@@ -55,10 +55,9 @@ def alone(folder: FinishedRun) -> Study:
 
 
 def open_picture(picture: Picture, data: str) -> Picture:
-    """The picture's options as a user would have given them: what the data set asks for is left to it."""
-    shape = dict(zip(SHAPE, SHAPES.get(data, ()), strict=False))
-    mine = {name: getattr(picture, name) for name in shape}
-    return replace(picture, rate=None, seconds=None, frames=None) if shape == mine else picture
+    """The picture's options as a user would have given them: what a known data set asks for is left to it."""
+    asked = SHAPES.get(data) == tuple(getattr(picture, name) for name in SHAPE)
+    return replace(picture, rate=None, seconds=None, frames=None) if asked else picture
 
 
 def open_recipe(recipe: Recipe, *, scratch: bool, paper: bool) -> Recipe:

@@ -23,7 +23,7 @@ from tla.console import Progress, say
 from tla.errors import UserError
 from tla.files import replacing
 from tla.nets import transfer, weights
-from tla.nets.arithmetic import computing
+from tla.nets.arithmetic import computing, full_precision
 from tla.nets.stages import HEAD, StagedNet, describe
 from tla.nets.weights import Pretrained
 from tla.options import Arithmetic, Stage
@@ -78,6 +78,7 @@ def fit(
     folder.write_log(state.history)  # the last attempt's may hold more, or less, or be damaged
     watch.advance(len(state.history) * feed.batches)
     with ExitStack() as stack:
+        stack.enter_context(full_precision())  # of what is float32: its backward passes too
         board = stack.enter_context(events.writing(folder.path / events.FOLDER)) if tensorboard else None
         for row in state.history if board else []:
             events.note(board, row)

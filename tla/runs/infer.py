@@ -179,7 +179,7 @@ def load_network(key: File = packaged.NAME, runs: File = "runs", *, device: str 
     Args:
         key: The run, by the beginning of its key, or by the path of its folder; packaged is the network that comes with tla.
         runs: Folder for runs.
-        device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
+        device: cpu, cuda, cuda:1; auto takes the first CUDA device, else the CPU.
     """
     if isinstance(key, Path) or len(Path(key).parts) > 1:
         found = on_disk.load(Path(key).expanduser().resolve())

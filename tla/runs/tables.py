@@ -44,7 +44,9 @@ def read(path: Path) -> pd.DataFrame:
 def load_runs(runs: str | Path = "runs") -> pd.DataFrame:
     """One row per finished run: every option, and what it scored under each selection rule, as shares of clips.
 
+    ```python
     tla.load_runs().query("data == 'esc10'").sort_values("last")
+    ```
     """
     return runs_table(finished(runs))
 
@@ -52,7 +54,9 @@ def load_runs(runs: str | Path = "runs") -> pd.DataFrame:
 def load_clips(runs: str | Path = "runs", rule: str | None = None) -> pd.DataFrame:
     """One row per held-out clip, finished run and selection rule: the class that the run predicted, and whether that is right.
 
-    tla.load_clips(rule="last").groupby("label")["right"].mean()      # which sounds are hard
+    ```python
+    tla.load_clips(rule="last").groupby("label")["right"].mean()  # which sounds are hard
+    ```
     """
     loaded = finished(runs)
     clips = clips_table(loaded)
@@ -65,7 +69,9 @@ def load_clips(runs: str | Path = "runs", rule: str | None = None) -> pd.DataFra
 def load_epochs(runs: str | Path = "runs") -> pd.DataFrame:
     """One row per epoch of each finished run: rate, losses, accuracies, seconds.
 
+    ```python
     tla.load_epochs().pivot_table(index="epoch", columns="backbone", values="accuracy")
+    ```
     """
     loaded = finished(runs)
     epochs = pd.concat([pd.DataFrame(folder.log).assign(key=folder.key) for folder in loaded], ignore_index=True)

@@ -149,8 +149,8 @@ def pictures(
         sounds = pictures("my/sounds", Picture(mels=64))
 
     Args:
-        data: A folder with a sub-folder of sounds per class, a CSV (path,label[,fold][,source]), or esc50, esc10, urbansound8k,
-            gtzan, gtzan-filtered, toy.
+        data: A folder with a sub-folder of sounds per class, a CSV (`path,label[,fold][,source]`), or a name: esc50, esc10,
+            urbansound8k, gtzan, gtzan-filtered, toy.
         picture: How a clip becomes a picture; by default as in the paper.
         data_root: Folder for data sets by name and for the pictures; by default $TLA_DATA, else ./data.
         on_bad_clip: A clip that cannot be used: stop and name it, or skip it and list it in `skipped`.
