@@ -15,8 +15,10 @@ from tla.errors import UserError
 from tla.nets import replay, weights
 from tla.nets.activations import layers, outputs, stage_outputs
 from tla.nets.backbones import build
-from tla.nets.stages import CUT_HEAD, HEAD, StagedNet, cut, describe, seeded
-from tla.options import STAGES, Stage
+from tla.nets.cutting import CUT_HEAD, cut
+from tla.nets.stages import HEAD, StagedNet, describe, seeded
+from tla.nets.transfer import assemble
+from tla.options import STAGES, Stage, Transfer
 
 SHAPE = (3, 60, 90)
 ROADS = {  # what the network is made for, where pictures are of that shape
@@ -289,3 +291,43 @@ def test_what_is_done_before_a_stage_is_not_computed_again() -> None:
     assert torch.equal(replay.run(net, road, y, "second", None), net.second(y)), "without the first half's output"
     assert net.first.forward == own
     assert torch.equal(replay.run(net, road, x, None, "second"), net.first(x))
+
+
+@torch.no_grad()
+def test_the_head_of_a_cut_network_reads_the_mean_of_places_or_the_class_token() -> None:
+    for reads in ("mean", "token"):
+        net = cut(made("test_vit"), "block2", 7, seed=4, reads=reads).eval()
+        x = pictures(net)
+        tokens, head = net.prefix(x, "block2"), net.net.get_submodule(CUT_HEAD)
+        norm = nn.functional.layer_norm(tokens, (64,))
+        apart = tokens.shape[1] - 4 * 6
+        expected = head.linear(norm[:, 0] if reads == "token" else norm[:, apart:].mean(1))  # type: ignore[operator]
+        torch.testing.assert_close(net(x), expected)
+    for name in ("cait_xxs24_224", "test_vit_relpos", "swin_tiny_patch4_window7_224", "levit_128s"):
+        with pytest.raises(UserError, match="has no class token behind its block1: its cut head can read the mean"):
+            cut(made(name), "block1", 7, seed=4, reads="token")
+
+
+def test_positions_may_start_at_random(tmp_path: Path) -> None:
+    names = {"test_vit": "pos_embed", "swin_tiny_patch4_window7_224": "layers.3.blocks.1.attn.relative_position_bias_table"}
+    for name, position in names.items():
+        donor = made(name, seed=9)
+        save_file(donor.net.state_dict(), tmp_path / "donor.safetensors")
+        pretrained = weights.load(str(tmp_path / "donor.safetensors"), donor.name, SHAPE)
+        plan = Transfer(pretrained_upto="block4", positions="random")
+        net = assemble(donor.name, 5, plan, pretrained, seed=1, shape=SHAPE).net.state_dict()
+        fresh = made(name).net.state_dict()
+        from_seed = {tensor for tensor in net if torch.equal(net[tensor], fresh[tensor])}
+        from_donor = {tensor for tensor in net if torch.equal(net[tensor], donor.net.state_dict()[tensor])}
+        assert position in from_seed - from_donor
+        assert all("pos" in tensor or "head" in tensor for tensor in set(net) - from_donor)
+    without = build("timm:resnet10t", 5, seed=0)
+    with pytest.raises(UserError, match="timm:resnet10t holds no positions that could start at random"):
+        assemble(without.name, 5, plan, weights.Pretrained(without.net.state_dict(), "x"), seed=1)
+
+
+def test_live_norms_take_batch_norm() -> None:
+    plan = Transfer(pretrained_upto="none", frozen_upto="stem", frozen_norm="live")
+    assert assemble("timm:levit_128s", 5, plan, None, seed=1, shape=SHAPE).inference_upto == "none"
+    with pytest.raises(UserError, match="timm:test_vit has no batch norm, so its frozen stages have no live norms"):
+        assemble("timm:test_vit", 5, plan, None, seed=1, shape=SHAPE)

@@ -236,8 +236,8 @@ def siblings(folder: FinishedRun) -> list[FinishedRun]:
 
 def beginning(folder: FinishedRun) -> "StagedNet | None":
     """The network that a run's training began with; None, with a message, if its weights are not at hand."""
-    from tla.nets import transfer, weights
-    from tla.runs.feed import silence_of
+    from tla.nets import weights
+    from tla.runs.begin import begin
 
     run, pretrained = folder.run, None
     if run.weights != RANDOM:
@@ -247,9 +247,7 @@ def beginning(folder: FinishedRun) -> "StagedNet | None":
             )
             return None
         pretrained = weights.load("imagenet", run.backbone, run.shape)
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed, shape=run.shape)
-    net.silence = silence_of(folder.standard, run.picture.mels)
-    return net
+    return begin(run, pretrained, folder.standard)
 
 
 def _whole(run: Run) -> bool:

@@ -75,7 +75,8 @@ def _check_start(study: Study) -> None:
             f"--weights random has no weights for --transfer.pretrained-upto {plan.pretrained_upto}: "
             "leave one of the two out, or give --weights imagenet, a file or the key of a run"
         )
-    for name, value, default in (("rest", plan.rest, usual.rest), ("parts", plan.parts, usual.parts)):
+    for name in ("rest", "parts", "positions"):
+        value, default = getattr(plan, name), getattr(usual, name)
         if value != default:
             raise UserError(f"--transfer.{name} {value} is about pretrained weights, and --weights is random: leave one out")
 

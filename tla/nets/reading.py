@@ -25,6 +25,10 @@ class Reading:
         turned = output.movedim(self.channels, 1)
         return turned if output.ndim == 4 else turned[:, :, self.apart :].unflatten(2, self.grid)
 
+    def token(self, output: Tensor) -> Tensor:
+        """The first of the tokens that stand apart (clips, channels): the class token, where there is one."""
+        return output.movedim(self.channels, 1)[:, :, 0]
+
 
 def reading_of(shape: tuple[int, ...], grids: Sequence[tuple[int, int]]) -> Reading:
     """How outputs of a shape (clips, ...) are read in a network that makes maps of these heights and widths.

@@ -8,9 +8,10 @@ do its stages' outputs; `as_map` reads them as (clips, channels, height, width).
 
 import copy
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from tla.nets.replay import Road
 from tla.options import STAGES, Stage
 
 HEAD = "head"
-CUT_HEAD = "cut_head"  # the name, inside a cut network, of its fresh norm and linear layer
+_POSITIONS = re.compile("pos_emb|position|rel_pos|pos_block|pos_proj|attention_biases|cpb_mlp|meta_mlp|(patch|pixel)_pos")
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,11 @@ def norm_tensors(net: StagedNet) -> set[str]:
     return {f"{path}.{name}" for path, module in norms for name in own_tensors(module)}
 
 
+def position_tensors(net: StagedNet) -> set[str]:
+    """Names of the parameters that hold positions: embeddings, and biases of attention by distance."""
+    return {name for name, _ in net.net.named_parameters() if _POSITIONS.search(name)}
+
+
 @contextmanager
 def seeded(seed: int, purpose: str = "") -> Iterator[None]:
     """Random numbers of torch on the CPU come from the seed (another stream for each purpose), and are put back after."""
@@ -192,89 +198,6 @@ def seeded(seed: int, purpose: str = "") -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach for the CUDA generators as well
         yield
-
-
-class TokenHead(nn.Module):
-    """The head of a cut network with channels last: layer norm, as its blocks begin with, and the mean over places."""
-
-    def __init__(self, channels: int, classes: int, reading: Reading) -> None:
-        super().__init__()
-        self.reading = reading
-        self.norm = nn.LayerNorm(channels)
-        self.linear = nn.Linear(channels, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        places = self.reading(x).flatten(2).transpose(1, 2)
-        return self.linear(self.norm(places).mean(1))
-
-
-class CutHead(nn.Module):
-    """The head of a cut network: the earlier stages end without norm and ReLU, so it brings its own."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-        self.linear = nn.Linear(channels, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(torch.relu(self.norm(x)).mean((2, 3)))
-
-
-def cut(net: StagedNet, upto: Stage, classes: int, *, seed: int) -> StagedNet:
-    """The network without the stages behind `upto`, and with a fresh head; the network given is used up."""
-    if upto == net.stages[-1]:
-        return net
-    kept = {stage: net.layout.stages[stage] for stage in net.upto(upto)}
-    channels, reading = _channels(net, upto), net.layout.readings.get(upto)
-    if net.layout.road:
-        _cut_road(net, net.layout.road.begins[STAGES[STAGES.index(upto) + 1]], kept)
-    else:
-        _prune(net.net, "", [path for paths in kept.values() for path in paths])
-    with seeded(seed, "the head of a cut network"):
-        head = TokenHead(channels, classes, reading) if reading and reading.channels != 1 else CutHead(channels, classes)
-        net.net.add_module(CUT_HEAD, head)
-    owners = {name: stage for name, stage in net.layout.owners.items() if stage in kept}
-    layout = replace(net.layout, stages=kept, classifier=(CUT_HEAD,), head=_cut_head, owners=owners)
-    return StagedNet(net.name, net.net, layout).train(net.training)
-
-
-def _cut_road(net: StagedNet, begin: str, kept: Mapping[str, tuple[str, ...]]) -> None:
-    """Put an end where the next stage begins, and delete the modules and parameters of what comes behind it."""
-    gone = {name for name, _ in net.net.named_parameters() if net.stage_of(name) not in kept}
-    holder, _, name = begin.rpartition(".")
-    setattr(net.net.get_submodule(holder), name, replay.End())
-    _delete(net.net, "", gone, begin)
-
-
-def _delete(module: nn.Module, path: str, gone: set[str], end: str) -> None:
-    """Delete parameters, and modules that have no others; what has none may be asked for its shape or its name."""
-    for name, _ in list(module.named_parameters(recurse=False)):
-        if path + name in gone:
-            module.register_parameter(name, None)
-    for name, child in list(module.named_children()):
-        inside = {f"{path}{name}.{parameter}" for parameter, _ in child.named_parameters()}
-        if inside and inside <= gone and not end.startswith(f"{path}{name}."):
-            delattr(module, name)
-        else:
-            _delete(child, f"{path}{name}.", gone, end)
-
-
-def _cut_head(net: nn.Module, x: Tensor) -> Tensor:
-    return net.get_submodule(CUT_HEAD)(x)
-
-
-def _channels(net: StagedNet, stage: str) -> int:
-    return next(row.shape[0] for row in describe(net, (3, 128, 128)) if row.stage == stage)
-
-
-def _prune(module: nn.Module, path: str, kept: list[str]) -> None:
-    """Delete the modules that are neither kept nor contain a kept one."""
-    for name, child in list(module.named_children()):
-        here = f"{path}.{name}".lstrip(".")
-        if any(keep.startswith(here + ".") for keep in kept):
-            _prune(child, here, kept)
-        elif here not in kept:
-            delattr(module, name)
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,8 @@ class _Not(Exception):
 
 
 @lru_cache
+@torch.inference_mode(False)  # wherever a network is made, gradients tell whose a tensor is
+@torch.enable_grad()
 def _cut(name: str, shape: Shape) -> _Cut:
     with seeded(0):
         net = _create(name, 2)

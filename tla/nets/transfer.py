@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from tla.errors import UserError
 from tla.nets.backbones import SHAPE, Shape, build
-from tla.nets.stages import StagedNet, cut, norm_tensors, seeded
+from tla.nets.cutting import cut
+from tla.nets.stages import StagedNet, norm_tensors, position_tensors, seeded
 from tla.nets.weights import IMAGENET, Pretrained, load
 from tla.options import RANDOM, Stage
 from tla.options import STAGES as STAGES
@@ -85,7 +86,9 @@ def assemble(
         own = net.net.state_dict()
         for name, tensor in _chosen(net, plan, pretrained.tensors, seed).items():
             own[name].copy_(tensor)
-    net = cut(net, plan.kept_upto, classes, seed=seed)
+    if plan.frozen_norm == "live" and not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+        raise UserError(f"{backbone} has no batch norm, so its frozen stages have no live norms: leave frozen-norm live out")
+    net = cut(net, plan.kept_upto, classes, seed=seed, reads=plan.cut_head)
     net.freeze(plan.frozen_upto, inference=plan.frozen_norm == "inference")
     return net
 
@@ -99,8 +102,12 @@ def canonical(plan: Transfer, weights: str) -> tuple[Transfer, str]:
     if plan.pretrained_upto == plan.kept_upto:
         plan = replace(plan, rest="random")  # there is no rest
     if plan.pretrained_upto == "none":
-        plan = replace(plan, parts="all")
+        plan = replace(plan, parts="all", positions="pretrained")
         weights = RANDOM if plan.rest == "random" else weights
+    if plan.parts == "norm":
+        plan = replace(plan, positions="pretrained")  # none is taken
+    if plan.kept_upto == STAGES[-1]:
+        plan = replace(plan, cut_head="mean")
     if plan.frozen_upto == "none":
         plan = replace(plan, frozen_norm="inference")
     return plan, weights
@@ -142,6 +149,11 @@ def _chosen(net: StagedNet, plan: Transfer, tensors: dict[str, Tensor], seed: in
     """The tensors that replace random ones: pretrained ones and, in the stages of the rest, what `RESTS` makes of them."""
     norms = norm_tensors(net)
     taken = {"all": set(tensors), "conv": set(tensors) - norms, "norm": norms}[plan.parts]
+    if plan.positions == "random":
+        positions = position_tensors(net)
+        if not positions:
+            raise UserError(f"{net.name} holds no positions that could start at random: leave --transfer.positions out")
+        taken -= positions
     upto = net.upto(plan.pretrained_upto)
     chosen = {name: tensors[name] for name in tensors if name in taken and net.stage_of(name) in upto}
     if plan.rest != "random":

@@ -22,7 +22,8 @@ from tla.errors import UserError
 from tla.files import replacing
 from tla.manifest import digest_of
 from tla.nets.backbones import SHAPE, Shape, build
-from tla.nets.stages import CUT_HEAD, HEAD
+from tla.nets.cutting import CUT_HEAD
+from tla.nets.stages import HEAD
 from tla.nets.timm_networks import inner_name
 
 IMAGENET = "imagenet"  # a source of weights

@@ -15,7 +15,6 @@ from torch import Tensor
 from tla.options import Stage
 from tla.runs.run import Run
 from tla.runs.scores import balanced_weights
-from tla.sound.spectrograms import SILENCE
 from tla.sound.store import Store
 
 EVALUATION_BATCH = 64
@@ -171,12 +170,6 @@ def network_input(pictures: Tensor, standard: Sequence[Tensor] | None) -> Tensor
     if standard is not None:
         values = (values - standard[0]) / standard[1]
     return values.contiguous(memory_format=torch.channels_last)
-
-
-def silence_of(standard: Sequence[np.ndarray] | None, mels: int) -> Tensor:
-    """Silence (3, mels, 1) as a network takes it."""
-    silent = np.full((3, mels, 1), SILENCE, dtype=np.float32)
-    return torch.from_numpy(silent if standard is None else (silent - standard[0]) / standard[1])
 
 
 def _tensor(values: np.ndarray) -> Tensor:

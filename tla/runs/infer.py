@@ -23,14 +23,16 @@ from torch.nn import functional
 
 from tla.console import progress
 from tla.errors import UserError
-from tla.nets import transfer, weights
+from tla.nets import weights
 from tla.nets.arithmetic import computing
-from tla.nets.stages import CUT_HEAD, StagedNet
+from tla.nets.cutting import CUT_HEAD
+from tla.nets.stages import StagedNet
 from tla.options import CONVERGED, State
 from tla.runs import folder as on_disk
 from tla.runs import packaged
+from tla.runs.begin import begin
 from tla.runs.device import choose_device, cpu_threads
-from tla.runs.feed import EVALUATION_BATCH, network_input, silence_of
+from tla.runs.feed import EVALUATION_BATCH, network_input
 from tla.runs.folder import FinishedRun
 from tla.runs.run import Run
 from tla.sound import audio, windowed
@@ -122,7 +124,7 @@ class LoadedNetwork:
     @property
     def plain(self) -> nn.Module:
         """The network as torchvision or timm makes it, with its tensors under their original names."""
-        if self.net.layout.classifier == CUT_HEAD:
+        if self.net.layout.classifier == (CUT_HEAD,):
             raise UserError(
                 f"run {self.run.key} is cut behind {self.run.transfer.kept_upto}, so there is no plain {self.run.backbone}: "
                 "`network.net` is what there is"
@@ -192,9 +194,8 @@ def load(folder: FinishedRun, device: torch.device) -> LoadedNetwork:
     """The network of a finished run."""
     run = folder.run
     shape_only = replace(run.transfer, pretrained_upto="none", rest="random", parts="all")  # its weights come from the run
-    net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0, shape=run.shape)
+    net = begin(run, None, folder.standard, transfer=shape_only, seed=0)
     weights.into(net.net, folder.trained_weights())
-    net.silence = silence_of(folder.standard, run.picture.mels)
     net = net.to(device).to(memory_format=torch.channels_last).eval()
     return LoadedNetwork(run, folder.classes, net, device, folder.standard, folder.result.training.state)
 

@@ -44,15 +44,13 @@ class Network:
         """The network, in inference mode."""
         import torch
 
-        from tla.nets.transfer import assemble
         from tla.runs import infer
-        from tla.runs.feed import silence_of
+        from tla.runs.begin import begin
 
         if self.start is None:
             return infer.load(self.folder, device)
         run = self.folder.run
-        net = assemble(run.backbone, run.classes, self.start, self.pretrained, seed=run.seed, shape=run.shape)
-        net.silence = silence_of(self.folder.standard, run.picture.mels)
+        net = begin(run, self.pretrained, self.folder.standard, transfer=self.start)
         net = net.to(device).to(memory_format=torch.channels_last).eval()
         return infer.LoadedNetwork(run, self.folder.classes, net, device, self.folder.standard)
 
