@@ -85,7 +85,7 @@ def _start(material: Material, seed: int, name: str) -> StagedNet:
     study, pretrained = material.study, material.pretrained
     plan = study.transfer if name == PRETRAINED else Transfer(pretrained_upto="none", kept_upto=study.transfer.kept_upto)
     pretrained = pretrained if name == PRETRAINED else None
-    return assemble(study.backbone, len(material.dataset.classes), plan, pretrained, seed=seed)
+    return assemble(study.backbone, len(material.dataset.classes), plan, pretrained, seed=seed, shape=material.shape)
 
 
 def _on(net: StagedNet, device: "torch.device") -> StagedNet:

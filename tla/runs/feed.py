@@ -128,11 +128,9 @@ class Feed:
 
     def _finish(self, values: Tensor) -> Tensor:
         values = values.to(self.device, non_blocking=True)
-        return (
-            network_input(values, self._standard)
-            if self.after == "none"
-            else values.contiguous(memory_format=torch.channels_last)
-        )
+        if self.after == "none":
+            return network_input(values, self._standard)
+        return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
     def _on_gpu(self) -> Tensor | None:
         """All that is fed on the GPU, where it fits: each bank's rows in the order of `rows`."""
