@@ -186,7 +186,7 @@ def test_the_figure_has_a_panel_per_backbone(readout):
     both = Readout(**{name: pd.concat([table, other[name]], ignore_index=True) for name, table in vars(readout).items()})
     drawn = figure(both)
     assert [axes.get_title() for axes in drawn.axes if axes.get_visible()] == ["net", "other"]
-    assert [text.get_text() for text in drawn.axes[0].get_legend().get_texts()][:2] == ["picture alone", "labels permuted"]
+    assert [text.get_text() for text in drawn.legends[0].get_texts()][:2] == ["picture alone", "labels permuted"]
 
 
 def test_a_figure_is_the_same_from_memory_and_from_its_files(readout, tmp_path):
