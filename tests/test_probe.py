@@ -1,5 +1,6 @@
 """The command as a user types it: what it prints, writes and refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from tla import cli, probe
 from tla.launch.study import ensure, list_runs, prepare
+from tla.readout import networks
 from tla.tables import lines, read_out
 
 TINY = ["--backbone", "densenet_tiny", "--weights", "random", "--device", "cpu", "--recipe.epochs", "1"]
@@ -85,3 +87,11 @@ def test_options_that_do_not_go_together_are_refused(words, few_sounds, capsys):
 def test_several_backbones_are_ranked_together(words, few_sounds, place, capsys):
     cli.run(probe.main, [*words, "--data", str(few_sounds), "--folds", "1,2", "--backbone", "densenet_tiny, densenet_tiny"])
     assert list(pd.read_csv(next(Path(place.figures).glob("*/probe_ranking.csv")))["backbone"].unique()) == ["densenet_tiny"]
+
+
+def test_it_learns_from_as_few_clips_as_the_studys_runs_do(study, place):
+    material = prepare(replace(study, per_class=2), place)
+    (learned, held_out) = networks.clips_of(material).splits[1]
+    (run,) = list_runs(material)
+    assert learned.tolist() == run.split(material.dataset).train.tolist()
+    assert (len(learned), len(held_out)) == (20, 20)

@@ -45,7 +45,7 @@ def main(*, folder: str = "demo", device: str = "auto") -> None:
 
     Args:
         folder: Where sounds, runs, tables and figures go.
-        device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
+        device: cpu, cuda, cuda:1; auto takes the first CUDA device, else the CPU.
     """
     for number, step in enumerate(STEPS, 1):
         options = [*shlex.split(step.options), *place(folder, device)]

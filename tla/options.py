@@ -20,6 +20,8 @@ Arithmetic = Literal["fp32", "bf16", "mixed"]
 
 Rest = Literal["random", "meanvar"]  # what stages that are not pretrained start from
 Parts = Literal["all", "conv", "norm"]  # what is taken in those that are
+Positions = Literal["pretrained", "random"]  # what their positions start from
+CutHead = Literal["mean", "token"]  # what the head of a cut network reads
 
 State = Literal["converged", "still falling", "stuck"]  # of a run's training, at its end
 CONVERGED: State = "converged"
@@ -77,11 +79,17 @@ class Transfer:
     kept_upto: Stage = "block4"
     """The last stage that exists; the network is cut behind it and gets a fresh norm and head."""
     frozen_norm: Literal["inference", "live"] = "inference"
-    """Batch norm in frozen stages: its stored statistics, unmoved, or those of each batch (the stored ones then move)."""
+    """Batch norm in frozen stages: its stored statistics, unmoved, or those of each batch (the stored ones then move). Other
+    norms store none, so a network without batch norm has no live ones."""
     rest: Rest = "random"
     """Stages that are not pretrained: fresh, or normal with each pretrained tensor's own mean and variance."""
     parts: Parts = "all"
-    """What is taken in the pretrained stages: everything, all but batch norm, or batch norm only."""
+    """What is taken in the pretrained stages: everything, all but the norm layers, or these only."""
+    positions: Positions = "pretrained"
+    """What the positions of pretrained stages start from (embeddings, biases of attention by distance): the pretrained ones,
+    interpolated where pictures are of another size than the pretrained network's, or, as a control, at random."""
+    cut_head: CutHead = "mean"
+    """What the head of a cut network reads: the mean over places, or the class token, where the network has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +192,8 @@ class Study:
     """Runs per fold, with seeds 0, 1, ...; a seed sets head, random stages, batch order and what --per-class draws. With one,
     intervals are for other clips on these runs, and nothing has a verdict; 3 are one to begin with (docs/statistics.md)."""
     per_class: int | None = None
-    """Learn from so many clips of each class, drawn anew for each seed and fold; by default from all. `python -m tla.labels`
-    asks how many it takes."""
+    """Learn from so many clips of each class, drawn anew for each seed and fold; by default from all. The command `labels` asks
+    how many it takes."""
     protocol: Protocol = "paper"
     """paper: hold one fold out, report its best and last epoch; nested: a validation fold chooses the epoch, the
     test fold is scored once."""
@@ -214,7 +222,7 @@ class Place:
     figures: str = "figures"
     """Folder for tables and figures; each study has a folder in it, named after its options."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU."""
+    """cpu, cuda, cuda:1; auto takes the first CUDA device, else the CPU."""
     tensorboard: bool = False
     """Write TensorBoard event files beside the log of each run, also of those that are finished already; `tensorboard --logdir`
     and the folder of --runs shows them (needs the extra `tensorboard`)."""

@@ -51,7 +51,7 @@ def main(
             the sounds, or on synthetic ones (needs the extra `onnx`).
         overwrite: Replace these files even if they are not such tables, and that of --export.
         runs: Folder for runs.
-        device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
+        device: cpu, cuda, cuda:1; auto takes the first CUDA device, else the CPU.
         threads: CPU threads, some of them in processes that make pictures; by default all.
     """
     if not files and (csv or json or not export):

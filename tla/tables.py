@@ -141,10 +141,12 @@ def start(weights: str, plan: Transfer) -> str:
         words[0] += f" up to {plan.pretrained_upto}"
     words[0] += f" (file {content[:8]})" * (kind == "file")
     words += {"all": [], "conv": ["convolutions only"], "norm": ["batch norm only"]}[plan.parts]
+    words += ["random positions"] * (plan.positions == "random")
     words += ["rest: mean and variance"] * (plan.rest == "meanvar")
     if plan.frozen_upto != "none":
         words.append(f"frozen up to {plan.frozen_upto}{' with live norm' * (plan.frozen_norm == 'live')}")
-    words += [f"cut behind {plan.kept_upto}"] * (plan.kept_upto != Transfer().kept_upto)
+    token = " with a head on the class token" * (plan.cut_head == "token")
+    words += [f"cut behind {plan.kept_upto}{token}"] * (plan.kept_upto != Transfer().kept_upto)
     return ", ".join(words)
 
 

@@ -54,8 +54,8 @@ def show_stages(study: Study) -> None:
     from tla.nets.stages import describe
 
     plan, _ = transfer.canonical(study.transfer, RANDOM)
-    net = transfer.assemble(study.backbone, 50, plan, None, seed=0)
     shape = (3, study.picture.mels, study.picture.frames or 250)
+    net = transfer.assemble(study.backbone, 50, plan, None, seed=0, shape=shape)
     rows = describe(net, shape)
     cells = [
         [row.stage, "x".join(map(str, row.shape)), f"{row.parameters:,}", f"{row.multiply_adds / 1e6:,.1f}"] for row in rows

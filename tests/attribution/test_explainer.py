@@ -240,6 +240,24 @@ def test_bf16_is_kept_where_the_map_stays_as_it_is(
     assert far == 0 if chosen == "fp32" else 0 < far < 0.2
 
 
+def test_whether_bf16_is_taken_does_not_depend_on_the_pictures_before(tiny: StagedNet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explainers, "choose", lambda asked, device, net: "bf16")
+    (one, other), silence = pictures(2), baselines("silence", (3, 32, 40))
+    off = []
+    for x in (one, other):
+        exact, rounded = (
+            Explainer(tiny, arithmetic=how).attribute(x, AGAINST, silence, steps=explainers.PROBE_STEPS).map
+            for how in ("fp32", "bf16")
+        )
+        off.append(np.linalg.norm(rounded - exact) / np.linalg.norm(exact))
+    monkeypatch.setattr(explainers, "ROUNDING", float(np.mean(off)))  # between the two, so that each gets another arithmetic
+    for order in ((one, other), (other, one)):
+        explainer = Explainer(tiny)
+        found = {id(x): explainer.attribute(x, AGAINST, silence, steps=16).arithmetic for x in order}
+        assert [found[id(x)] for x in (one, other)] == ["bf16" if far < np.mean(off) else "fp32" for far in off]
+    assert off[0] != off[1]
+
+
 def test_without_the_processors_bf16_it_is_not_tried(tiny: StagedNet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explainers, "choose", lambda asked, device, net: "fp32")
     assert Explainer(tiny).arithmetic == "fp32"

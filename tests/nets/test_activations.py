@@ -7,7 +7,8 @@ from torch import nn
 from tla.errors import UserError
 from tla.nets.activations import layers, outputs, stage_outputs, tapped
 from tla.nets.backbones import build
-from tla.nets.stages import HEAD, cut
+from tla.nets.cutting import cut
+from tla.nets.stages import HEAD
 from tla.options import STAGES
 
 SHAPE = (3, 64, 80)

@@ -8,7 +8,8 @@ import torch
 
 from tla.errors import UserError
 from tla.nets.backbones import NAMES, build
-from tla.nets.stages import HEAD, cut, describe, norm_tensors, seeded
+from tla.nets.cutting import cut
+from tla.nets.stages import HEAD, describe, norm_tensors, seeded
 from tla.options import STAGES
 
 

@@ -131,6 +131,8 @@ def test_what_lies_on_an_accelerator_is_what_is_fed(study: Study, place: Place, 
     real = feed.device
     feed.device = torch.device("cuda")
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *_, **__: self)
+    empty = torch.empty
+    monkeypatch.setattr(torch, "empty", lambda *shape, dtype, device: empty(*shape, dtype=dtype))
     resident = feed._on_gpu()
     assert resident is not None
     assert len(resident) == 3 * 40  # clean, and two variants

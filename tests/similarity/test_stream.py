@@ -12,7 +12,7 @@ import torch
 from tla.errors import UserError
 from tla.nets.activations import layers, outputs
 from tla.nets.backbones import build
-from tla.nets.stages import cut
+from tla.nets.cutting import cut
 from tla.runs.infer import LoadedNetwork
 from tla.similarity import stream
 from tla.similarity.methods import cka, svcca

@@ -208,7 +208,7 @@ def randomised(network: LoadedNetwork, stage: str, calibration: np.ndarray) -> L
     """A copy randomised from the head down to a stage; batch norms get the statistics of the calibration's pictures."""
     run, net = network.run, copy.deepcopy(network.net)
     plan = Transfer(pretrained_upto="none", kept_upto=run.transfer.kept_upto)
-    fresh = transfer.assemble(run.backbone, run.classes, plan, None, seed=FRESH + run.seed)
+    fresh = transfer.assemble(run.backbone, run.classes, plan, None, seed=FRESH + run.seed, shape=run.shape)
     parts = (*net.stages, HEAD)
     gone = parts[parts.index(stage) :]
     drawn = {name: tensor for part in gone for name, tensor in fresh.stage_tensors(part).items()}

@@ -13,7 +13,7 @@ error falls only as one over the number of steps, which grows until the map sums
 Speed (`python -m tla.bench ig`): a few steps at a time, as the memory allows, through a copy of the module that is made for it
 (`attribution.gradient_copy`); and in a staged network bf16 behind the stem where that leaves the map as it is. A weight rounded
 to bf16 moves the places where ReLUs open, above all in the first layers, and in a small network that can change the map by a
-third: so the first picture's map is made both ways, and bf16 is kept if they agree.
+third: so the map of each picture is made both ways on a few steps, and bf16 is taken where they agree.
 """
 
 import math
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from tla.attribution import gradient_copy
 from tla.attribution.targets import What, taken
 from tla.errors import UserError
-from tla.nets.arithmetic import choose, computing
+from tla.nets.arithmetic import choose, computing, full_precision
 from tla.nets.stages import StagedNet
 
 TOLERANCE = 0.01
@@ -130,11 +130,10 @@ class Explainer:
             raise UserError(f"{name} cannot be explained: the target is {value:g} for it, and {base:g} at the baseline")
         if bool((x == b).all()):  # nothing lies between the two
             return Attribution(np.zeros(tuple(x.shape[1:]), np.float32), what, value, base, 0.0, 0, self._called("fp32"))
-        if self.arithmetic == "auto":
-            self._choose(x, what, b[:1])
+        quick = self._quickest(x, what, b[:1]) if self.arithmetic == "auto" else self.arithmetic
         n = steps or min(cap, max(4, START // len(b)))
         while True:
-            how = self.arithmetic if steps or n <= BF16_UPTO else "fp32"
+            how = quick if steps or n <= BF16_UPTO else "fp32"
             total = self._integrate(x, what, b, n, how)
             error = _error(total, value - base)
             if not math.isfinite(error):
@@ -162,7 +161,7 @@ class Explainer:
 
     def _value(self, inputs: Tensor, what: What) -> float:
         """F, averaged over inputs."""
-        with torch.no_grad():
+        with torch.no_grad(), full_precision():
             values = [self.values(part, what).cpu().double() for part in inputs.split(CHUNK)]
         return float(torch.cat(values).mean())
 
@@ -173,7 +172,8 @@ class Explainer:
         gradients, chunk = IntegratedGradients(lambda inputs: self.values(inputs, what, how)), self._chunk(x, how)
         total = np.zeros(x.shape[1:])
         for part in b.split(chunk):
-            maps = gradients.attribute(x.expand_as(part), part, n_steps=steps, internal_batch_size=chunk, method=METHOD)
+            with full_precision():
+                maps = gradients.attribute(x.expand_as(part), part, n_steps=steps, internal_batch_size=chunk, method=METHOD)
             total += maps.detach().cpu().numpy().sum(axis=0, dtype=np.float64)
         return total / len(b)
 
@@ -192,11 +192,10 @@ class Explainer:
             with computing(self.device, "mixed" if self._quick == "mixed" else "bf16"):
                 return net(stem, after="stem").float()
 
-    def _choose(self, x: Tensor, what: What, b: Tensor) -> None:
-        """bf16 if this picture's map is the same in it, up to ROUNDING."""
+    def _quickest(self, x: Tensor, what: What, b: Tensor) -> str:
+        """bf16 if this picture's map is the same in it, up to ROUNDING; so it does not matter which pictures came before."""
         exact, rounded = (self._integrate(x, what, b, PROBE_STEPS, how) for how in ("fp32", "bf16"))
-        same = np.linalg.norm(rounded - exact) <= ROUNDING * np.linalg.norm(exact)
-        self.arithmetic = "bf16" if same else "fp32"
+        return "bf16" if np.linalg.norm(rounded - exact) <= ROUNDING * np.linalg.norm(exact) else "fp32"
 
     def _chunk(self, x: Tensor, how: str) -> int:
         """Steps at a time that fit into the memory: what one input's way through the module leaves behind is counted."""

@@ -28,10 +28,10 @@ from tla.bench.rows import Row, clock, wait
 from tla.console import progress
 from tla.launch.material import Material
 from tla.launch.study import list_runs
-from tla.nets import transfer
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import RANDOM
+from tla.runs.begin import begin
 from tla.runs.feed import Feed
 from tla.runs.infer import LoadedNetwork
 
@@ -110,7 +110,7 @@ def untrained(material: Material) -> tuple[LoadedNetwork, Feed]:
     run = list_runs(material)[0]
     feed = Feed(material.store, run, run.split(material.dataset).train, material.device)
     pretrained = material.pretrained if run.weights != RANDOM else None
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0).to(material.device)
+    net = begin(run, pretrained, feed.standard, seed=0).to(material.device)
     with torch.no_grad():
         net.train()(feed.pictures(feed.train[: run.recipe.batch]))
     return LoadedNetwork(run, list(material.dataset.classes), net.eval(), material.device, feed.standard), feed

@@ -108,7 +108,7 @@ def similarity(folder: Path, *, clips: int = CLIPS, layers: int = LAYERS) -> Wor
 
     material = _material(folder, clips, CLASSES)
     run = list_runs(material)[0]
-    net = backbones.build(run.backbone, run.classes, seed=0)
+    net = backbones.build(run.backbone, run.classes, seed=0, shape=run.shape)
     pair = pair_of(run, net, material.store.clean.shape[1:], material.device, "all")
     pair = replace(pair, couples=pair.couples[-layers:])
 

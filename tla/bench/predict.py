@@ -14,8 +14,8 @@ from tla.bench.pictures import obvious_pictures
 from tla.bench.rows import Row, clock, wait
 from tla.launch.material import Material
 from tla.launch.study import list_runs
-from tla.nets import transfer
 from tla.nets.arithmetic import computing
+from tla.runs.begin import begin
 from tla.runs.device import cpu_threads
 from tla.runs.infer import LoadedNetwork, batch_size, predict
 from tla.sound import windowed
@@ -26,8 +26,7 @@ from tla.sound.spectrograms import resolved
 def bench_predict(material: Material, *, batches: int) -> list[Row]:
     """Seconds per clip of a prediction, from files to probabilities."""
     run, device, size = list_runs(material)[0], material.device, batch_size(material.device)
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, material.pretrained, seed=run.seed)
-    net = net.to(device).to(memory_format=torch.channels_last).eval()
+    net = begin(run, material.pretrained).to(device).to(memory_format=torch.channels_last).eval()
     network = LoadedNetwork(run, list(material.dataset.classes), net, device, None)
     files = [clip.path for clip in material.dataset.clips][: size * (batches + 1)]
     with torch.inference_mode(), cpu_threads(1):

@@ -24,11 +24,12 @@ from tla.bench.rows import Row, wait
 from tla.console import progress
 from tla.launch.material import Material
 from tla.launch.study import list_runs
-from tla.nets import backbones, transfer
+from tla.nets import backbones
 from tla.nets.activations import STAGE_LAYERS
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import RANDOM
+from tla.runs.begin import begin
 from tla.runs.infer import LoadedNetwork
 from tla.runs.run import Run
 from tla.similarity.methods import EPSILON, KEEP, svcca
@@ -119,7 +120,7 @@ def bench_similarity(material: Material, *, batches: int) -> list[Row]:
     """Seconds per clip over so many batches; clips are used again where there are too few."""
     run = list_runs(material)[0]
     pretrained = material.pretrained if run.weights != RANDOM else None
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=0)
+    net = begin(run, pretrained, seed=0)
     pictures, rows = material.store.clean, np.arange(batches * BATCH) % len(material.dataset.clips)
     pair = pair_of(run, net, pictures.shape[1:], material.device)
     measured = _measure(pair, [pictures[np.sort(part)] for part in np.split(rows, batches)])
@@ -191,7 +192,7 @@ def _inverse_root(matrix: np.ndarray) -> np.ndarray:
 
 def _peaks(run: Run, shape: Shape, batches: int) -> tuple[float, float] | None:
     """Peak memory in GB above the two networks, of the bare passes and of all of ours; None where the system hides it."""
-    pair = pair_of(run, backbones.build(run.backbone, run.classes, seed=0), shape, torch.device("cpu"))
+    pair = pair_of(run, backbones.build(run.backbone, run.classes, seed=0, shape=run.shape), shape, torch.device("cpu"))
     rng = np.random.default_rng(0)
     gc.collect()
     networks = held_gb(pair.before.device)

@@ -31,6 +31,7 @@ from tla.nets import backbones, transfer
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import RANDOM, STAGES, Stage
+from tla.runs.begin import begin
 from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
 from tla.runs.fit import State, make_optimizer, run_epoch, save_checkpoint, train_epoch
 from tla.runs.folder import RunFolder
@@ -89,8 +90,7 @@ def ready(material: Material, run: Run) -> tuple[State, Feed]:
     """A run at its beginning."""
     feed = Feed(material.store, run, run.split(material.dataset).train, material.device)
     pretrained = material.pretrained if run.weights != RANDOM else None
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
-    net = net.to(material.device).to(memory_format=torch.channels_last)
+    net = begin(run, pretrained, feed.standard).to(material.device).to(memory_format=torch.channels_last)
     return State(net.train(), make_optimizer(run, net)), feed
 
 
@@ -170,7 +170,7 @@ def _endless(feed: Feed) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _obvious(material: Material, run: Run, batches: int) -> float:
     """Seconds per clip: half of a batch clean and half augmented, as in an epoch."""
-    net = backbones.build(run.backbone, run.classes, seed=0).to(material.device).train()
+    net = backbones.build(run.backbone, run.classes, seed=0, shape=run.shape).to(material.device).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=run.recipe.lr, weight_decay=run.recipe.weight_decay)
     rng, dataset, picture = np.random.default_rng(0), material.dataset, run.picture
     assert picture.rate is not None

@@ -58,7 +58,7 @@ def _fit(material: Material, point: str, fold: int, seed: int, chosen: Counter[s
         return float(found.within), (found.outputs.argmax(axis=1) == labels[split.test]).astype(np.float64)
 
     standard = standard_of(store.clean, split.train) if study.recipe.standardise else None
-    net = assemble(study.backbone, classes, study.transfer, material.pretrained, seed=seed)
+    net = assemble(study.backbone, classes, study.transfer, material.pretrained, seed=seed, shape=material.shape)
     network = Network("pretrained", net.to(material.device).eval(), material.device, standard)
     stages = {stage: read(features) for stage, features in of_network(network, store).items()}
     best = max(reversed(stages), key=lambda stage: stages[stage][0])  # the last of equals

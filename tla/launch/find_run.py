@@ -236,7 +236,8 @@ def siblings(folder: FinishedRun) -> list[FinishedRun]:
 
 def beginning(folder: FinishedRun) -> "StagedNet | None":
     """The network that a run's training began with; None, with a message, if its weights are not at hand."""
-    from tla.nets import transfer, weights
+    from tla.nets import weights
+    from tla.runs.begin import begin
 
     run, pretrained = folder.run, None
     if run.weights != RANDOM:
@@ -245,8 +246,8 @@ def beginning(folder: FinishedRun) -> "StagedNet | None":
                 f"run {folder.key} began with the weights {run.weights}, which are not at hand: no map from before its training"
             )
             return None
-        pretrained = weights.load("imagenet", run.backbone)
-    return transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
+        pretrained = weights.load("imagenet", run.backbone, run.shape)
+    return begin(run, pretrained, folder.standard)
 
 
 def _whole(run: Run) -> bool:

@@ -15,6 +15,7 @@ from tla.nets import transfer
 from tla.nets.arithmetic import computing
 from tla.nets.stages import StagedNet
 from tla.options import RANDOM
+from tla.runs.begin import begin
 from tla.runs.run import Run
 
 BATCHES = 2  # timed, after one that warms up
@@ -85,8 +86,7 @@ def _kind(run: Run, material: Material) -> tuple[object, ...]:
 def _measured(run: Run, material: Material) -> tuple[float, int]:
     """Seconds per training batch of a run, and the numbers in its network."""
     pretrained = material.pretrained if run.weights != RANDOM else None
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
-    net = net.to(material.device).to(memory_format=torch.channels_last).train()
+    net = begin(run, pretrained).to(material.device).to(memory_format=torch.channels_last).train()
     shape = run.recipe.batch, 3, run.picture.mels, run.picture.frames or 0
     pictures = torch.zeros(shape, device=material.device).contiguous(memory_format=torch.channels_last)
     after = transfer.frozen_prefix(net)

@@ -30,6 +30,12 @@ class Material:
     def dataset(self) -> clips.Dataset:
         return self.store.dataset
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the pictures: channels, mels, frames."""
+        picture = self.store.picture
+        return 3, picture.mels, picture.frames or 0
+
     def on(self, device: str, workers: int) -> "Material":
         """The same on another device, with so many worker processes for live pictures."""
         import torch

@@ -40,15 +40,16 @@ def prepare(study: Study, place: Place) -> Material:
     device = choose_device(place.device)
     if not place.dry_run:
         _make_folders(place)  # found out now, not after the training
-    net = backbones.build(study.backbone, 2, seed=0)
     dataset = clips.load(study.data, place.data)
     held_out(study, dataset)
     if not study.allow_leaks:
         leaks.refuse(dataset)
     schedule.resolve(study.recipe, scratch=False, paper=schedule.of_paper(dataset.name, study.protocol))
     picture = spectrograms.resolve(study.picture, rate=dataset.rate, seconds=dataset.seconds, frames=dataset.frames)
-    describe(net, (3, picture.mels, picture.frames or 0))  # refuses a picture too small for the network
-    pretrained = None if study.weights == RANDOM else weights.load(_weights_source(study, place), study.backbone)
+    shape = (3, picture.mels, picture.frames or 0)
+    net = backbones.build(study.backbone, 2, seed=0, shape=shape)
+    describe(net, shape)  # refuses a picture too small for the network
+    pretrained = None if study.weights == RANDOM else weights.load(_weights_source(study, place), study.backbone, shape)
     pictures = store.open_store(dataset, picture, study.augment, place.data / "pictures", on_bad_clip=study.on_bad_clip)
     for name, wrong in pictures.skipped.items():
         say(f"left out: {name} ({wrong})")
@@ -74,7 +75,8 @@ def _check_start(study: Study) -> None:
             f"--weights random has no weights for --transfer.pretrained-upto {plan.pretrained_upto}: "
             "leave one of the two out, or give --weights imagenet, a file or the key of a run"
         )
-    for name, value, default in (("rest", plan.rest, usual.rest), ("parts", plan.parts, usual.parts)):
+    for name in ("rest", "parts", "positions"):
+        value, default = getattr(plan, name), getattr(usual, name)
         if value != default:
             raise UserError(f"--transfer.{name} {value} is about pretrained weights, and --weights is random: leave one out")
 
@@ -215,7 +217,7 @@ def _from_donor(group: Sequence[Wanted], donor: RunFolder, place: Place) -> list
     """The same runs from the weights of their donor, which is trained by now."""
     from tla.nets import weights
 
-    pretrained = weights.load(str(load(donor.path).trained_weights()), group[0].run.backbone)
+    pretrained = weights.load(str(load(donor.path).trained_weights()), group[0].run.backbone, group[0].run.shape)
     first = group[0].material
     material = replace(first, pretrained=pretrained, given={**first.given, "weights_given": donor.key})
     runs = [replace(wanted.run, weights=pretrained.identity) for wanted in group]

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from tla.errors import UserError
+from tla.nets.reading import Reading, reading_of
+from tla.nets.roads import grids_of
 from tla.nets.stages import HEAD, StagedNet
 
 STAGE_LAYERS, ALL_LAYERS = "stages", "all"
@@ -35,6 +37,8 @@ class Layer:
     channels: int
     positions: tuple[int, ...]
     """Height and width; nothing behind a pooling that folded them away."""
+    reading: Reading | None = None
+    """How its output is read as (clips, channels, *positions), if it is not such."""
 
 
 def stage_outputs(net: StagedNet, x: Tensor) -> dict[str, Tensor]:
@@ -44,7 +48,8 @@ def stage_outputs(net: StagedNet, x: Tensor) -> dict[str, Tensor]:
     """
     outputs = {}
     for stage in (*net.stages, HEAD):
-        outputs[stage] = x = net.run(stage, x)
+        x = net.run(stage, x)
+        outputs[stage] = net.as_map(stage, x)
         x = x.clone()
     return outputs
 
@@ -52,9 +57,10 @@ def stage_outputs(net: StagedNet, x: Tensor) -> dict[str, Tensor]:
 def layers(net: StagedNet, which: str, shape: tuple[int, int, int]) -> list[Layer]:
     """The layers that `which` names (stages, all, or a comma list), in the order in which a picture passes them."""
     called = _trace(net, shape)
-    every = {name: _layer(name, name, net.stage_of(name), output) for name, output in called.items()}
-    ends = {stage: paths[-1] for stage, paths in net.layout.stages.items()}
-    stages = {stage: _layer(stage, end, stage, called[end]) for stage, end in ends.items()}
+    grids = grids_of(called.values(), net.takes) if net.takes else None
+    every = {name: _layer(name, name, net.stage_of(name), output, grids) for name, output in called.items()}
+    ends = {stage: next(path for path in reversed(paths) if path in called) for stage, paths in net.layout.stages.items()}
+    stages = {stage: _layer(stage, end, stage, called[end], grids) for stage, end in ends.items()}
     if which == STAGE_LAYERS:
         return list(stages.values())
     blocks = {name: every[name] for name in _blocks(net, called) if every[name].stage != HEAD}
@@ -80,16 +86,16 @@ def tapped(net: nn.Module, wanted: Sequence[Layer], take: Callable[[str, Tensor]
     handles = []
     try:
         for layer in wanted:
-            handles.append(net.get_submodule(layer.module).register_forward_hook(_hook(layer.name, take)))
+            handles.append(net.get_submodule(layer.module).register_forward_hook(_hook(layer, take)))
         yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _hook(name: str, take: Callable[[str, Tensor], None]) -> Callable[[nn.Module, object, Tensor], None]:
+def _hook(layer: Layer, take: Callable[[str, Tensor], None]) -> Callable[[nn.Module, object, Tensor], None]:
     def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-        take(name, output)
+        take(layer.name, layer.reading(output) if layer.reading else output)
 
     return hook
 
@@ -103,24 +109,26 @@ def _trace(net: StagedNet, shape: tuple[int, int, int]) -> dict[str, Tensor]:
     for name, module in ghost.net.named_modules():
         module.register_forward_hook(lambda _module, _inputs, output, name=name: calls.append((name, output)))
     with torch.no_grad():
-        ghost(torch.empty(2, *shape, device="meta"))
+        ghost(torch.empty(2, *(net.takes or shape), device="meta"))
     counts: dict[str, int] = {}
     for name, _ in calls:
         counts[name] = counts.get(name, 0) + 1
-    return {
-        name: output for name, output in calls if counts[name] == 1 and isinstance(output, Tensor) and output.ndim in (2, 4)
-    }
+    axes = (2, 3, 4) if net.takes else (2, 4)  # with tokens, or without
+    return {name: output for name, output in calls if counts[name] == 1 and isinstance(output, Tensor) and output.ndim in axes}
 
 
-def _layer(name: str, module: str, stage: str, output: Tensor) -> Layer:
-    return Layer(name, module, stage, output.shape[1], tuple(output.shape[2:]))
+def _layer(name: str, module: str, stage: str, output: Tensor, grids: Sequence[tuple[int, int]] | None) -> Layer:
+    reading = reading_of(tuple(output.shape), grids) if grids and output.ndim > 2 else None
+    read = reading(output) if reading else output
+    return Layer(name, module, stage, read.shape[1], tuple(read.shape[2:]), reading)
 
 
 def _blocks(net: StagedNet, called: dict[str, Tensor]) -> list[str]:
     """The modules that `all` takes, those of the head included."""
     modules = dict(net.net.named_modules())
     convolutions = [name for name in called if isinstance(modules[name], nn.Conv2d)]
-    holds = {name: any(inner.startswith(name + ".") for inner in convolutions) for name in called if name}
+    weighted = [name for name in called if isinstance(modules[name], nn.Linear)] if net.takes else convolutions
+    holds = {name: any(inner.startswith(name + ".") for inner in weighted) for name in called if name}
     loose = [name for name in called if name and holds[name] and _in_container(name, modules)]
     blocks = [name for name in loose if not any(other.startswith(name + ".") for other in loose)]
     handed_on = {id(called[name]) for name in blocks}

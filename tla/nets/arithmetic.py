@@ -6,7 +6,8 @@ matrix product, and CPU libraries have no good bf16 code for it: its backward pa
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,30 @@ from torch.overrides import TorchFunctionMode
 
 from tla.options import Arithmetic
 
+AMPERE = (8, 0)  # the first GPUs that multiply in bf16
+
 _CONV2D: Any = torch.conv2d
 _GROUPS = 6  # the place of `groups` among the arguments of torch.conv2d
 
 
 @contextmanager
 def computing(device: torch.device, precision: Arithmetic) -> Iterator[None]:
-    """Forward passes inside the block compute so; a backward pass follows its forward pass."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision != "fp32"):
-        if precision == "mixed":
-            with _GroupedInFloat(device.type):
-                yield
-        else:
-            yield
+    """Forward passes inside the block compute so; a backward pass follows its forward pass, but for `full_precision`."""
+    ways: dict[Arithmetic, Callable[[], AbstractContextManager[Any]]]
+    ways = {"fp32": full_precision, "bf16": nullcontext, "mixed": partial(_GroupedInFloat, device.type)}
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision != "fp32"), ways[precision]():
+        yield
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """float32 is float32 inside the block, also in backward passes: GPUs would multiply with 10 bits (TF32) otherwise."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def choose(asked: str, device: torch.device, net: nn.Module | None = None) -> Arithmetic:
@@ -44,7 +56,7 @@ def choose(asked: str, device: torch.device, net: nn.Module | None = None) -> Ar
 
 def _has_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.get_device_capability(device) >= AMPERE  # torch says yes also where it emulates
     info = Path("/proc/cpuinfo")
     flags = info.read_text().split() if device.type == "cpu" and info.is_file() else []
     return "avx512_bf16" in flags or "amx_bf16" in flags

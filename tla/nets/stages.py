@@ -2,23 +2,28 @@
 
 A `StagedNet` holds the original network as `.net` and runs its own modules stage by stage, so it computes exactly what
 the original does and `.net.state_dict()` has the original names. Pictures are (clips, 3, mels, frames); a stage's
-output is (clips, channels, height, width), the head's (clips, classes).
+output is (clips, channels, height, width), the head's (clips, classes). Where a network keeps channels last or has tokens, so
+do its stages' outputs; `as_map` reads them as (clips, channels, height, width).
 """
 
 import copy
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from tla.errors import UserError
-from tla.options import Stage
+from tla.nets import replay
+from tla.nets.reading import Reading
+from tla.nets.replay import Road
+from tla.options import STAGES, Stage
 
 HEAD = "head"
-CUT_HEAD = "cut_head"  # the name, inside a cut network, of its fresh norm and linear layer
+_POSITIONS = re.compile("pos_emb|position|rel_pos|pos_block|pos_proj|attention_biases|cpb_mlp|meta_mlp|(patch|pixel)_pos")
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,14 @@ class Layout:
     """Where the stages lie in a network: for each stage the modules that make it, in order; the classifier; the head."""
 
     stages: Mapping[str, tuple[str, ...]]
-    classifier: str
+    classifier: tuple[str, ...]
     head: Callable[[nn.Module, Tensor], Tensor]
+    road: Road | None = None
+    """How the network is run by stages where it is more than its modules one after the other."""
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    """How a stage's output is read as (clips, channels, height, width), where it is not such."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """Whose a parameter is, where its module's place does not tell: the first stage's that needs it."""
 
 
 class StagedNet(nn.Module):
@@ -37,6 +48,8 @@ class StagedNet(nn.Module):
         super().__init__()
         self.name, self.net, self.layout = name, net, layout
         self.inference_upto: Stage = "none"
+        self.silence: Tensor | None
+        self.register_buffer("silence", None, persistent=False)  # (3, mels, 1): what smaller pictures are filled up with
         self._fixed = {path for path, parameter in net.named_parameters() if not parameter.requires_grad}  # in the original
 
     @property
@@ -44,25 +57,55 @@ class StagedNet(nn.Module):
         """The stages that exist, from the input to the output, without the head."""
         return tuple(self.layout.stages)
 
+    @property
+    def takes(self) -> tuple[int, int, int] | None:
+        """The shape of the pictures that it is made for; None if it takes any that are large enough."""
+        return self.layout.road.shape if self.layout.road else None
+
     def forward(self, x: Tensor, after: Stage = "none") -> Tensor:
         """Logits of pictures, or of the outputs of stage `after`."""
-        for stage in (*self.stages[len(self.upto(after)) :], HEAD):
-            x = self.run(stage, x)
-        return x
+        return self.run(HEAD, self._through(x, self.stages[len(self.upto(after)) :]))
 
     def prefix(self, x: Tensor, upto: Stage) -> Tensor:
         """The output of stage `upto` for pictures; the pictures themselves for `none`."""
-        for stage in self.upto(upto):
-            x = self.run(stage, x)
-        return x
+        return self._through(x, self.upto(upto))
 
     def run(self, stage: str, x: Tensor) -> Tensor:
         """One stage, or the head, on the output of the one before it."""
-        if stage == HEAD:
-            return self.layout.head(self.net, x)
-        for path in self.layout.stages[stage]:
-            x = self.net.get_submodule(path)(x)
+        return self.layout.head(self.net, x) if stage == HEAD else self._through(x, (stage,))
+
+    def as_map(self, stage: str, output: Tensor) -> Tensor:
+        """A stage's output as (clips, channels, height, width); tokens that stand for no place of the picture are left out."""
+        reading = self.layout.readings.get(stage)
+        return reading(output) if reading else output
+
+    def _through(self, x: Tensor, stages: tuple[str, ...]) -> Tensor:
+        """The output of the last of neighbouring stages, on the input of the first."""
+        road = self.layout.road
+        if road and stages:
+            x = self._filled(x) if stages[0] == STAGES[0] else x
+            begin, behind = (None if stages[0] == STAGES[0] else stages[0]), STAGES[STAGES.index(stages[-1]) + 1 :]
+            return replay.run(self.net, road, x, begin, behind[0] if behind else None)
+        for stage in stages:
+            for path in self.layout.stages[stage]:
+                x = self.net.get_submodule(path)(x)
         return x
+
+    def _filled(self, pictures: Tensor) -> Tensor:
+        """Pictures with silence below and behind them, up to the size that the network is made for."""
+        clips, _, mels, frames = pictures.shape
+        takes = self.takes or pictures.shape[1:]
+        if (mels, frames) == takes[1:]:
+            return pictures
+        if self.silence is None or mels > takes[1] or frames > takes[2]:
+            raise UserError(
+                f"{self.name} is made for pictures of {takes[1]} x {takes[2]}, and these have {mels} x {frames}; fill them up"
+            )
+        silence = self.silence.to(pictures.dtype)
+        below = silence[:, -1:].expand(clips, -1, takes[1] - mels, frames)
+        taller = torch.cat([pictures, below], dim=2)
+        behind = torch.cat([silence, silence[:, -1:].expand(-1, takes[1] - mels, -1)], dim=1)
+        return torch.cat([taller, behind.expand(clips, -1, -1, takes[2] - frames)], dim=3)
 
     def stage_tensors(self, stage: str) -> dict[str, Tensor]:
         """Parameters and buffers of a stage, or of the head, by their original names."""
@@ -113,8 +156,10 @@ class StagedNet(nn.Module):
         return () if stage == "none" else self.stages[: self.stages.index(stage) + 1]
 
     def _owner(self, name: str) -> str | None:
-        if _inside(name, self.layout.classifier):
+        if any(_inside(name, path) for path in self.layout.classifier):
             return HEAD
+        if name in self.layout.owners:
+            return self.layout.owners[name]
         return next((s for s, paths in self.layout.stages.items() if any(_inside(name, path) for path in paths)), None)
 
     def _heir(self, module: nn.Module) -> str | None:
@@ -140,6 +185,11 @@ def norm_tensors(net: StagedNet) -> set[str]:
     return {f"{path}.{name}" for path, module in norms for name in own_tensors(module)}
 
 
+def position_tensors(net: StagedNet) -> set[str]:
+    """Names of the parameters that hold positions: embeddings, and biases of attention by distance."""
+    return {name for name, _ in net.net.named_parameters() if _POSITIONS.search(name)}
+
+
 @contextmanager
 def seeded(seed: int, purpose: str = "") -> Iterator[None]:
     """Random numbers of torch on the CPU come from the seed (another stream for each purpose), and are put back after."""
@@ -148,48 +198,6 @@ def seeded(seed: int, purpose: str = "") -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reach for the CUDA generators as well
         yield
-
-
-class CutHead(nn.Module):
-    """The head of a cut network: the earlier stages end without norm and ReLU, so it brings its own."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-        self.linear = nn.Linear(channels, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(torch.relu(self.norm(x)).mean((2, 3)))
-
-
-def cut(net: StagedNet, upto: Stage, classes: int, *, seed: int) -> StagedNet:
-    """The network without the stages behind `upto`, and with a fresh head; the network given is used up."""
-    if upto == net.stages[-1]:
-        return net
-    kept = {stage: net.layout.stages[stage] for stage in net.upto(upto)}
-    channels = _channels(net, upto)
-    _prune(net.net, "", [path for paths in kept.values() for path in paths])
-    with seeded(seed, "the head of a cut network"):
-        net.net.add_module(CUT_HEAD, CutHead(channels, classes))
-    return StagedNet(net.name, net.net, Layout(kept, CUT_HEAD, _cut_head)).train(net.training)
-
-
-def _cut_head(net: nn.Module, x: Tensor) -> Tensor:
-    return net.get_submodule(CUT_HEAD)(x)
-
-
-def _channels(net: StagedNet, stage: str) -> int:
-    return next(row.shape[0] for row in describe(net, (3, 128, 128)) if row.stage == stage)
-
-
-def _prune(module: nn.Module, path: str, kept: list[str]) -> None:
-    """Delete the modules that are neither kept nor contain a kept one."""
-    for name, child in list(module.named_children()):
-        here = f"{path}.{name}".lstrip(".")
-        if any(keep.startswith(here + ".") for keep in kept):
-            _prune(child, here, kept)
-        elif here not in kept:
-            delattr(module, name)
 
 
 @dataclass(frozen=True)
@@ -207,8 +215,8 @@ def describe(net: StagedNet, shape: tuple[int, int, int]) -> list[Row]:
 
     Multiply-adds are those of convolutions and matrix products, as they are usually counted.
     """
-    ghost = copy.deepcopy(net).to("meta").eval()
-    rows, x = [], torch.empty(1, *shape, device="meta")
+    ghost = copy.deepcopy(net).to("meta").eval().requires_grad_(False)
+    rows, x = [], torch.empty(1, *(net.takes or shape), device="meta")
     for stage in (*ghost.stages, HEAD):
         try:
             x, flops = _counted(ghost, stage, x)
@@ -216,7 +224,7 @@ def describe(net: StagedNet, shape: tuple[int, int, int]) -> list[Row]:
             size, least = " x ".join(map(str, shape[1:])), _smallest(ghost, shape[0])
             raise UserError(f"{net.name} cannot take pictures of {size} (mels x frames): it needs {least}") from None
         parameters = sum(p.numel() for p in ghost.stage_parameters(stage))
-        rows.append(Row(stage, tuple(x.shape[1:]), parameters, flops // 2))
+        rows.append(Row(stage, tuple(net.as_map(stage, x).shape[1:]), parameters, flops // 2))
     return rows
 
 

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from tla.errors import UserError
-from tla.nets.backbones import build
-from tla.nets.stages import StagedNet, cut, norm_tensors, seeded
+from tla.nets.backbones import SHAPE, Shape, build
+from tla.nets.cutting import cut
+from tla.nets.stages import StagedNet, norm_tensors, position_tensors, seeded
 from tla.nets.weights import IMAGENET, Pretrained, load
 from tla.options import RANDOM, Stage
 from tla.options import STAGES as STAGES
@@ -37,6 +38,7 @@ def staged(
     *,
     transfer: Transfer | None = None,
     weights: str | Path = IMAGENET,
+    picture: tuple[int, int] = SHAPE[1:],
     seed: int = 0,
 ) -> StagedNet:
     """A network of named stages under a transfer plan, to be trained in a loop of one's own.
@@ -51,6 +53,8 @@ def staged(
         transfer: Which stages start pretrained, are frozen, are there; by default all are pretrained, none is frozen.
         weights: Where pretrained stages start: imagenet, or a file of tensors (as a run's weights.safetensors). With random, no
             stage is pretrained, whatever the plan says.
+        picture: Mels and frames of the pictures. A network that is made for one size, as a vision transformer is, is made for
+            this one, or for the next larger one that it can take: `net.takes` says which.
         seed: Of all that starts at random.
 
     Examples:
@@ -64,21 +68,27 @@ def staged(
     plan, source = canonical(transfer or Transfer(), str(weights))
     if source not in (IMAGENET, RANDOM) and not Path(source).is_file():
         raise UserError(f"the weights are {source!r}; they can be imagenet, random, or a file, and there is no such file")
-    return assemble(backbone, classes, plan, None if source == RANDOM else load(source, backbone), seed=seed)
+    shape = (3, *picture)
+    pretrained = None if source == RANDOM else load(source, backbone, shape)
+    return assemble(backbone, classes, plan, pretrained, seed=seed, shape=shape)
 
 
-def assemble(backbone: str, classes: int, plan: Transfer, pretrained: Pretrained | None, *, seed: int) -> StagedNet:
+def assemble(
+    backbone: str, classes: int, plan: Transfer, pretrained: Pretrained | None, *, seed: int, shape: Shape = SHAPE
+) -> StagedNet:
     """The network that training starts from."""
     _check(plan)
     if pretrained is None and (plan.pretrained_upto != "none" or plan.rest != "random"):
         what = f"pretrained up to {plan.pretrained_upto}" if plan.pretrained_upto != "none" else f"rest {plan.rest}"
         raise UserError(f"the transfer plan is {what}, but the weights are random: give weights, or pretrain up to none")
-    net = build(backbone, classes, seed=seed)
+    net = build(backbone, classes, seed=seed, shape=shape)
     if pretrained is not None:
         own = net.net.state_dict()
         for name, tensor in _chosen(net, plan, pretrained.tensors, seed).items():
             own[name].copy_(tensor)
-    net = cut(net, plan.kept_upto, classes, seed=seed)
+    if plan.frozen_norm == "live" and not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules()):
+        raise UserError(f"{backbone} has no batch norm, so its frozen stages have no live norms: leave frozen-norm live out")
+    net = cut(net, plan.kept_upto, classes, seed=seed, reads=plan.cut_head)
     net.freeze(plan.frozen_upto, inference=plan.frozen_norm == "inference")
     return net
 
@@ -92,8 +102,12 @@ def canonical(plan: Transfer, weights: str) -> tuple[Transfer, str]:
     if plan.pretrained_upto == plan.kept_upto:
         plan = replace(plan, rest="random")  # there is no rest
     if plan.pretrained_upto == "none":
-        plan = replace(plan, parts="all")
+        plan = replace(plan, parts="all", positions="pretrained")
         weights = RANDOM if plan.rest == "random" else weights
+    if plan.parts == "norm":
+        plan = replace(plan, positions="pretrained")  # none is taken
+    if plan.kept_upto == STAGES[-1]:
+        plan = replace(plan, cut_head="mean")
     if plan.frozen_upto == "none":
         plan = replace(plan, frozen_norm="inference")
     return plan, weights
@@ -135,6 +149,11 @@ def _chosen(net: StagedNet, plan: Transfer, tensors: dict[str, Tensor], seed: in
     """The tensors that replace random ones: pretrained ones and, in the stages of the rest, what `RESTS` makes of them."""
     norms = norm_tensors(net)
     taken = {"all": set(tensors), "conv": set(tensors) - norms, "norm": norms}[plan.parts]
+    if plan.positions == "random":
+        positions = position_tensors(net)
+        if not positions:
+            raise UserError(f"{net.name} holds no positions that could start at random: leave --transfer.positions out")
+        taken -= positions
     upto = net.upto(plan.pretrained_upto)
     chosen = {name: tensors[name] for name in tensors if name in taken and net.stage_of(name) in upto}
     if plan.rest != "random":

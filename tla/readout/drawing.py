@@ -58,16 +58,18 @@ def figure(readout: Readout, axes: plots.Given = None) -> Figure:
     backbones = list(readout.ranking["backbone"].unique())
     columns = min(len(backbones), 3)
     rows = -(-len(backbones) // columns)
-    size = plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.4 + 2.3 * rows
+    size = plots.PAGE_IN if columns > 1 else plots.COLUMN_IN, 0.6 + 2.3 * rows
     with plots.look():
         page, panels = plots.panels(axes, size, len(backbones), rows, columns, sharey=True)
         for panel, backbone in zip(panels, backbones, strict=True):
             _panel(panel, linear, backbone)
             panel.set_title(backbone if len(backbones) > 1 else "")
         panels[0].set_ylabel("linear readout (%)")
-        panels[0].legend(loc="lower right", fontsize=6.5)
         if axes is None:
+            page.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2 if columns == 1 else 4)
             plots.caption(page, about(readout))
+        else:
+            panels[0].legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
     return page
 
 
@@ -175,6 +177,8 @@ def suggestion(readout: Readout) -> list[str]:
     ranking, points = readout.ranking, readout.points
     best = ranking.iloc[0]
     own = (points["backbone"] == best["backbone"]) & (points["network"] == best["network"]) & (points["stage"] == best["stage"])
+    if (gap := _against(readout, best, PICTURE))["high"] < 0:
+        return [f"no stage is suggested: the best is read out worse than the picture alone, {_less(gap, 1)}"]
     if best["value"] <= (floor := points[own & (points["readout"] == LINEAR)]["floor_high"].iloc[0]):
         return [f"nothing is suggested: no stage is read out better than permuted labels ({floor:.1f} % at most)"]
     stage, name = best["stage"], best["backbone"]
@@ -184,7 +188,8 @@ def suggestion(readout: Readout) -> list[str]:
     )
     if best["network"] == PRETRAINED:
         gap = _against(readout, best, RANDOM)
-        lines.append(f"  the same stage with random weights: {_less(gap)}")
+        apart = "cannot be told from it" if gap["low"] <= 0 <= gap["high"] else "gives less" if gap["low"] > 0 else "gives more"
+        lines.append(f"  the same stage with random weights {apart}: {_less(gap)}")
     mine = ranking[(ranking["backbone"] == name) & (ranking["stage"] != stage)]
     close = mine[mine["behind_low"] <= 0]
     for row in close.to_dict("records"):
@@ -201,8 +206,15 @@ def suggestion(readout: Readout) -> list[str]:
 
 
 def _behind(row: dict[str, Any]) -> str:
-    return f"{-row['behind']:+.1f} points {bracketed(-row['behind_high'], -row['behind_low'], '+.1f')}"
+    """How far a stage is from the best."""
+    return _points(-row["behind"], -row["behind_high"], -row["behind_low"])
 
 
-def _less(gap: pd.Series) -> str:
-    return f"{-gap['value']:+.1f} points {bracketed(-gap['high'], -gap['low'], '+.1f')}"
+def _less(gap: pd.Series, sign: int = -1) -> str:
+    """A difference in words, seen from the other side or, with sign 1, from its own."""
+    low, high = sorted((sign * gap["low"], sign * gap["high"]))
+    return _points(sign * gap["value"], low, high)
+
+
+def _points(value: float, low: float, high: float) -> str:
+    return f"{value + 0.0:+.1f} points {bracketed(low + 0.0, high + 0.0, '+.1f')}"  # + 0.0: there is no -0.0

@@ -84,9 +84,11 @@ def _stages(network: Network, store: Store, what: str) -> dict[str, np.ndarray]:
     import torch
 
     from tla.nets.arithmetic import computing
+    from tla.runs.begin import hushed
     from tla.runs.feed import network_input
     from tla.runs.infer import batch_size
 
+    net = hushed(network.net, network.standard, store.picture.mels).to(network.device)
     standard = None if network.standard is None else [torch.from_numpy(part).to(network.device) for part in network.standard]
     found: dict[str, list[np.ndarray]] = {stage: [] for stage in network.net.stages}
     with torch.inference_mode(), computing(network.device, "fp32"), progress(what, len(store.clean), "clips") as watch:
@@ -94,8 +96,8 @@ def _stages(network: Network, store: Store, what: str) -> dict[str, np.ndarray]:
             pictures = torch.from_numpy(np.array(store.clean[rows], dtype=np.float32)).to(network.device)
             x = network_input(pictures, standard)
             for stage, features in found.items():
-                x = network.net.run(stage, x)
-                features.append(pool(x).cpu().numpy())
+                x = net.run(stage, x)
+                features.append(pool(net.as_map(stage, x)).cpu().numpy())
                 _check(features[-1], network, store, stage, rows.start)
             watch.advance(len(x))
     return {stage: np.concatenate(features) for stage, features in found.items()}

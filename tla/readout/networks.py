@@ -42,9 +42,9 @@ def materials(study: Study, place: Place) -> list[Material]:
 
 
 def clips_of(material: Material) -> Clips:
-    """The data set's clips, in the folds that the study holds out."""
+    """The data set's clips, in the folds that the study holds out; under --per-class it is learned from what seed 0 draws."""
     data, study = material.dataset, material.study
-    splits = {fold: data.split(fold, study.protocol) for fold in held_out(study, data)}
+    splits = {fold: data.split(fold, study.protocol, study.per_class, 0) for fold in held_out(study, data)}
     return Clips(
         names=np.array([clip.name for clip in data.clips]),
         labels=data.labels,
@@ -85,7 +85,7 @@ def _start(material: Material, seed: int, name: str) -> StagedNet:
     study, pretrained = material.study, material.pretrained
     plan = study.transfer if name == PRETRAINED else Transfer(pretrained_upto="none", kept_upto=study.transfer.kept_upto)
     pretrained = pretrained if name == PRETRAINED else None
-    return assemble(study.backbone, len(material.dataset.classes), plan, pretrained, seed=seed)
+    return assemble(study.backbone, len(material.dataset.classes), plan, pretrained, seed=seed, shape=material.shape)
 
 
 def _on(net: StagedNet, device: "torch.device") -> StagedNet:

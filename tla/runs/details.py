@@ -44,6 +44,8 @@ def _options(folder: FinishedRun) -> list[tuple[str, str]]:
     run = folder.run
     rows = [("weights", run.weights), ("protocol", run.protocol), ("precision", run.precision)]
     rows += [("per_class", str(run.per_class))] * (run.per_class is not None)
+    if folder.result.padded_to:
+        rows.append(("padded to", "{} x {} (mels x frames), with silence".format(*folder.result.padded_to)))
     for name in ("picture", "augment", "transfer", "recipe"):
         rows.append((name, _listed(asdict(getattr(run, name)))))
     made = {name: folder.made[name] for name in MADE if name in folder.made}

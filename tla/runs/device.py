@@ -15,11 +15,11 @@ def choose_device(name: str) -> "torch.device":
     import torch
 
     if name == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        name = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-        if device.type not in ("cpu", "cuda", "mps"):
+        if device.type not in ("cpu", "cuda"):
             raise RuntimeError
     except (RuntimeError, AssertionError):
         have = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])

@@ -19,6 +19,7 @@ from tla.sound.store import Store
 
 EVALUATION_BATCH = 64
 STATISTICS_CLIPS = 64  # clips read at once for the standardisation's sums
+RESIDENT_PIECE = 256  # clips that are copied to the GPU at once
 RESIDENT_SHARE = 0.5  # of the free GPU memory that pictures may take
 
 
@@ -74,23 +75,32 @@ class Feed:
         clips, variants = self._order(epoch)
         live = self.run.augment.kind == "live"
         fresh = self.store.live(clips[variants > 0], seed=self.run.seed, epoch=epoch) if live else iter(())
+        # Of the whole epoch at once: a copy to a GPU for each batch would be waited for.
+        labels, places = self.labels[torch.from_numpy(clips).to(self.device)], self._resident_places(clips, variants)
         for cut in _cuts(len(clips), self.run.recipe.batch):
             rows, which = clips[cut], variants[cut]
             if live:
                 values = np.stack([next(fresh) if k else self.store.clean[row] for row, k in zip(rows, which, strict=True)])
                 pictures = self._finish(torch.from_numpy(values))
+            elif self._resident is not None and places is not None:
+                pictures = self._finish(self._resident[places[cut]])
             else:
                 pictures = self.pictures(rows, which)
-            yield pictures, self.labels[torch.from_numpy(rows).to(self.device)]
+            yield pictures, labels[cut]
 
     def pictures(self, rows: np.ndarray, variants: np.ndarray | None = None) -> Tensor:
         """Pictures of clips (rows of the store), clean or of the given variants."""
         which = np.zeros(len(rows), dtype=np.int64) if variants is None else variants
         if self._resident is not None:
-            index = torch.from_numpy(which * len(self.rows) + np.searchsorted(self.rows, rows))
-            return self._finish(self._resident[index.to(self.device, non_blocking=True)])
+            return self._finish(self._resident[self._resident_places(rows, which)])
         places = self._place[rows]
         return self._finish(_tensor(np.stack([self.banks[k][place] for place, k in zip(places, which, strict=True)])))
+
+    def _resident_places(self, rows: np.ndarray, variants: np.ndarray) -> Tensor | None:
+        """Where clips and variants stand in what is resident, on the device; None if nothing is."""
+        if self._resident is None:
+            return None
+        return torch.from_numpy(variants * len(self.rows) + np.searchsorted(self.rows, rows)).to(self.device)
 
     def broken(self, rows: np.ndarray) -> str | None:
         """The first of these clips of which something that is fed holds NaN or infinity, by its name."""
@@ -118,21 +128,25 @@ class Feed:
 
     def _finish(self, values: Tensor) -> Tensor:
         values = values.to(self.device, non_blocking=True)
-        return (
-            network_input(values, self._standard)
-            if self.after == "none"
-            else values.contiguous(memory_format=torch.channels_last)
-        )
+        if self.after == "none":
+            return network_input(values, self._standard)
+        return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
     def _on_gpu(self) -> Tensor | None:
         """All that is fed on the GPU, where it fits: each bank's rows in the order of `rows`."""
         if self.device.type != "cuda":
             return None
         free, _ = torch.cuda.mem_get_info(self.device)
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)  # torch's own, unused
         if sum(bank[:1].nbytes * len(self.rows) for bank in self.banks) > RESIDENT_SHARE * free:
             return None
-        places = self._place[self.rows]
-        return torch.cat([_tensor(np.array(bank[places])).to(self.device) for bank in self.banks])
+        places, first = self._place[self.rows], _tensor(np.array(self.banks[0][:1]))
+        held = torch.empty(len(self.banks), len(places), *first.shape[1:], dtype=first.dtype, device=self.device)
+        for bank, mine in zip(self.banks, held, strict=True):  # in pieces, so that nothing is there twice
+            for start in range(0, len(places), RESIDENT_PIECE):
+                rows = places[start : start + RESIDENT_PIECE]
+                mine[start : start + len(rows)] = _tensor(np.array(bank[rows])).to(self.device)
+        return held.flatten(0, 1)
 
 
 def _fed(store: Store, run: Run) -> np.ndarray:

@@ -23,11 +23,12 @@ from tla.console import Progress, say
 from tla.errors import UserError
 from tla.files import replacing
 from tla.nets import transfer, weights
-from tla.nets.arithmetic import computing
+from tla.nets.arithmetic import computing, full_precision
 from tla.nets.stages import HEAD, StagedNet, describe
 from tla.nets.weights import Pretrained
 from tla.options import Arithmetic, Stage
 from tla.runs import events, prefix
+from tla.runs.begin import begin
 from tla.runs.feed import EVALUATION_BATCH, Feed, augmented
 from tla.runs.folder import Predictions, Result, RunFolder, Score
 from tla.runs.run import Run
@@ -67,8 +68,7 @@ def fit(
     split = run.split(store.dataset)
     choosing = split.validation if run.protocol == "nested" else split.test
     feed = Feed(store, run, split.train, device)
-    net = transfer.assemble(run.backbone, run.classes, run.transfer, pretrained, seed=run.seed)
-    net = net.to(device).to(memory_format=torch.channels_last)
+    net = begin(run, pretrained, feed.standard).to(device).to(memory_format=torch.channels_last)
     after = transfer.frozen_prefix(net)
     if after != "none" and run.augment.kind != "live":
         feed = prefix.behind(feed, net, after)
@@ -77,6 +77,7 @@ def fit(
     folder.write_log(state.history)  # the last attempt's may hold more, or less, or be damaged
     watch.advance(len(state.history) * feed.batches)
     with ExitStack() as stack:
+        stack.enter_context(full_precision())  # of what is float32: its backward passes too
         board = stack.enter_context(events.writing(folder.path / events.FOLDER)) if tensorboard else None
         for row in state.history if board else []:
             events.note(board, row)
@@ -269,7 +270,7 @@ def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.nd
         folder.write_standard(*feed.standard)
     about = {"key": run.key, "backbone": run.backbone, "classes": json.dumps(feed.store.dataset.classes)}
     weights.save(state.net.net.state_dict(), folder.weights, about)
-    rows = describe(state.net, (3, run.picture.mels, run.picture.frames or 0))
+    rows = describe(state.net, run.shape)
     scores = {rule: Score(accuracy(values, labels), macro_accuracy(values, labels)) for rule, values in logits.items()}
     trainable, parameters = transfer.counts(state.net)
     trained = sum(row["train_seconds"] for row in state.history)
@@ -284,6 +285,7 @@ def _conclude(state: State, feed: Feed, run: Run, folder: RunFolder, test: np.nd
             parameters=parameters,
             trainable=trainable,
             multiply_adds=sum(row.multiply_adds for row in rows),
+            padded_to=state.net.takes[1:] if state.net.takes not in (None, run.shape) else None,
             seconds_per_epoch=float(np.median([row["seconds"] for row in state.history])),
             training_clips_per_second=items / trained,
             finished=time.strftime("%Y-%m-%dT%H:%M:%S%z"),

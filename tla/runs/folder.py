@@ -89,6 +89,8 @@ class Result:
     trainable: int
     multiply_adds: int
     seconds_per_epoch: float
+    padded_to: tuple[int, int] | None = None
+    """Mels and frames that pictures were filled up to with silence, where the network takes none of their size."""
     training_clips_per_second: float = 0.0
     finished: str = ""
 

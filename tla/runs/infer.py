@@ -23,12 +23,14 @@ from torch.nn import functional
 
 from tla.console import progress
 from tla.errors import UserError
-from tla.nets import transfer, weights
+from tla.nets import weights
 from tla.nets.arithmetic import computing
-from tla.nets.stages import CUT_HEAD, StagedNet
+from tla.nets.cutting import CUT_HEAD
+from tla.nets.stages import StagedNet
 from tla.options import CONVERGED, State, Transfer
 from tla.runs import folder as on_disk
 from tla.runs import packaged
+from tla.runs.begin import begin
 from tla.runs.device import choose_device, cpu_threads
 from tla.runs.feed import EVALUATION_BATCH, network_input
 from tla.runs.folder import FinishedRun
@@ -122,7 +124,7 @@ class LoadedNetwork:
     @property
     def plain(self) -> nn.Module:
         """The network as torchvision or timm makes it, with its tensors under their original names."""
-        if self.net.layout.classifier == CUT_HEAD:
+        if self.net.layout.classifier == (CUT_HEAD,):
             raise UserError(
                 f"run {self.run.key} is cut behind {self.run.transfer.kept_upto}, so there is no plain {self.run.backbone}: "
                 "`network.net` is what there is"
@@ -179,7 +181,7 @@ def load_network(key: File = packaged.NAME, runs: File = "runs", *, device: str 
     Args:
         key: The run, by the beginning of its key, or by the path of its folder; packaged is the network that comes with tla.
         runs: Folder for runs.
-        device: cpu, cuda, cuda:1, mps; auto takes the first CUDA device, else the CPU.
+        device: cpu, cuda, cuda:1; auto takes the first CUDA device, else the CPU.
     """
     if isinstance(key, Path) or len(Path(key).parts) > 1:
         found = on_disk.load(Path(key).expanduser().resolve())
@@ -192,7 +194,7 @@ def load(folder: FinishedRun, device: torch.device) -> LoadedNetwork:
     """The network of a finished run."""
     run = folder.run
     shape_only = replace(run.transfer, pretrained_upto="none", rest="random", parts="all")  # its weights come from the run
-    net = transfer.assemble(run.backbone, run.classes, shape_only, None, seed=0)
+    net = begin(run, None, folder.standard, transfer=shape_only, seed=0)
     weights.into(net.net, folder.trained_weights())
     return _ready(net, folder, device)
 
@@ -201,9 +203,7 @@ def load_start(
     folder: FinishedRun, device: torch.device, pretrained: weights.Pretrained | None, plan: Transfer | None = None
 ) -> LoadedNetwork:
     """The network that a finished run's training began with, from these weights; with a plan, as that would have begun it."""
-    run = folder.run
-    net = transfer.assemble(run.backbone, run.classes, plan or run.transfer, pretrained, seed=run.seed)
-    return _ready(net, folder, device)
+    return _ready(begin(folder.run, pretrained, folder.standard, transfer=plan), folder, device)
 
 
 def _ready(net: StagedNet, folder: FinishedRun, device: torch.device) -> LoadedNetwork:

@@ -35,6 +35,11 @@ class Run:
     """How many clips of each class are learned from; None: all."""
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of its pictures: channels, mels, frames."""
+        return 3, self.picture.mels, self.picture.frames or 0
+
+    @property
     def key(self) -> str:
         """Twelve hex digits that name the run: a hash of its content, as far as that differs from the defaults.
 

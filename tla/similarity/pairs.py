@@ -127,7 +127,8 @@ def plan(
     material = prepare(study, place)
     from tla.nets import activations, backbones
 
-    activations.layers(backbones.build(study.backbone, 2, seed=0), layers, material.store.clean.shape[1:])
+    shape = material.store.clean.shape[1:]
+    activations.layers(backbones.build(study.backbone, 2, seed=0, shape=shape), layers, shape)
     return controlled(material, place)
 
 
@@ -160,7 +161,7 @@ def named(before: str, after: str, study: Study, place: Place) -> PlanFor[Compar
     if before in (IMAGENET, RANDOM):
         upto = run.transfer.kept_upto
         transfer = Transfer(pretrained_upto=upto if before == IMAGENET else "none", kept_upto=upto)
-        pretrained = weights.load(IMAGENET, run.backbone) if before == IMAGENET else None
+        pretrained = weights.load(IMAGENET, run.backbone, run.shape) if before == IMAGENET else None
         first = Network(before, folder, transfer, pretrained)
     else:
         other = find(Path(place.runs), before)

@@ -97,6 +97,11 @@ def lacking(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return wrong
 
 
+def _on_disk(file: os.stat_result) -> int:
+    """The bytes that a file takes: of one with holes, fewer than its size. Windows does not say, and makes no holes."""
+    return 512 * file.st_blocks if hasattr(file, "st_blocks") else file.st_size
+
+
 @contextmanager
 def writing_to(place: Path, size: int) -> Iterator[None]:
     """Make the folder; a disk that is full or read-only is the user's to mend."""
@@ -104,7 +109,7 @@ def writing_to(place: Path, size: int) -> Iterator[None]:
     advice = "make room, or say with --data-root where there is some"
     try:
         place.mkdir(parents=True, exist_ok=True)
-        begun = sum(path.stat().st_blocks * 512 for path in place.glob(".*.part"))
+        begun = sum(_on_disk(path.stat()) for path in place.glob(".*.part"))
         free = shutil.disk_usage(place).free + begun
         if free < size:
             raise UserError(f"{what} ({free / 1e6:.0f} MB are free); {advice}")
