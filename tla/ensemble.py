@@ -43,7 +43,7 @@ def main(
         return None
     from tla.ensembles.measuring import BINS, MEMBERS, check, measure
     from tla.ensembles.planning import of, plan
-    from tla.ensembles.soups import soups
+    from tla.ensembles.soups import averaged_weights
     from tla.launch.study import train_missing
     from tla.runs.device import cpu_threads
     from tla.runs.scores import scored
@@ -57,7 +57,7 @@ def main(
     weighed = None
     if soup and chosen != "best":
         with cpu_threads(place.threads):
-            weighed = soups(runs, next(iter(needed.wanted.values())).material)
+            weighed = averaged_weights(runs, next(iter(needed.wanted.values())).material)
     made = measure(runs, chosen, bins=bins, soups=weighed)
     variant = {f"_of{count}": count != MEMBERS, f"_bins{bins}": bins != BINS, f"_{chosen}": chosen != scored(study, None)}
     name = NAME + "".join(word for word, apart in variant.items() if apart)

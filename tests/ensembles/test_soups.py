@@ -9,7 +9,7 @@ import pytest
 from tla import ensemble, ensembles
 from tla.ensembles import drawing
 from tla.ensembles.measuring import WEIGHTS, Members
-from tla.ensembles.soups import soups, windows
+from tla.ensembles.soups import averaged_weights, windows
 from tla.launch.study import train_missing
 from tla.options import Augment, Place, Recipe, Study
 
@@ -56,7 +56,7 @@ def test_the_command_draws_a_third_curve_and_says_what_it_is(
 
     plan = ensembles.plan(quick, place, members=3)
     runs = train_missing(plan, place)
-    again = soups(runs, next(iter(plan.wanted.values())).material)
+    again = averaged_weights(runs, next(iter(plan.wanted.values())).material)
     np.testing.assert_allclose(ensembles.measure(runs, soups=again).subsets["nll"], made.subsets["nll"])
     ensemble.main(quick, place, soup=False)
     ensemble.main(quick, place, rule="best")

@@ -4,7 +4,7 @@ from .measuring import Ensemble as Ensemble
 from .measuring import measure as measure
 from .measuring import read as read
 from .planning import plan as plan
-from .soups import soups as averaged_weights
+from .soups import averaged_weights as averaged_weights
 
 __all__ = [
     "Ensemble",

@@ -1,7 +1,7 @@
 """Several runs that differ in head initialisation and batch order, averaged (section III-D, Table II).
 
 Everything is computed from the logits that the runs left for each held-out clip. Averaged are the softmax outputs, as in the
-paper, or the logits; or the weights of the runs, which makes one network (`soups`). Member m of a study is its run of seed m in
+paper, or the logits; or the runs' weights, which makes one network (`soups.py`). Member m of a study is its run of seed m in
 each fold; folds are put end to end, so that every held-out clip counts once. Conventions: natural logarithms; the calibration
 error is that of the predicted class's probability, in bins of equal width, so it depends on their number and is never zero on
 few clips: what a perfectly calibrated network would show on as many clips stands beside it.
@@ -110,7 +110,7 @@ def measure(runs: Sequence[FinishedRun], rule: str | None = None, *, bins: int =
     """The tables of an ensemble of the runs of one study; `rule` is by default the last epoch (nested: the chosen one).
 
     Args:
-        soups: What the runs' averaged weights make of the clips (`ensembles.soups`), for a third way of averaging.
+        soups: What the runs' averaged weights make of the clips (`averaged_weights`), for a third way of averaging.
     """
     rule = rule or unbiased_rule(runs[0].run.protocol)
     one = members(runs, rule)

@@ -29,7 +29,7 @@ def windows(count: int) -> list[Which]:
     return list(dict.fromkeys(found))
 
 
-def soups(folders: Sequence[FinishedRun], material: "Material") -> Soups:
+def averaged_weights(folders: Sequence[FinishedRun], material: "Material") -> Soups:
     """The logits of averaged weights for the held-out clips of each fold; members are a fold's runs in the order of seeds."""
     by_fold: dict[int, list[FinishedRun]] = {}
     for folder in sorted(folders, key=lambda folder: (folder.run.fold, folder.run.seed)):
