@@ -57,7 +57,7 @@ def donor(few_sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weights of a network trained on the same sounds: what ImageNet is to larger networks."""
     room = tmp_path_factory.mktemp("donor")
     place = Place(data_root=str(tmp_path_factory.getbasetemp() / "data"), runs=str(room), figures=str(room), device="cpu")
-    (folder,) = by_start(replace(tiny(few_sounds), seeds=2), place, compare=False)["random"][1:]  # no study's own first run
+    (folder,) = by_start(replace(tiny(few_sounds), seeds=2), place)["random"][1:]  # no study's own first run
     return folder.weights.rename(room / "donor.safetensors")
 
 
@@ -107,7 +107,7 @@ def test_a_dry_run_counts_and_writes_nothing_and_a_redraw_is_byte_equal_without_
     if command == "ig":
         words += ["--clip", str(next(few_sounds.rglob("*.wav")))]
     if command == "report":  # which needs a study of which something is missing
-        by_start(replace(tiny(few_sounds), weights=str(donor)), place, compare=False)
+        by_start(replace(tiny(few_sounds), weights=str(donor)), place)
 
     before = files(place)
     plan = main(**cli.parse(main, [*words, "--dry-run"]))

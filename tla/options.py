@@ -185,7 +185,8 @@ class Study:
     backbone: str = "densenet201"
     """densenet201, resnet50, inception_v3, efficientnet_lite0, densenet_tiny, or timm:NAME."""
     weights: str = "imagenet"
-    """Where the network starts: imagenet, random, a weights file, or the key of a run."""
+    """Where the network starts: imagenet, random, a weights file, the key of a run, or hf_hub:OWNER/NAME or
+    hf_hub:OWNER/NAME@REVISION, safetensors on the Hugging Face hub."""
     folds: tuple[int, ...] | Literal["all"] = "all"
     """Folds to hold out, one run each: a list such as 1,2, or all."""
     seeds: int = 1

@@ -3,6 +3,7 @@
     python -m tla.train --data toy --backbone efficientnet_lite0 --recipe.lr 1e-3
     python -m tla.train --data my/sounds --backbone resnet50 --folds 1,2 --seeds 3
     python -m tla.train --data esc50 --compare random        does pretraining help? both starts and their difference
+    python -m tla.train --data esc50 --weights imagenet --compare random,sound.safetensors,hf_hub:OWNER/NAME
     python -m tla.train --backbone densenet201 --describe    the network's stages
 
 Beside the runs' table lie those of the classes: the accuracy of each, what its clips were taken for, and a figure of both.
@@ -10,8 +11,8 @@ Runs are kept in --runs by a key made of everything that decides their outcome: 
 twice, and one that was stopped goes on after the last whole epoch.
 """
 
+import re
 from pathlib import Path
-from typing import Literal
 
 from tla import cli, console, outputs
 from tla.options import RANDOM, Place, Study
@@ -19,11 +20,12 @@ from tla.options import RANDOM, Place, Study
 NAME = "train"
 
 
-def main(study: Study, place: Place, *, compare: Literal["random"] | None = None, describe: bool = False) -> cli.Planned | None:
+def main(study: Study, place: Place, *, compare: tuple[str, ...] = (), describe: bool = False) -> cli.Planned | None:
     """This command.
 
     Args:
-        compare: `random` trains the same study from random weights too and reports the paired difference.
+        compare: Train the same study from other starts too, and report the paired differences: random, imagenet, files, keys of
+            runs, hf_hub:NAME; several as in random,sound.safetensors.
         describe: Print the network's stages with shapes, parameters and multiply-adds, and stop.
     """
     if place.redraw:
@@ -35,16 +37,18 @@ def main(study: Study, place: Place, *, compare: Literal["random"] | None = None
     if describe:
         show_stages(study)
         return None
-    from tla.launch.study import train_missing
+    from tla.launch.study import start_name, train_missing
     from tla.starts import drawing
     from tla.starts.measuring import measure
     from tla.starts.planning import plan
 
-    needed = plan(study, place, compare=compare == RANDOM)
+    needed = plan(study, place, compare=compare)
     if place.dry_run:
         return needed
+    others = "".join(f"_{start_name(weights)}" for weights in compare if weights != RANDOM)
+    variant = "_compared" * bool(compare) + re.sub(r"[^\w.-]", "_", others)
     made = measure(train_missing(needed, place))
-    drawing.publish(made, outputs.folder(study, place, needed.data_digest), f"{NAME}_compared" if compare else NAME)
+    drawing.publish(made, outputs.folder(study, place, needed.data_digest), NAME + variant)
     return None
 
 

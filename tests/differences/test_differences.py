@@ -131,7 +131,7 @@ def test_the_command_takes_files_of_options_and_folders_of_figures(
     quick = replace(study, recipe=Recipe(epochs=1, lr=1e-3))
     freeze.main(quick, place, upto=("none",))
     slower = replace(quick, recipe=Recipe(epochs=1, lr=1e-4), seeds=2)
-    by_start(replace(slower, seeds=1), place, compare=False)
+    by_start(replace(slower, seeds=1), place)
     (folder,) = (path.parent for path in Path(place.figures).glob("*/study.json"))
     file = tmp_path / "slower.yaml"
     file.write_text(

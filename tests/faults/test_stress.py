@@ -534,11 +534,11 @@ STRESS: dict[str, tuple[Callable[[], list[Row]], dict[str, Any]]] = {
 
 def commands(data: str, place: Place, changes: dict[str, Any]) -> dict[str, Callable[[], None]]:
     """Every command that draws, on a study that starts from a network trained on the same sounds."""
-    (donor,) = by_start(study_of(data, **changes), place, compare=False)["random"]
+    (donor,) = by_start(study_of(data, **changes), place)["random"]
     asked = study_of(data, **{**changes, "weights": donor.key})
     clip = str(Path(data).parent / "00.wav")
     return {
-        "train": lambda: train.main(asked, place, compare="random"),
+        "train": lambda: train.main(asked, place, compare=("random",)),
         "fusion": lambda: fusion.main(asked, place, upto=("none", "block1", "block4")),
         "freeze": lambda: freeze.main(asked, place),
         "cutoff": lambda: cutoff.main(asked, place),

@@ -189,10 +189,10 @@ def test_standardised_pictures_have_mean_zero_and_spread_one(study: Study, place
 
 def test_compare_pairs_the_same_folds_and_seeds(study: Study, place: Place) -> None:
     (first,) = train(study, place)
-    arms = by_start(replace(study, weights=first.key), place, compare=True)
+    arms = by_start(replace(study, weights=first.key), place, compare=["random"])
     assert [f.key for f in arms["random"]] == [first.key]  # the twin from scratch exists already
     with pytest.raises(UserError, match="compare random"):
-        by_start(study, place, compare=True)
+        by_start(study, place, compare=["random"])
 
 
 @pytest.mark.parametrize(

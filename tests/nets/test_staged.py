@@ -156,7 +156,7 @@ def test_outputs_of_the_stages() -> None:
     [
         ({"backbone": "resnet51"}, "there is no backbone 'resnet51'"),
         ({"classes": 0}, "0 classes; a network has one at least"),
-        ({"weights": "imagnet"}, "the weights are 'imagnet'; they can be imagenet, random, or a file"),
+        ({"weights": "imagnet"}, "the weights are 'imagnet'; they can be imagenet, random, hf_hub:NAME or a file"),
         ({"weights": "imagenet"}, "densenet_tiny has no ImageNet weights"),
         ({"transfer": Transfer(frozen_upto="block9")}, "frozen_upto is 'block9'; it can be none, stem, block1"),  # type: ignore
         ({"transfer": Transfer(frozen_norm="off")}, "frozen_norm is 'off'; it can be inference, live"),  # type: ignore

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from tla.errors import UserError
-from tla.nets import weights
+from tla.nets import hub, weights
 from tla.nets.backbones import build
 from tla.nets.stages import HEAD
 
@@ -428,7 +428,7 @@ def test_timms_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         asked.append(url)
         return False
 
-    monkeypatch.setattr(weights, "_answers", unreachable)
+    monkeypatch.setattr(hub, "_answers", unreachable)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=r"timm's weights for 'resnet10t' cannot be had .* does not answer.*efficientnet_lite0"):
         weights.load("imagenet", "timm:resnet10t")
@@ -451,6 +451,6 @@ def test_timms_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_whether_a_host_answers(server: tuple[str, Path, list[str]]) -> None:
-    assert weights._answers(server[0])
-    assert weights._answers(server[0] + "/missing")
-    assert not weights._answers("http://127.0.0.1:9")
+    assert hub._answers(server[0])
+    assert hub._answers(server[0] + "/missing")
+    assert not hub._answers("http://127.0.0.1:9")

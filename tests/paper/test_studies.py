@@ -167,7 +167,7 @@ def test_the_command_that_is_printed_names_the_study(written, base: Run, tmp_pat
     assert printed.startswith("python -m tla.train ")
     parsed = cli.parse(train.main, shlex.split(printed)[3:])
     assert parsed["study"] == studies.study(case)
-    assert parsed["compare"] == "random"
+    assert parsed["compare"] == ("random",)
     assert (parsed["study"].folds, parsed["study"].seeds) == ((1, 3), 2)
 
 

@@ -131,21 +131,45 @@ def of_runs(runs: Sequence[Run], material: Material, place: Place) -> PlanFor[li
     return PlanFor(wanted, sorted_out=lambda trained: [trained[run.key] for run in runs])
 
 
-def plan_by_start(study: Study, place: Place, *, compare: bool) -> PlanFor[dict[str, list[FinishedRun]]]:
-    """The runs of a study under the name of their start and, to compare, those of its twin from random weights."""
-    if compare and study.weights == RANDOM:
+def plan_by_start(study: Study, place: Place, *, compare: Sequence[str] = ()) -> PlanFor[dict[str, list[FinishedRun]]]:
+    """The runs of a study under the name of their start and, to compare, those of its twins from other weights."""
+    if study.weights in compare:
         raise UserError(
-            "--compare random compares with random weights, and --weights is random: give imagenet, a file or a run"
+            f"--compare {','.join(compare)} compares with {study.weights}, and --weights is {study.weights} already"
         )
     material = prepare(study, place)
-    start = RANDOM if study.weights == RANDOM else "pretrained"
-    arms = {start: of_runs(list_runs(material), material, place)}
-    arms |= {RANDOM: of_runs(list_runs(material, start=RANDOM), material, place)} if compare else {}
-    both = sum(arms.values(), Plan()).wanted
-    return PlanFor(both, sorted_out=lambda trained: {name: arm.sorted_out(trained) for name, arm in arms.items()})
+    arms = {start_name(study.weights, plain=not set(compare) - {RANDOM}): of_runs(list_runs(material), material, place)}
+    for weights in compare:
+        if (name := start_name(weights)) in arms:
+            raise UserError(f"--compare {','.join(compare)}: two of the starts are called {name}; give files of other names")
+        twin = material if weights == RANDOM else _from(material, weights, place)
+        arms[name] = of_runs(list_runs(twin, start=RANDOM if weights == RANDOM else None), twin, place)
+    every = sum(arms.values(), Plan()).wanted
+    return PlanFor(every, sorted_out=lambda trained: {name: arm.sorted_out(trained) for name, arm in arms.items()})
 
 
-def by_start(study: Study, place: Place, *, compare: bool) -> dict[str, list[FinishedRun]]:
+def start_name(weights: str, *, plain: bool = False) -> str:
+    """What tables call a start: random, imagenet, a file, a repository, a run; `plain`: pretrained, if it is not random."""
+    if weights == RANDOM or plain:
+        return RANDOM if weights == RANDOM else "pretrained"
+    path = Path(weights)
+    if path.name == WEIGHTS:  # of a run
+        return f"run {path.absolute().parent.name}"
+    if path.is_file():
+        return path.stem
+    return weights.rpartition("/")[2] if "/" in weights or weights == "imagenet" else f"run {weights}"
+
+
+def _from(material: Material, weights: str, place: Place) -> Material:
+    """The same study from other weights."""
+    from tla.nets.weights import load as load_weights
+
+    study = replace(material.study, weights=weights)
+    pretrained = load_weights(_weights_source(study, place), study.backbone, material.shape)
+    return replace(material, study=study, pretrained=pretrained, given=_given(study, place))
+
+
+def by_start(study: Study, place: Place, *, compare: Sequence[str] = ()) -> dict[str, list[FinishedRun]]:
     """The same, trained where they are missing."""
     return train_missing(plan_by_start(study, place, compare=compare), place)
 

@@ -4,6 +4,7 @@ A network whose features are modules in a row is a chain: a stage ends with the 
 (`nets.replay`), and made for one size of pictures: the pictures' own, or the next one that the network can take.
 """
 
+import copy
 import difflib
 import math
 from collections.abc import Callable, Iterator
@@ -88,7 +89,10 @@ def _cut(name: str, shape: Shape) -> _Cut:
     with seeded(0):
         net = _create(name, 2)
     try:
-        return _Cut(_chain(name, net))
+        chain = _chain(name, net)
+        if _can_take(net, shape):
+            return _Cut(chain)
+        why = f"it takes no pictures of {shape[1]} x {shape[2]}"
     except _Not as error:
         why = str(error)
     net.eval().requires_grad_()  # of fixed tensors too it is asked whose they are
@@ -101,6 +105,17 @@ def _cut(name: str, shape: Shape) -> _Cut:
             except _Not as error:
                 raise UserError(f"{name} cannot be cut into stages: as a chain of modules, {why}; otherwise, {error}") from None
     raise UserError(f"{name} takes no pictures of {shape[1]} x {shape[2]} (mels x frames), nor a little larger ones")
+
+
+def _can_take(net: nn.Module, shape: Shape) -> bool:
+    """Whether pictures of this shape pass, by shapes alone."""
+    ghost = copy.deepcopy(net).to("meta").eval()
+    try:
+        with torch.no_grad():
+            ghost(torch.empty(1, *shape, device="meta"))
+    except RuntimeError:
+        return False
+    return True
 
 
 def head(net: nn.Module, x: Tensor) -> Tensor:

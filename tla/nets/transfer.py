@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from tla.errors import UserError
+from tla.nets import hub
 from tla.nets.backbones import SHAPE, Shape, build
 from tla.nets.cutting import cut
 from tla.nets.stages import StagedNet, norm_tensors, position_tensors, seeded
@@ -51,8 +52,9 @@ def staged(
         backbone: densenet201, resnet50, inception_v3, efficientnet_lite0, densenet_tiny, or timm:NAME.
         classes: Outputs of the head, which is always new.
         transfer: Which stages start pretrained, are frozen, are there; by default all are pretrained, none is frozen.
-        weights: Where pretrained stages start: imagenet, or a file of tensors (as a run's weights.safetensors). With random, no
-            stage is pretrained, whatever the plan says.
+        weights: Where pretrained stages start: imagenet, a file of tensors (as a run's weights.safetensors), or
+            hf_hub:OWNER/NAME or hf_hub:OWNER/NAME@REVISION, safetensors on the Hugging Face hub. With random, no stage is
+            pretrained, whatever the plan says.
         picture: Mels and frames of the pictures. A network that is made for one size, as a vision transformer is, is made for
             this one, or for the next larger one that it can take: `net.takes` says which.
         seed: Of all that starts at random.
@@ -66,8 +68,9 @@ def staged(
     if classes < 1:
         raise UserError(f"{classes} classes; a network has one at least")
     plan, source = canonical(transfer or Transfer(), str(weights))
-    if source not in (IMAGENET, RANDOM) and not Path(source).is_file():
-        raise UserError(f"the weights are {source!r}; they can be imagenet, random, or a file, and there is no such file")
+    if source not in (IMAGENET, RANDOM) and not source.startswith(hub.PREFIX) and not Path(source).is_file():
+        possible = f"imagenet, random, {hub.PREFIX}NAME or a file"
+        raise UserError(f"the weights are {source!r}; they can be {possible}, and there is no such file")
     shape = (3, *picture)
     pretrained = None if source == RANDOM else load(source, backbone, shape)
     return assemble(backbone, classes, plan, pretrained, seed=seed, shape=shape)

@@ -9,8 +9,8 @@ import json
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor
 from tla.errors import UserError
 from tla.files import replacing
 from tla.manifest import digest_of
+from tla.nets import hub
 from tla.nets.backbones import SHAPE, Shape, build
 from tla.nets.cutting import CUT_HEAD
 from tla.nets.stages import HEAD
@@ -43,19 +44,24 @@ class Pretrained:
 
 
 def load(source: str, backbone: str, shape: Shape = SHAPE) -> Pretrained:
-    """The weights that fit the backbone, from `imagenet` or a file."""
+    """The weights that fit the backbone, from `imagenet`, a file, or the Hugging Face hub (hf_hub:NAME)."""
     own, heads = _expected(backbone, shape)
     if source == IMAGENET:
         name, tensors = _imagenet_identity(backbone), _imagenet(backbone)
     else:
-        name, tensors = _file_identity(Path(source)), _file(Path(source))
+        path = _path(source)
+        name, tensors = _file_identity(path), _file(path)
     where = f"the ImageNet weights of {backbone}" if source == IMAGENET else source
     return Pretrained(_fitted(_resized(tensors, own, backbone, shape), own, heads, where, backbone), name)
 
 
 def identity(source: str, backbone: str) -> str:
     """A name that no other weights have, without loading or downloading them."""
-    return _imagenet_identity(backbone) if source == IMAGENET else _file_identity(Path(source))
+    return _imagenet_identity(backbone) if source == IMAGENET else _file_identity(_path(source))
+
+
+def _path(source: str) -> Path:
+    return hub.fetched(source) if source.startswith(hub.PREFIX) else Path(source)
 
 
 def save(net_state: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
@@ -166,7 +172,9 @@ def _size(shape: torch.Size) -> str:
 def _must_be_file(path: Path) -> None:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "there is no such file"
-        raise UserError(f"{path}: {what}; weights are imagenet, random, a safetensors or torch file, or the key of a run")
+        raise UserError(
+            f"{path}: {what}; weights are imagenet, random, a safetensors or torch file, hf_hub:NAME, or the key of a run"
+        )
 
 
 def _file_identity(path: Path) -> str:
@@ -305,34 +313,8 @@ def _from_timm(inner: str) -> dict[str, Tensor]:
     import timm
 
     try:
-        with _hub_as_reachable(), redirect_stdout(sys.stderr):
+        with hub.as_reachable(), redirect_stdout(sys.stderr):
             return timm.create_model(inner, pretrained=True).state_dict()
     except Exception as error:
         why = "it does not answer, and its cache lacks them" if isinstance(error, OSError) else _first_line(error)
         raise UserError(f"timm's weights for {inner!r} cannot be had from the Hugging Face hub ({why}); {_WORKS}") from None
-
-
-@contextmanager
-def _hub_as_reachable() -> Iterator[None]:
-    """Ask the hub's cache alone where the hub does not answer: the hub's client would retry for the best part of a minute."""
-    from huggingface_hub import constants
-
-    was = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = was or not _answers(constants.ENDPOINT)
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = was
-
-
-def _answers(url: str) -> bool:
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
-    try:
-        with urlopen(Request(url, method="HEAD"), timeout=5):
-            return True
-    except HTTPError:
-        return True
-    except OSError:
-        return False
