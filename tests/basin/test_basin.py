@@ -37,6 +37,8 @@ from tla.launch.study import train_missing
 from tla.options import RANDOM, STAGES, Augment, Place, Recipe, Study, Transfer
 from tla.runs import infer
 from tla.runs.folder import FinishedRun
+from tla.statistics import CLIPS as CLIPS_ONLY
+from tla.statistics import TRAININGS
 
 CLIPS = 16
 
@@ -163,19 +165,25 @@ def test_a_barrier_is_how_far_the_loss_rises_over_the_line_between_the_ends() ->
         basin.path({}, {}, len, steps=2)
 
 
-def test_the_interval_of_a_barrier_covers_trainings_where_a_fold_has_several_pairs() -> None:
+def test_a_barrier_is_read_off_on_other_recordings_than_those_that_chose_its_place() -> None:
     rng = np.random.default_rng(0)
     places, hill = np.linspace(0, 1, 5), np.array([0, 1, 2, 1, 0.0])
-    groups = {1: np.split(np.arange(40), 10)}
-    noise = rng.normal(size=(3, 1, 40)) * 0.1
-    one = measuring.barrier_of({1: (places, hill[None, :, None] + noise[:1])}, groups)
-    assert one.mean == pytest.approx(2)
-    assert one.covers == "other clips, on these runs"
+    recordings = {1: np.arange(80).astype(str)}
+    noise = 0.1 * rng.normal(size=(3, 5, 80))
+    one = measuring.barrier_of({1: (places, hill[None, :, None] + noise[:1])}, recordings)
+    assert one.mean == pytest.approx(2, abs=0.05)
+    assert one.low < 2 < one.high
+    assert one.covers == CLIPS_ONLY
     sizes = np.array([1, 2, 3])[:, None, None]
-    several = measuring.barrier_of({1: (places, sizes * hill[None, :, None] + noise)}, groups)
-    assert several.mean == pytest.approx(4)
+    several = measuring.barrier_of({1: (places, sizes * hill[None, :, None] + noise)}, recordings)
+    assert several.mean == pytest.approx(4, abs=0.05)
     assert several.low < 2.5 < 5.5 < several.high
-    assert several.covers == "other clips and other trainings"
+    assert several.covers == TRAININGS
+    flat = [rng.normal(size=(1, 11, 40)) for _ in range(40)]
+    found = [measuring.barrier_of({1: (np.linspace(0, 1, 11), each)}, {1: np.arange(40).astype(str)}) for each in flat]
+    assert np.mean([each.low > 0 for each in found]) <= 0.1, "a path without a hill has no barrier"
+    highest = [measuring.barriers(np.linspace(0, 1, 11), each.mean(axis=2)).mean() for each in flat]
+    assert np.mean(highest) > 2 * np.mean([each.mean for each in found])
 
 
 def test_a_soup_of_one_is_the_run_and_of_two_of_one_training_is_their_middle(
@@ -209,6 +217,7 @@ def test_the_tables(networks: Networks) -> None:
     )
     made = basin.measure(networks, steps=3, travel=(WHOLE, "block3"), clips=CLIPS, svcca=svcca)
     assert set(made.barriers["kind"]) == {TRAINING, SCRATCH, SEEDS, SCRATCHES, STARTS}
+    assert (made.barriers["highest"] >= made.barriers["barrier"] - 1e-9).all()
     assert (made.barriers["barrier"] >= 0).all()
     assert dict(made.barriers.groupby("kind")["pairs"].first()) == {TRAINING: 2, SCRATCH: 2, SEEDS: 1, SCRATCHES: 1, STARTS: 2}
     assert set(made.paths["share"]) == {0, 0.5, 1}

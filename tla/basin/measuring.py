@@ -11,6 +11,7 @@ below 5 %, and both hold for other trainings: that takes two seeds or more, and 
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from tla.basin import networks as put_together
 from tla.basin.changes import ranks, svcca_beside
 from tla.basin.networks import Pair, Point, Rewound, Scored
 from tla.basin.planning import Networks
-from tla.basin.states import STEPS, barriers, shares
+from tla.basin.states import STEPS, barriers, rises, shares
 from tla.basin.tables import OTHER, STATISTICS, WHOLE, Basin
 from tla.console import progress
 from tla.errors import UserError
@@ -28,17 +29,18 @@ from tla.options import STAGES, Stage
 from tla.runs import tables
 from tla.runs.folder import FinishedRun
 from tla.runs.mixing import STATISTICS_CLIPS
-from tla.statistics import TRAININGS, Estimate, Fold, deal, gain, holm, jackknife, mean, share
+from tla.statistics import TRAININGS, Estimate, Fold, deal, gain, holm, mean, share
 from tla.tables import unfinished
 
 LEVEL = 0.05  # what a corrected p-value has to be below
 PAIRS = 2  # lines of a kind on each fold
 MOST_CLIPS = 200  # of training, that statistics are estimated on
-GROUPS = 10  # of recordings, each of which is left out once for the interval of a barrier
+GROUPS = 10  # of recordings, for each of which the place of a barrier is chosen on the others
 KEY = ["curve", "to", "span", "stage", "statistics"]
 
 Found = dict[tuple[str, Rewound | None], Scored]  # by statistics, of one run
 Line = dict[tuple[str, Point], Scored]
+Losses = dict[int, tuple[np.ndarray, np.ndarray]]
 
 
 def measure(
@@ -202,7 +204,6 @@ def _place(point: Point) -> tuple[int, float]:
 
 def _barriers(walked: Sequence[tuple[Pair, Line]], recordings: Mapping[int, np.ndarray]) -> pd.DataFrame:
     """A row per kind of line, part that travels, and statistics: the barrier, with its interval over recordings and pairs."""
-    groups = {fold: deal(sources.tolist(), most=GROUPS) for fold, sources in recordings.items()}
     rows = []
     for kind in dict.fromkeys(pair.kind for pair, _ in walked):
         mine = [(pair, line) for pair, line in walked if pair.kind == kind]
@@ -210,18 +211,25 @@ def _barriers(walked: Sequence[tuple[Pair, Line]], recordings: Mapping[int, np.n
         for part in dict.fromkeys(point.part for point in sorted({p for _, line in mine for _, p in line}, key=_place)):
             for statistics in STATISTICS:
                 losses = _losses(mine, part, statistics)
-                found = barrier_of(losses, groups)
+                found = barrier_of(losses, recordings)
                 about = {"kind": kind, "part": part, "statistics": statistics, "pairs": len(mine), "unfinished": short}
-                numbers = {"barrier": found.mean, "low": found.low, "high": found.high, "covers": found.covers}
+                highest = np.mean([rise for places, one in losses.values() for rise in barriers(places, one.mean(axis=2))])
+                numbers = {
+                    "highest": highest,
+                    "barrier": found.mean,
+                    "low": found.low,
+                    "high": found.high,
+                    "covers": found.covers,
+                }
                 rows.append(about | numbers)
     return pd.DataFrame(rows, columns=BARRIER)
 
 
 PATH = ["kind", "part", "fold", "before", "after", "statistics", "share", "accuracy", "loss"]
-BARRIER = ["kind", "part", "statistics", "pairs", "unfinished", "barrier", "low", "high", "covers"]
+BARRIER = ["kind", "part", "statistics", "pairs", "unfinished", "highest", "barrier", "low", "high", "covers"]
 
 
-def _losses(mine: Sequence[tuple[Pair, Line]], part: str, statistics: str) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+def _losses(mine: Sequence[tuple[Pair, Line]], part: str, statistics: str) -> Losses:
     """fold -> places on the line, and the losses of its pairs there (pairs, places, clips)."""
     found: dict[int, list[np.ndarray]] = {}
     places: list[float] = []
@@ -232,20 +240,23 @@ def _losses(mine: Sequence[tuple[Pair, Line]], part: str, statistics: str) -> di
     return {fold: (np.array(places), np.stack(each)) for fold, each in found.items()}
 
 
-def barrier_of(losses: Mapping[int, tuple[np.ndarray, np.ndarray]], groups: Mapping[int, Sequence[np.ndarray]]) -> Estimate:
-    """The mean over pairs, then folds, of how far the loss rises over the line between its ends.
+def barrier_of(losses: Losses, recordings: Mapping[int, np.ndarray]) -> Estimate:
+    """The mean over pairs of how far the loss rises over the line between its ends, at the place where it does most.
 
-    Its interval comes from leaving out groups of recordings, and from the pairs of a fold where there are several.
+    The place is chosen, for each group of recordings, on the others: the highest of many noisy numbers is too high where it is
+    looked for and read off on the same clips. So this is lower than the highest rise, and its interval is that of a mean.
 
     Args:
         losses: fold -> places on the line, and the losses of its pairs there (pairs, places, clips).
-        groups: fold -> groups of its clips, by their place.
+        recordings: fold -> the recording of each clip.
     """
-    pairs = {fold: barriers(places, each.mean(axis=2)) for fold, (places, each) in losses.items()}
-    full = float(np.mean([each.mean() for each in pairs.values()]))
-    without, runs = [], []
+    folds = []
     for fold, (places, each) in losses.items():
-        left = [barriers(places, np.delete(each, group, axis=2).mean(axis=2)).mean() for group in groups[fold]]
-        without.append(full + (np.array(left) - pairs[fold].mean()) / len(losses))
-        runs.append(full + (pairs[fold] - pairs[fold].mean()) / len(losses))
-    return jackknife(full, without, runs if min(map(len, runs)) > 1 else (), ends=(0.0, np.inf))
+        over = rises(places, np.moveaxis(each, 1, 2))  # (pairs, clips, places)
+        values = np.zeros(over.shape[:2])
+        for group in deal(recordings[fold].tolist(), most=GROUPS):
+            chosen = np.delete(over, group, axis=1).mean(axis=1).argmax(axis=1)  # (pairs,)
+            values[:, group] = over[np.arange(len(over))[:, None], group, chosen[:, None]]
+        folds.append(Fold(values, recordings[fold]))
+    found = mean(folds)
+    return replace(found, mean=max(found.mean, 0.0), low=max(found.low, 0.0), high=max(found.high, 0.0))

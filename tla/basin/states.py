@@ -78,10 +78,15 @@ def barrier(losses: Mapping[float, float]) -> float:
 
 def barriers(places: np.ndarray, losses: np.ndarray) -> np.ndarray:
     """The same of many paths: losses (..., places)."""
+    return rises(places, losses).max(axis=-1)
+
+
+def rises(places: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """How far losses (..., places) lie above the straight line between those at the ends of the path."""
     first, last = (losses[..., [int(np.flatnonzero(places == end)[0])]] for end in (0.0, 1.0))
     over = losses - (1 - places) * first - places * last
     over[..., (places == 0) | (places == 1)] = 0.0  # and not what rounding makes of it
-    return over.max(axis=-1)
+    return over
 
 
 def soup(networks: Sequence[State]) -> dict[str, Tensor]:
